@@ -1,0 +1,182 @@
+"""The result of a run, its metrics, and the distance between two results."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .experiment import Experiment
+
+OBSERVABLES = ("f", "Phi", "G", "G_tilde", "K")
+UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
+
+
+class Diverged(RuntimeError):
+    """The loss became NaN, overflowed or grew without bound."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result was made. `size` is the width N, or the number of samples in the mean field.
+
+    `rank` and `discarded` (mean field only): directions kept per gap between layers, and the largest share of
+    a step's field variance left outside them. `errors`: estimated relative errors by source and observable.
+    """
+
+    engine: str
+    size: int
+    seed: int
+    dtype: str
+    rank: tuple = ()
+    discarded: float = 0.0
+    errors: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """One run of an experiment. Entry t is the state before update t; layer index 0 is ℓ = 1.
+
+    f, Delta (T, P)             outputs and errors Δ = y − f; f_test (T, P_test) or None
+    Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored)
+    K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4)
+    final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
+    history                     with record=True: fields and projections behind `two_time` and `responses`
+    """
+
+    experiment: Experiment
+    provenance: Provenance
+    f: np.ndarray
+    Phi: np.ndarray
+    G: np.ndarray
+    G_tilde: np.ndarray
+    K: np.ndarray
+    f_test: np.ndarray | None = None
+    final_h: np.ndarray | None = None
+    final_z: np.ndarray | None = None
+    history: dict | None = None
+
+    @classmethod
+    def from_records(cls, experiment, provenance, records, last, history=None):
+        """Assemble the result from an engine's recorded arrays; split off the test samples."""
+        P = experiment.task.P
+        f = records["f"]
+        kernels = {name: records[name] for name in ("Phi", "G", "G_tilde", "K")}
+        f_test = f[:, P:] if f.shape[1] > P else None
+        last = {name: value[..., :P] for name, value in last.items()}
+        return cls(experiment, provenance, f[:, :P], **kernels, f_test=f_test, final_h=last["h"], final_z=last["z"], history=history)
+
+    @property
+    def times(self):
+        """lr × step, shape (T,)."""
+        return self.experiment.lr * np.arange(len(self.f))
+
+    @property
+    def Delta(self):
+        """Δ_μ = y_μ − f_μ, shape (T, P)."""
+        return self.experiment.task.y - self.f
+
+    @property
+    def loss(self):
+        """Mean over samples of Δ², shape (T,)."""
+        return (self.Delta**2).mean(axis=-1)
+
+    @property
+    def alignment(self):
+        """eNTK–target alignment yᵀKy/(‖K‖_F ‖y‖²), shape (T,)."""
+        return target_alignment(self.K, self.experiment.task.y)
+
+    @property
+    def corr_g(self):
+        """Correlation of g with g̃, Tr G̃/√(Tr G Tr ⟨g̃g̃⟩) averaged over layers; 1 where g̃ = g. Shape (T,)."""
+        if self.history is None or "G_tilde_tilde" not in self.history:
+            raise ValueError("`corr_g` needs ⟨g̃g̃⟩; run the engine with record=True.")
+        trace = lambda a: np.trace(a, axis1=-2, axis2=-1)  # noqa: E731
+        return (trace(self.G_tilde) / np.sqrt(trace(self.G) * trace(self.history["G_tilde_tilde"]))).mean(axis=1)
+
+    @property
+    def H_y(self):
+        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², shape (T,)."""
+        y = self.experiment.task.y
+        return np.einsum("m,tmn,n->t", y, self.Phi[:, -1], y) / (y @ y)
+
+    @property
+    def h_y(self):
+        """`H_y` divided by Tr Φ^L, shape (T,)."""
+        return self.H_y / np.trace(self.Phi[:, -1], axis1=1, axis2=2)
+
+
+def target_alignment(K, y):
+    """yᵀKy/(‖K‖_F ‖y‖²) for kernels (..., P, P)."""
+    y = np.asarray(y)
+    return np.einsum("m,...mn,n->...", y, K, y) / np.linalg.norm(K, axis=(-2, -1)) / (y @ y)
+
+
+def check_records(experiment, records, first_step=0):
+    """Raise Diverged if the outputs in `records` are not finite or their loss has grown without bound."""
+    f = np.asarray(records["f"])
+    y = experiment.task.y
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = ((y - f[:, : y.size]) ** 2).mean(axis=1)
+        # At step 0 the outputs are 0 and the loss is ⟨y²⟩; all-zero targets still need a scale.
+        bad = ~np.isfinite(f).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
+    for name in records.keys() & {"K", "Phi", "G"}:
+        bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
+    if bad.any():
+        step = int(np.argmax(bad))
+        raise Diverged(
+            f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
+            f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; "
+            f"try lr = {experiment.lr / 4:.2g}."
+        )
+
+
+def warn_if_unstable(experiment, K):
+    """Warn, with the step, when lr·λ_max(K) exceeds 2: noise then grows exponentially."""
+    product = experiment.lr * np.abs(np.linalg.eigvals(K)).max(axis=-1)
+    if product.max() > 2:
+        step = int(np.argmax(product > 2))
+        warnings.warn(
+            f"lr·λ_max(K) exceeds 2 from step {step} on (largest value {product.max():.3g}): theory and networks "
+            "may part for a good reason there. Choose a smaller `lr`.",
+            stacklevel=3,
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Relative distances ‖a − b‖_F/‖b‖_F over all times and layers, with the reference's standard error."""
+
+    distance: dict
+    standard_error: dict
+
+    def __getitem__(self, name):
+        return self.distance[name], self.standard_error[name]
+
+    def __str__(self):
+        head = f"{'quantity':<9} {'distance':>9}  {'standard error of the reference':>9}"
+        return "\n".join(
+            [head] + [f"{n:<9} {100 * self.distance[n]:>7.2g} %  {100 * self.standard_error[n]:>7.2g} %" for n in self.distance]
+        )
+
+
+def compare(theory, runs):
+    """Distance of `theory` from `runs` for f, Φ, G, G̃ and K.
+
+    theory   a Dynamics
+    runs     an Ensemble (its standard error over seeds is reported as ‖SE‖_F/‖b‖_F) or a single Dynamics
+             (whose standard error is unknown: NaN)
+
+    Raises ValueError when the two do not have the same shapes.
+    """
+    distance, error = {}, {}
+    spread = getattr(runs, "standard_error", None)
+    for name in OBSERVABLES:
+        a, b = getattr(theory, name), getattr(runs, name)
+        if a.shape != b.shape:
+            raise ValueError(f"`{name}` has shape {a.shape} in `theory` and {b.shape} in `runs`; compare like with like.")
+        norm = np.linalg.norm(b)
+        distance[name] = float(np.linalg.norm(a - b) / norm)
+        error[name] = float(np.linalg.norm(spread[name]) / norm) if spread else float("nan")
+    return Comparison(distance, error)

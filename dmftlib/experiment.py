@@ -1,0 +1,161 @@
+"""What is run: a task, and an experiment on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+
+import numpy as np
+
+from .activations import Activation, activation_from
+from .rules import Rule, check_rule
+
+
+def _finite_array(name, value, ndim, shape_words):
+    """`value` as a read-only float64 array, or an error that names the argument."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}."
+        ) from error
+    if array.ndim != ndim:
+        raise ValueError(f"`{name}` must have shape {shape_words}; got shape {array.shape}. Reshape it.")
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"`{name}` must be finite; got {np.count_nonzero(~np.isfinite(array))} entries that are NaN or "
+            "infinite. Remove or replace them."
+        )
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Training samples and targets, and optional test samples.
+
+    X (P, D) inputs and y (P,) scalar targets; X_test (P_test, D) and y_test (P_test,) are optional.
+    The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
+
+    Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0 and non-finite entries.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    X_test: np.ndarray | None = None
+    y_test: np.ndarray | None = None
+
+    def __post_init__(self):
+        X = _finite_array("X", self.X, 2, "(P, D)")
+        if 0 in X.shape:
+            raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
+        y = _finite_array("y", self.y, 1, "(P,): one scalar target a sample")
+        if y.shape != X.shape[:1]:
+            raise ValueError(f"`y` must be (P,) with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one target a row.")
+        X_test, y_test = self.X_test, self.y_test
+        if X_test is not None:
+            X_test = _finite_array("X_test", X_test, 2, "(P_test, D)")
+            if X_test.shape[1] != X.shape[1] or not X_test.shape[0]:
+                raise ValueError(f"`X_test` must be (P_test, D) with D = {X.shape[1]} as in `X`; got {X_test.shape}.")
+        if y_test is not None:
+            if X_test is None:
+                raise ValueError("`y_test` was given without `X_test`. Pass both, or neither.")
+            y_test = _finite_array("y_test", y_test, 1, "(P_test,)")
+            if y_test.shape != X_test.shape[:1]:
+                raise ValueError(f"`y_test` must be (P_test,) with P_test = {X_test.shape[0]}; got {y_test.shape}.")
+        for name, value in (("X", X), ("y", y), ("X_test", X_test), ("y_test", y_test)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def P(self):
+        """Number of training samples."""
+        return self.X.shape[0]
+
+    @property
+    def D(self):
+        """Input dimension."""
+        return self.X.shape[1]
+
+    @property
+    def X_all(self):
+        """Training samples, then test samples: (P + P_test, D)."""
+        return self.X if self.X_test is None else np.concatenate([self.X, self.X_test])
+
+    @property
+    def K_x(self):
+        """Input kernel Φ⁰ = X Xᵀ/D, shape (P, P)."""
+        return self.X @ self.X.T / self.D
+
+    @classmethod
+    def random(cls, P, D, seed=0, P_test=0):
+        """x ~ N(0, 1) in D dimensions; the first half of the targets is +1, the second −1."""
+        P, D = _whole("P", P, 1), _whole("D", D, 1)
+        P_test = _whole("P_test", P_test, 0)
+        rng = np.random.default_rng(seed)
+        X, X_test = rng.standard_normal((P, D)), rng.standard_normal((P_test, D))
+        y, y_test = (np.where(np.arange(n) < (n + 1) // 2, 1.0, -1.0) for n in (P, P_test))
+        return cls(X, y, X_test, y_test) if P_test else cls(X, y)
+
+    @classmethod
+    def whitened(cls, y):
+        """Orthogonal inputs with K_x = I (P = D = number of targets), for the closed forms."""
+        y = _finite_array("y", y, 1, "(P,)")
+        return cls(np.sqrt(y.size) * np.eye(y.size), y)
+
+    @classmethod
+    def circle(cls, angles, y):
+        """Unit-norm inputs (K_x diagonal 1) at the given angles in radians, in a plane."""
+        angles = _finite_array("angles", angles, 1, "(P,)")
+        return cls(np.sqrt(2.0) * np.stack([np.cos(angles), np.sin(angles)], axis=1), y)
+
+
+def _whole(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"`{name}` must be a whole number, at least {least}; got {value!r}.")
+    return int(value)
+
+
+def _positive(name, value, meaning):
+    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value) or value <= 0:
+        raise ValueError(f"`{name}` ({meaning}) must be a finite number above 0; got {value!r}.")
+    return float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """One learning rule on one task: what every engine runs.
+
+    task           the data
+    rule           a Rule object: GD(), or your own
+    hidden_layers  L ≥ 1
+    activation     "relu" (√2 max(h, 0)), "tanh", "erf", "linear", or an Activation
+    gamma0         richness γ₀ > 0; for the limit γ₀ → 0 use the `lazy` engine
+    lr             step size η > 0 of gradient descent on ℒ = ½ Σ_μ (y_μ − f_μ)²
+    steps          T ≥ 1 recorded states; entry t is the state before update t
+
+    Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
+    """
+
+    task: Task
+    rule: Rule
+    hidden_layers: int
+    activation: str | Activation
+    gamma0: float
+    lr: float
+    steps: int
+    phi: Activation = field(init=False, repr=False)
+
+    def __post_init__(self):
+        if not isinstance(self.task, Task):
+            raise TypeError(f"`task` must be a dmftlib.Task; got {type(self.task).__name__}. Build one with Task(X, y).")
+        layers = _whole("hidden_layers", self.hidden_layers, 1)
+        values = dict(
+            phi=activation_from(self.activation),
+            hidden_layers=layers,
+            gamma0=_positive("gamma0", self.gamma0, "richness; the lazy limit 0 has its own engine, dmftlib.lazy"),
+            lr=_positive("lr", self.lr, "step size"),
+            steps=_whole("steps", self.steps, 1),
+        )
+        check_rule(self.rule)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)

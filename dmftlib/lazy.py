@@ -1,0 +1,204 @@
+"""The lazy limit γ₀ → 0: static kernels of any rule, and its predictions (paper §2, eq. 6 and Table 2).
+
+As γ₀ → 0 the fields are Gaussian and every one is a sum of products
+
+    coefficient_μ × (a function of h_μ) × (at most one image Wᵀv of a field of the layer above),
+
+where images are independent of h. The rule runs on such symbolic fields, and averages of two fields follow
+from Gaussian averages of the functions and the averages of the layer above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .activations import gaussian_average
+from .dynamics import check_records
+from .rules import Layer, needs
+
+ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
+PRODUCTS = {frozenset([GATE, H]): GATE_H}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A Gaussian field Wᵀv: two images correlate as their arguments do if the matrix is the same."""
+
+    matrix: str
+    argument: _Field
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Sum of terms (coefficient (P, 1), function of h, image or None) in one layer."""
+
+    layer: object
+    terms: tuple
+
+    __array_ufunc__ = None  # so that numpy defers array * field to __rmul__
+
+    def __add__(self, other):
+        return _Field(self.layer, self.terms + (other.terms if isinstance(other, _Field) else ()))
+
+    def __sub__(self, other):
+        return self + (-1.0) * other
+
+    def __mul__(self, other):
+        if not isinstance(other, _Field):
+            return _Field(self.layer, tuple((c * other, local, image) for c, local, image in self.terms))
+        return _Field(self.layer, tuple(_product(a, b) for a in self.terms for b in other.terms))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _product(a, b):
+    (c, local, image), (c2, local2, image2) = a, b
+    combined = local2 if local == ONE else local if local2 == ONE else PRODUCTS.get(frozenset([local, local2]))
+    if combined is None or (image is not None and image2 is not None):
+        raise NotImplementedError(
+            f"the lazy limit has no average for the product of {local} and {local2}"
+            f"{' with two random images' if image is not None and image2 is not None else ''}: "
+            "a rule may multiply one function of h with one image."
+        )
+    return c * c2, combined, image if image is not None else image2
+
+
+class _Kernels(Layer):
+    """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
+
+    def __init__(self, activation, below, K_x, error):
+        self.activation, self.below, self.K_x, self.error = activation, below, K_x, error
+        self.averages = {}
+        for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
+            setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
+        self.fresh_vector = self.image("z", None)
+
+    def image(self, matrix, argument):
+        return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument)),))
+
+    def W_T(self, v):
+        return self.image("W", v)
+
+    W0_T = W_T  # weights do not move at γ₀ → 0
+
+    def fresh_T(self, v):
+        return self.image("fresh", v)
+
+    def local_average(self, a, b):
+        """⟨F_a(h_μ) F_b(h_ν)⟩ over the layer's Gaussian h (and gates)."""
+        key = (a, b)
+        if key not in self.averages:
+            act, below = self.activation, self.below
+            known = {
+                (ONE, ONE): lambda: np.ones_like(below),
+                (PHI, PHI): lambda: act.phi_phi(below),
+                (PHI_DOT, PHI_DOT): lambda: act.dot_dot(below),
+                (H, H): lambda: below,
+                (GATE, GATE): lambda: act.dot_dot(self.K_x),
+                (GATE_H, GATE_H): lambda: act.dot_dot(self.K_x) * below,
+            }
+            functions = {ONE: np.ones_like, PHI: act.phi, PHI_DOT: act.phi_dot, H: lambda h: h}
+            if key in known:
+                self.averages[key] = known[key]()
+            elif a in functions and b in functions:
+                self.averages[key] = gaussian_average(functions[a], functions[b], below)
+            else:
+                raise NotImplementedError(f"the lazy limit has no average of {a} with {b}.")
+        return self.averages[key]
+
+
+def _image_average(a, b):
+    """Covariance of two images: 0 unless the matrix is the same; an average of the layer above otherwise."""
+    if a is None and b is None:
+        return 1.0
+    if a is None or b is None or a.matrix != b.matrix:
+        return 0.0
+    return 1.0 if a.argument is None else average(a.argument, b.argument)
+
+
+def average(a, b):
+    """⟨a_μ b_ν⟩ of two fields of one layer, shape (P, P)."""
+    total = 0.0
+    for c, local, image in a.terms:
+        for c2, local2, image2 in b.terms:
+            images = _image_average(image, image2)
+            if np.any(images):
+                total = total + c * c2.T * a.layer.local_average(local, local2) * images
+    return total + np.zeros_like(a.layer.below)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Static kernels at γ₀ → 0: Phi, G, G_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK."""
+
+    Phi: np.ndarray
+    G: np.ndarray
+    G_tilde: np.ndarray
+    K: np.ndarray
+
+
+def kernels(experiment, Delta=None):
+    """Kernels at γ₀ → 0, derived from the rule's formula. gamma0, lr and steps play no part.
+
+    Delta (P,) is the error, for rules that depend on it: by default y, its initial value.
+    """
+    task = experiment.task
+    return _kernels(experiment, task.X, task.y if Delta is None else np.asarray(Delta, float))
+
+
+def _kernels(experiment, X, Delta):
+    rule, K_x = experiment.rule, X @ X.T / X.shape[1]
+    Phi, layers = [K_x], []
+    for _ in range(experiment.hidden_layers):
+        layer = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
+        layer.features, layer.gain = rule.features(layer), rule.gain(layer)
+        Phi.append(average(layer.features, layer.features))
+        layers.append(layer)
+    top = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
+    g = g_tilde = _Field(top, ((np.ones((len(X), 1)), ONE, None),))
+    G, G_tilde = [], [np.ones_like(K_x)]
+    for layer in reversed(layers):
+        layer.g, layer.g_tilde_next = layer.gain * layer.W_T(g), g_tilde
+        g_tilde, g = rule.pseudo_gradient(layer), layer.g
+        G.insert(0, average(g, g))
+        G_tilde.insert(0, average(g, g_tilde))
+    K = sum(a * b for a, b in zip(G_tilde, Phi))
+    return Kernels(np.stack(Phi[1:]), np.stack(G), np.stack(G_tilde[:-1]), K)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf after training for ever (None without test points)."""
+
+    times: np.ndarray
+    f: np.ndarray
+    f_test: np.ndarray | None
+    f_test_inf: np.ndarray | None
+
+
+def predict(experiment):
+    """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
+
+    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
+    """
+    task, P = experiment.task, experiment.task.P
+    X, y = task.X_all, task.y
+    Delta_all = np.zeros(len(X))
+    Delta_all[:P] = y
+    K = _kernels(experiment, X, Delta_all).K[:, :P]
+    depends_on_error = "error" in needs(experiment.rule)
+    f = np.zeros((experiment.steps, len(X)))
+    for t in range(1, experiment.steps):
+        Delta_all[:P] = y - f[t - 1, :P]
+        if depends_on_error:
+            K = _kernels(experiment, X, Delta_all).K[:, :P]
+        f[t] = f[t - 1] + experiment.lr * K @ Delta_all[:P]
+    check_records(experiment, {"f": f})
+    times = experiment.lr * np.arange(experiment.steps)
+    if task.X_test is None:
+        return Prediction(times, f, None, None)
+    # Least squares, so that a singular K gives the limit of the dynamics from f = 0 when K is symmetric.
+    limit = K[P:] @ np.linalg.lstsq(K[:P], y, rcond=None)[0]
+    return Prediction(times, f[:, :P], f[:, P:], None if depends_on_error else limit)

@@ -1,0 +1,231 @@
+"""Finite-width networks trained by a rule: paper eqs. (1)–(4) in discrete time, with no theory in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records, warn_if_unstable
+from .experiment import _whole
+from .rules import Layer, needs
+
+
+class _Matrices(Layer):
+    """A hidden layer as N neurons: weights above it and their learned part in factored form."""
+
+    def __init__(self, rule, activation, h, P, frozen):
+        self.h, self.phi, self.phi_dot = h, activation.phi(h), activation.phi_dot(h)
+        self.gate, self.fresh_vector = frozen["gate"], frozen["vector"]
+        self.features, self.gain = rule.features(self), rule.gain(self)
+        self._train = P
+
+    def backward(self, above, error, g_next, g_tilde_next):
+        """Offer the backward pass, restricted to the training samples; `above` is the weight matrix above."""
+        for name in ("h", "phi", "phi_dot", "gain"):
+            setattr(self, name, getattr(self, name)[: self._train])
+        if self.gate is not None:
+            self.gate = self.gate[: self._train]
+        self.error, self.g_tilde_next = error[:, None], g_tilde_next
+        self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
+        self.z = above.transpose(g_next)
+        self.g = self.gain * self.z
+
+
+class _Weights:
+    """W = W_now + Uᵀ V/√N: N × N matrices are not rewritten at every step; `fresh` is frozen feedback."""
+
+    def __init__(self, now, initial, fresh, U=None, V=None):
+        self.now, self.initial, self.fresh, self.U, self.V = now, initial, fresh, U, V
+        self.scale = 1 / np.sqrt(now.shape[0])
+
+    def apply(self, phi):
+        learned = 0.0 if self.U is None else (phi @ self.V.T / len(self.now)) @ self.U
+        return phi @ self.now.T * self.scale + learned
+
+    def transpose(self, v):
+        learned = 0.0 if self.U is None else (v @ self.U.T / len(self.now)) @ self.V
+        return v @ self.now * self.scale + learned
+
+    def transpose_initial(self, v):
+        return v @ self.initial * self.scale
+
+    def transpose_fresh(self, v):
+        return v @ self.fresh * self.scale
+
+
+def _gaussian(key, name, layer, shape, dtype):
+    """Every frozen object has its own key: (seed, kind, layer)."""
+    kind = ("weights", "feedback", "gates", "vectors").index(name)
+    return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, kind), layer), shape, dtype)
+
+
+@partial(jax.jit, static_argnames=("L", "N", "asked", "dtype", "phi_dot"))
+def _initialize(key, X, L, N, asked, dtype, phi_dot):
+    """Initial weights, frozen feedback and gates; those that the rule does not ask for are None."""
+    D = X.shape[1]
+    rows, columns = [N] * L + [1], [D] + [N] * L
+    draw = lambda name, l: _gaussian(key, name, l, (rows[l], columns[l]), dtype)  # noqa: E731
+    W = [draw("weights", l) for l in range(L + 1)]
+    fresh = [draw("feedback", l) if "fresh_T" in asked and l else None for l in range(L + 1)]
+    gate, vector = [None] * L, [None] * L
+    if "gate" in asked:
+        gate = [phi_dot(X @ _gaussian(key, "gates", l, (N, D), dtype).T / np.sqrt(D)) for l in range(L)]
+    if "fresh_vector" in asked:
+        vector = [_gaussian(key, "vectors", l, (1, N), dtype) for l in range(L)]
+    return W, fresh, [dict(gate=g, vector=v) for g, v in zip(gate, vector)]
+
+
+@partial(jax.jit, static_argnames=("rule", "activation", "steps", "record"))
+def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, state):
+    """`steps` steps of training; returns the state after them and what was recorded before each."""
+    L, P, N, D = len(W0) - 1, y.size, W0[0].shape[0], X.shape[1]
+    dtype = X.dtype
+    hidden = range(1, L)
+    factors = {l: (jnp.zeros((steps * P, N), dtype), jnp.zeros((steps * P, N), dtype)) for l in hidden}
+
+    def step(carry, t):
+        (W, f0, begun), factors, _ = carry
+        weights = [_Weights(W[l], W0[l], fresh[l], *factors.get(l, ())) for l in range(L + 1)]
+        h, layers = X @ W[0].T / np.sqrt(D), []
+        for l in range(1, L + 1):
+            layers.append(_Matrices(rule, activation, h, P, frozen[l - 1]))
+            h = weights[l].apply(layers[-1].features)
+        raw = h[:, 0] / (gamma0 * N)
+        f0 = jnp.where(begun, f0, raw)
+        f = raw - f0
+        Delta = y - f[:P]
+
+        g = g_tilde = jnp.ones((P, 1), dtype)
+        phi, gs, g_tildes = [layer.features[:P] for layer in layers], [], []
+        for l in range(L, 0, -1):
+            layers[l - 1].backward(weights[l], Delta, g, g_tilde)
+            g_tilde = rule.pseudo_gradient(layers[l - 1])
+            g = layers[l - 1].g
+            gs.insert(0, g)
+            g_tildes.insert(0, g_tilde)
+
+        average = lambda a, b: jnp.stack([x @ y.T / N for x, y in zip(a, b)])  # noqa: E731
+        Phi, G, G_tilde = average(phi, phi), average(gs, gs), average(gs, g_tildes)
+        below = jnp.concatenate([(X[:P] @ X[:P].T / D)[None], Phi])
+        out = dict(f=f, Phi=Phi, G=G, G_tilde=G_tilde, K=(below[:-1] * G_tilde).sum(0) + below[-1])
+        if record:
+            out |= dict(phi=jnp.stack(phi), g=jnp.stack(gs), g_tilde=jnp.stack(g_tildes))
+
+        signal = [gamma0 * lr * Delta[:, None] * g_tilde for g_tilde in g_tildes]
+        W = list(W)
+        W[0] = W[0] + signal[0].T @ X[:P] / np.sqrt(D)
+        W[L] = W[L] + gamma0 * lr * (Delta @ phi[-1])[None]
+        write = jax.lax.dynamic_update_slice
+        factors = {
+            l: (write(factors[l][0], signal[l], (t * P, 0)), write(factors[l][1], phi[l - 1], (t * P, 0)))
+            for l in hidden
+        }
+        last = dict(h=jnp.stack([layer.h for layer in layers]), z=jnp.stack([layer.z for layer in layers]))
+        return ((W, f0, jnp.array(True)), factors, last), out
+
+    last = dict(h=jnp.zeros((L, len(X), N), dtype), z=jnp.zeros((L, P, N), dtype))
+    ((W, f0, begun), factors, last), out = jax.lax.scan(step, (state, factors, last), jnp.arange(steps))
+    W = [W[l] + factors[l][0].T @ factors[l][1] / np.sqrt(N) if l in factors else W[l] for l in range(L + 1)]
+    return (W, f0, begun), last, out
+
+
+def train(experiment, width=2048, seed=0, dtype="float64", record=False):
+    """Train one network of the given width; returns Dynamics with the kernels before each update.
+
+    The output at initialization is subtracted, so f starts from 0. `record` keeps all fields for two-time
+    kernels. Raises ValueError for a bad width or dtype, Diverged (with the step) when the loss is not finite
+    or grows without bound; warns when lr·λ_max(K) exceeds 2.
+    """
+    width = _whole("width", width, 1)
+    check_dtype(dtype)
+    task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
+    rule, activation = experiment.rule, experiment.phi
+    # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
+    chunk = min(T, max(1, width // (2 * task.P)))
+    with jax.enable_x64(dtype == "float64"):
+        X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y, dtype)
+        W0, fresh, frozen = _initialize(
+            jax.random.key(_whole("seed", seed, 0)), X, L, width, needs(rule), dtype, activation.phi_dot
+        )
+        state = (W0, jnp.zeros(len(X), X.dtype), jnp.array(False))
+        parts = []
+        for start in range(0, T, chunk):
+            state, last, out = _run(
+                rule, activation, min(chunk, T - start), record, X, y, experiment.gamma0, experiment.lr,
+                W0, fresh, frozen, state,
+            )  # fmt: skip
+            parts.append({name: np.asarray(value, np.float64) for name, value in out.items()})
+            check_records(experiment, parts[-1], start)
+        last = {name: np.asarray(value).transpose(0, 2, 1) for name, value in last.items()}
+    records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    warn_if_unstable(experiment, records["K"])
+    return Dynamics.from_records(experiment, Provenance("network", width, seed, dtype), records, last)
+
+
+def check_dtype(dtype):
+    """Raise ValueError unless dtype is "float64" or "float32"."""
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f'`dtype` must be "float64" or "float32"; got {dtype!r}.')
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Mean over networks, with the standard error of every entry: arrays named and shaped as in Dynamics.
+
+    `width` is N, or infinity after `extrapolate`.
+    """
+
+    experiment: object
+    width: float
+    seeds: tuple
+    f: np.ndarray
+    Phi: np.ndarray
+    G: np.ndarray
+    G_tilde: np.ndarray
+    K: np.ndarray
+    standard_error: dict
+
+    times, Delta, loss, alignment = Dynamics.times, Dynamics.Delta, Dynamics.loss, Dynamics.alignment
+    H_y, h_y = Dynamics.H_y, Dynamics.h_y
+
+
+def ensemble(experiment, width, seeds, dtype="float64"):
+    """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
+
+    Raises ValueError for fewer than two seeds.
+    """
+    count, used = 0, []
+    for seed in seeds:
+        run = train(experiment, width, seed, dtype)
+        values = {name: getattr(run, name) for name in OBSERVABLES}
+        count, used = count + 1, [*used, seed]
+        if count == 1:
+            mean, square = values, {name: np.zeros_like(value) for name, value in values.items()}
+            continue
+        for name, value in values.items():  # Welford's update: no run is kept
+            step = value - mean[name]
+            mean[name] = mean[name] + step / count
+            square[name] += step * (value - mean[name])
+    if count < 2:
+        raise ValueError(f"`seeds` must hold at least two seeds, so that a standard error exists; got {count}.")
+    error = {name: np.sqrt(value / (count - 1) / count) for name, value in square.items()}
+    return Ensemble(experiment, width, tuple(used), **mean, standard_error=error)
+
+
+def extrapolate(ensembles):
+    """Least-squares line in 1/N through ensembles of two or more widths, read off at 1/N = 0.
+
+    Standard errors are propagated. Raises ValueError for fewer than two widths.
+    """
+    x = np.array([1 / e.width for e in ensembles])
+    if len(set(x)) < 2:
+        raise ValueError(f"`ensembles` must have at least two different widths; got {[e.width for e in ensembles]}.")
+    weights = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
+    mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in OBSERVABLES}
+    error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in OBSERVABLES}
+    seeds = tuple(seed for e in ensembles for seed in e.seeds)
+    return replace(ensembles[0], width=float("inf"), seeds=seeds, **mean, standard_error=error)

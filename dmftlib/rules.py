@@ -1,0 +1,109 @@
+r"""Learning rules. A rule states its pseudo-gradient once, in terms of what a layer offers.
+
+Every engine (`network`, `meanfield`, `lazy`) supplies a `Layer` in its own representation: matrices at
+finite width, samples at infinite width, kernels at γ₀ → 0. No engine knows which rule it runs; it asks the
+rule for three things and updates every weight matrix with Δ_μ g̃_μ φ_μᵀ:
+
+    features(layer)         what the layer passes forward, φ(h) by default
+    gain(layer)             what multiplies the backward signal of the true gradient, φ̇(h) by default
+    pseudo_gradient(layer)  g̃ of this layer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class Layer:
+    """What hidden layer ℓ offers a rule. Fields have shape (P, neurons); products are elementwise.
+
+    h               preactivations h^ℓ
+    phi, phi_dot    φ(h), φ̇(h)
+    gate            φ̇(m) for frozen gates m = M x/√D, M ~ N(0, 1), one M a layer
+    error           Δ_μ, shape (P, 1)
+    g               the true gradient field g^ℓ = gain ⊙ z^ℓ, z^ℓ = W^ℓ(t)ᵀ g^{ℓ+1}/√N
+    g_tilde_next    the pseudo-gradient g̃^{ℓ+1} of the layer above; ones, shape (P, 1), above the last
+    fresh_vector    z̃^ℓ ~ N(0, 1), frozen, one value a neuron: shape (1, neurons)
+    W_T(v)          W^ℓ(t)ᵀ v/√N for a field v of the layer above (for the last layer: w(t) v)
+    W0_T(v)         the same with the initial weights W^ℓ(0)
+    fresh_T(v)      the same with frozen random weights W̃^ℓ ~ N(0, 1), independent of W
+    """
+
+
+class Rule:
+    """Base of all rules: gradient-descent forward pass, no pseudo-gradient. Make subclasses frozen dataclasses."""
+
+    def features(self, layer):
+        """What the layer passes forward, (P, neurons)."""
+        return layer.phi
+
+    def gain(self, layer):
+        """Derivative of `features` along h, (P, neurons)."""
+        return layer.phi_dot
+
+    def pseudo_gradient(self, layer):
+        """g̃ of this layer, (P, neurons)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GD(Rule):
+    """Gradient descent: the pseudo-gradient is the gradient, g̃^ℓ = g^ℓ (paper eq. 3)."""
+
+    def pseudo_gradient(self, layer):
+        return layer.g
+
+
+class _Probe(Layer):
+    """A layer of 3 neurons and 2 samples that writes down what a rule asks for."""
+
+    FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "g")}
+    FIELDS |= {"error": (2, 1), "g_tilde_next": (2, 3), "fresh_vector": (1, 3)}
+
+    def __init__(self):
+        self.asked = set()
+
+    def __getattr__(self, name):
+        if name in self.FIELDS:
+            self.asked.add(name)
+            return np.ones(self.FIELDS[name])
+        if name in ("W_T", "W0_T", "fresh_T"):
+            self.asked.add(name)
+            return lambda v: np.ones((2, 3))
+        offered = ", ".join([*self.FIELDS, "W_T", "W0_T", "fresh_T"])
+        raise AttributeError(f"a rule asked its layer for `{name}`, which no layer offers. It offers: {offered}.")
+
+
+def needs(rule):
+    """Names of what `rule` asks a layer for, found by running it once on a tiny layer."""
+    probe = _Probe()
+    for method in ("features", "gain", "pseudo_gradient"):
+        try:
+            value = getattr(rule, method)(probe)
+        except NotImplementedError:
+            raise TypeError(
+                f"the rule {rule!r} has no method `{method}(layer)`. It must return a field of shape (P, neurons), "
+                "built from what the layer offers: see dmftlib.rules.Layer."
+            ) from None
+        if np.shape(value) != (2, 3):
+            raise ValueError(
+                f"`{method}` of the rule {rule!r} must return a field of shape (P, neurons), here (2, 3); "
+                f"got shape {np.shape(value)}."
+            )
+    return frozenset(probe.asked)
+
+
+def check_rule(rule):
+    """Raise TypeError or ValueError if `rule` is not a Rule that every engine can run."""
+    if not isinstance(rule, Rule):
+        raise TypeError(f"`rule` must be a dmftlib.Rule object such as GD(); got {rule!r}.")
+    try:
+        hash(rule)
+    except TypeError:
+        raise TypeError(
+            f"`rule` must be hashable, so that compiled engines can be reused; {type(rule).__name__} is not. "
+            "Make it a frozen dataclass of numbers."
+        ) from None
+    needs(rule)
