@@ -10,6 +10,7 @@ import numpy as np
 from .experiment import Experiment
 
 OBSERVABLES = ("f", "Phi", "G", "G_tilde", "K")
+RECORDED = (*OBSERVABLES, "G_tilde_tilde")
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 
 
@@ -39,7 +40,8 @@ class Dynamics:
     """One run of an experiment. Entry t is the state before update t; layer index 0 is ℓ = 1.
 
     f, Delta (T, P)             outputs and errors Δ = y − f; f_test (T, P_test) or None
-    Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored)
+    Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored);
+                                likewise G_tilde_tilde, ⟨g̃g̃⟩
     K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4)
     final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
     history                     with record=True: fields and projections behind `two_time` and `responses`
@@ -52,6 +54,7 @@ class Dynamics:
     G: np.ndarray
     G_tilde: np.ndarray
     K: np.ndarray
+    G_tilde_tilde: np.ndarray
     f_test: np.ndarray | None = None
     final_h: np.ndarray | None = None
     final_z: np.ndarray | None = None
@@ -62,7 +65,7 @@ class Dynamics:
         """Assemble the result from an engine's recorded arrays; split off the test samples."""
         P = experiment.task.P
         f = records["f"]
-        kernels = {name: records[name] for name in ("Phi", "G", "G_tilde", "K")}
+        kernels = {name: records[name] for name in RECORDED if name != "f"}
         f_test = f[:, P:] if f.shape[1] > P else None
         last = {name: value[..., :P] for name, value in last.items()}
         return cls(experiment, provenance, f[:, :P], **kernels, f_test=f_test, final_h=last["h"], final_z=last["z"], history=history)
@@ -90,10 +93,8 @@ class Dynamics:
     @property
     def corr_g(self):
         """Correlation of g with g̃, Tr G̃/√(Tr G Tr ⟨g̃g̃⟩) averaged over layers; 1 where g̃ = g. Shape (T,)."""
-        if self.history is None or "G_tilde_tilde" not in self.history:
-            raise ValueError("`corr_g` needs ⟨g̃g̃⟩; run the engine with record=True.")
-        trace = lambda a: np.trace(a, axis1=-2, axis2=-1)  # noqa: E731
-        return (trace(self.G_tilde) / np.sqrt(trace(self.G) * trace(self.history["G_tilde_tilde"]))).mean(axis=1)
+        G, G_tilde, F = (np.trace(a, axis1=-2, axis2=-1) for a in (self.G, self.G_tilde, self.G_tilde_tilde))
+        return (G_tilde / np.sqrt(G * F)).mean(axis=1)
 
     @property
     def H_y(self):
@@ -159,6 +160,12 @@ class Comparison:
         return "\n".join(
             [head] + [f"{n:<9} {100 * self.distance[n]:>7.2g} %  {100 * self.standard_error[n]:>7.2g} %" for n in self.distance]
         )
+
+
+def check_dtype(dtype):
+    """Raise ValueError unless dtype is "float64" or "float32"."""
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f'`dtype` must be "float64" or "float32"; got {dtype!r}.')
 
 
 def compare(theory, runs):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records, warn_if_unstable
+from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
 from .experiment import _whole
 from .rules import Layer, needs
 
@@ -109,9 +109,10 @@ def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, s
             g_tildes.insert(0, g_tilde)
 
         average = lambda a, b: jnp.stack([x @ y.T / N for x, y in zip(a, b)])  # noqa: E731
-        Phi, G, G_tilde = average(phi, phi), average(gs, gs), average(gs, g_tildes)
+        Phi, G_tilde = average(phi, phi), average(gs, g_tildes)
         below = jnp.concatenate([(X[:P] @ X[:P].T / D)[None], Phi])
-        out = dict(f=f, Phi=Phi, G=G, G_tilde=G_tilde, K=(below[:-1] * G_tilde).sum(0) + below[-1])
+        out = dict(f=f, Phi=Phi, G=average(gs, gs), G_tilde=G_tilde, G_tilde_tilde=average(g_tildes, g_tildes))
+        out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1]
         if record:
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(gs), g_tilde=jnp.stack(g_tildes))
 
@@ -166,12 +167,6 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
     return Dynamics.from_records(experiment, Provenance("network", width, seed, dtype), records, last)
 
 
-def check_dtype(dtype):
-    """Raise ValueError unless dtype is "float64" or "float32"."""
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f'`dtype` must be "float64" or "float32"; got {dtype!r}.')
-
-
 @dataclass(frozen=True, eq=False)
 class Ensemble:
     """Mean over networks, with the standard error of every entry: arrays named and shaped as in Dynamics.
@@ -187,10 +182,11 @@ class Ensemble:
     G: np.ndarray
     G_tilde: np.ndarray
     K: np.ndarray
+    G_tilde_tilde: np.ndarray
     standard_error: dict
 
     times, Delta, loss, alignment = Dynamics.times, Dynamics.Delta, Dynamics.loss, Dynamics.alignment
-    H_y, h_y = Dynamics.H_y, Dynamics.h_y
+    corr_g, H_y, h_y = Dynamics.corr_g, Dynamics.H_y, Dynamics.h_y
 
 
 def ensemble(experiment, width, seeds, dtype="float64"):
@@ -201,7 +197,7 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     count, used = 0, []
     for seed in seeds:
         run = train(experiment, width, seed, dtype)
-        values = {name: getattr(run, name) for name in OBSERVABLES}
+        values = {name: getattr(run, name) for name in RECORDED}
         count, used = count + 1, [*used, seed]
         if count == 1:
             mean, square = values, {name: np.zeros_like(value) for name, value in values.items()}
@@ -225,7 +221,7 @@ def extrapolate(ensembles):
     if len(set(x)) < 2:
         raise ValueError(f"`ensembles` must have at least two different widths; got {[e.width for e in ensembles]}.")
     weights = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
-    mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in OBSERVABLES}
-    error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in OBSERVABLES}
+    mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in RECORDED}
+    error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in RECORDED}
     seeds = tuple(seed for e in ensembles for seed in e.seeds)
     return replace(ensembles[0], width=float("inf"), seeds=seeds, **mean, standard_error=error)
