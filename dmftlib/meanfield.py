@@ -199,7 +199,7 @@ def _step(rule, activation, task, state, frozen, t):
     w = jnp.where(t == 0, w0, state["w"])
     raw = layers[-1].features @ w[0] / (gamma0 * S)
     f0 = jnp.where(t == 0, raw, state["f0"])  # rounding only: w(0) is orthogonal to the features
-    f = raw - f0
+    f = jnp.where(t == 0, 0.0, raw - f0)
     Delta = y - f[:P]
 
     g = g_tilde = jnp.ones((P, 1), h.dtype)

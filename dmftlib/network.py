@@ -96,7 +96,7 @@ def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, s
             h = weights[l].apply(layers[-1].features)
         raw = h[:, 0] / (gamma0 * N)
         f0 = jnp.where(begun, f0, raw)
-        f = raw - f0
+        f = jnp.where(begun, raw - f0, 0.0)
         Delta = y - f[:P]
 
         g = g_tilde = jnp.ones((P, 1), dtype)
