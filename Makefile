@@ -1,0 +1,53 @@
+# The two commands are `make book` and `make test`; `make help` lists the rest.
+# Every recipe path is relative, so the folder may have spaces in its name.
+
+PY = .venv/bin/python
+READY = .venv/installed
+TEST_READY = .venv/installed-test
+LOCK = _build/lock/bin/uv pip compile -q --upgrade --universal --generate-hashes --custom-compile-command "make lock"
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  |/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+book: $(READY)  ## run the chapters that changed and build the book; prints where it is
+	@$(PY) -m tools book
+
+test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict build, the book in a browser
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
+
+run: $(READY)  ## one chapter with your parameters: make run CHAPTER=gd PARAMS="gamma0=4 P=8"
+	@$(PY) -m tools run "$(CHAPTER)" $(PARAMS)
+
+accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
+	@$(PY) -m tools accept "$(CHAPTER)"
+
+bench: $(READY)  ## run every script in benchmarks/, one after another
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
+
+serve: $(READY)  ## serve the built book to a browser on this machine
+	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+# uv lives outside .venv, which holds the locked set and nothing else.
+lock:  ## resolve the newest versions into requirements.lock and requirements-test.lock
+	@test -x _build/lock/bin/uv || { PYTHON="$(PYTHON)" sh tools/venv.sh _build/lock && _build/lock/bin/python -m pip install -q uv; }
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
+
+clean:  ## remove what the commands made, .venv and runs/ included
+	rm -rf .venv _build runs
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(PY) || PYTHON="$(PYTHON)" sh tools/venv.sh .venv
+	@echo "Installing the locked packages into .venv (a minute or two)"
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(TEST_READY): $(READY) requirements-test.lock
+	@echo "Installing the locked test tools into .venv"
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@touch $@
+
+.PHONY: help book test run accept bench serve lock clean
