@@ -18,10 +18,10 @@ test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict bu
 	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
 
 run: $(READY)  ## one chapter with your parameters: make run CHAPTER=gd PARAMS="gamma0=4 P=8"
-	@$(PY) -m tools run "$(CHAPTER)" $(PARAMS)
+	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS"
 
 accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
-	@$(PY) -m tools accept "$(CHAPTER)"
+	@$(PY) -m tools accept "$$CHAPTER"
 
 bench: $(READY)  ## run every script in benchmarks/, one after another
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done

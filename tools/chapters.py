@@ -1,0 +1,177 @@
+"""Runs chapters through Papermill. Nothing is ever written under notebooks/, except by `accept` at its very end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from . import ROOT, ToolError
+from .parameters import read_notebook
+
+AT_ONCE = 2
+# What a chapter's outputs depend on besides the notebook and its parameters.
+INPUTS = ("dmftlib/**/*.py", "benchmarks/*.npz", "requirements.lock")
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def committed(chapter: str) -> Path:
+    path = ROOT / "notebooks" / f"{chapter}.ipynb"
+    if not path.is_file():
+        raise ToolError(f"there is no chapter {chapter!r}; the chapters are: {', '.join(names())}.")
+    return path
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def write(notebook, path: Path) -> None:
+    """Whole or not at all, whenever the run is interrupted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    nbformat.write(notebook, part)
+    os.replace(part, path)
+
+
+def strip(notebook):
+    """Without what changes from run to run or from machine to machine: times, paths, versions, progress."""
+    language = {k: v for k, v in notebook.metadata.get("language_info", {}).items() if k != "version"}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": language})
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in ("tags", "mystnb") if cell.metadata.get(k)})
+    return notebook
+
+
+def key(chapter: str, values: dict[str, Any]) -> str:
+    """A hash of everything that a chapter's outputs depend on."""
+    notebook = strip(read(committed(chapter)))
+    cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
+    digest = hashlib.sha256(json.dumps([cells, values, sys.version_info[:2]], sort_keys=True).encode())
+    for pattern in INPUTS:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def state() -> dict[str, Any]:
+    """The version, the commit, and whether the tree had other changes; read before a run writes anything."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    return {"version": version("dmftlib"), "commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def environment(at_once: int) -> dict[str, str]:
+    """Threads that `at_once` kernels can share, and compiled functions kept for the next run."""
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
+    return {**os.environ, **limits, **cache}
+
+
+def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1):
+    """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy."""
+    source, part = committed(chapter), folder / f"{chapter}.running.ipynb"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"parameters": values, **state()}
+    # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
+    command = [sys.executable, "-m", "papermill", str(source), str(part), "--no-progress-bar", "--kernel", "python3"]
+    command += ["--cwd", str(source.parent), "--parameters_yaml", json.dumps(values)]
+    start = time.monotonic()
+    done = subprocess.run(command, env=environment(at_once), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        failed = folder / f"{chapter}.failed.ipynb"
+        where = ""
+        if part.exists():
+            os.replace(part, failed)
+            where = f"\nThe executed copy, up to the error, is {failed.relative_to(ROOT)}."
+        raise ToolError(f"{chapter} failed.\n{done.stderr[-3000:].strip()}{where}")
+    notebook = strip(read(part))
+    notebook.metadata["dmftlib"] = {**record, "seconds": round(time.monotonic() - start, 1)}
+    part.unlink()
+    return notebook
+
+
+def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1) -> Path:
+    """The executed chapter in `folder`, run only if something that it depends on changed."""
+    path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
+    if path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted:
+        print(f"  {chapter}: unchanged, not run again", flush=True)
+        return path
+    print(f"  {chapter}: running", flush=True)
+    notebook = execute(chapter, values, folder, at_once)
+    notebook.metadata["dmftlib"]["key"] = wanted
+    write(notebook, path)
+    print(f"  {chapter}: done in {notebook.metadata['dmftlib']['seconds']:.0f} s", flush=True)
+    return path
+
+
+def run_all() -> dict[str, Path]:
+    """Every chapter with its defaults, two at a time; a failure lets the others finish first."""
+    for chapter in names():
+        read_notebook(read(committed(chapter)))  # a parameters cell outside the grammar stops the build at once
+    folder, found, failures = ROOT / "_build" / "chapters", {}, []
+    at_once = min(AT_ONCE, len(names())) or 1
+    with ThreadPoolExecutor(at_once) as pool:
+        jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in names()}
+        for chapter, job in jobs.items():
+            try:
+                found[chapter] = job.result()
+            except ToolError as error:
+                failures.append(str(error))
+    if failures:
+        raise ToolError("\n".join(failures))
+    return found
+
+
+def run_folder(chapter: str, values: dict[str, Any]) -> Path:
+    """runs/gd-gamma0=4.0-P=8, readable and the same for the same values."""
+    name = "-".join([chapter, *(f"{name}={value}" for name, value in sorted(values.items()))])
+    name = re.sub(r"[^\w.=,-]", "", name) if values else f"{chapter}-default"
+    if len(name) > 100:
+        name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return ROOT / "runs" / name
+
+
+def printed(notebook) -> dict[str, list[str]]:
+    """The lines with numbers that each cell printed, by cell id."""
+    lines = {}
+    for cell in notebook.cells:
+        texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell.get("outputs", [])]
+        lines[cell.id] = [line for text in texts for line in text.splitlines() if re.search(r"\d", line)]
+    return lines
+
+
+def side_by_side(old, new) -> str:
+    """What two executions of a notebook printed; a changed line is marked with *."""
+    before, after = printed(old), printed(new)
+    rows = [pair for cell in after for pair in zip_longest(before.get(cell, []), after[cell], fillvalue="")]
+    width = max((len(a) for a, _ in rows), default=0)
+    return "\n".join(f"{' ' if a == b else '*'} {a:<{width}} | {b}" for a, b in rows)
+
+
+def accept(chapter: str) -> None:
+    """Replace the committed outputs of a chapter by those of a fresh run with its default parameters."""
+    path = committed(chapter)
+    old = read(path)
+    read_notebook(old)
+    new = strip(execute(chapter, {}, ROOT / "_build" / "accept"))
+    print(f"Printed by {chapter}, old | new (* changed):\n{side_by_side(old, new)}")
+    write(new, path)
+    print(f"Replaced {path.relative_to(ROOT)}")

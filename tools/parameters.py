@@ -1,0 +1,140 @@
+"""The grammar of parameters cells, and values checked against it before anything runs.
+
+    gamma0: float = 1.0  # richness; near 0 is lazy (0, 10]
+    activation: str = "tanh"  # nonlinearity {relu, tanh, erf}
+    widths: list[int] = [64, 128]  # widths of the networks, each [16, 4096]
+
+Name, type, default, meaning, and what is allowed: [ ] includes an end, ( ) excludes it, { } lists choices.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from . import ToolError
+
+LINE = re.compile(
+    r"(?P<name>[A-Za-z_]\w*): (?P<type>int|float|str|bool|list\[(?:int|float|str)\]) = (?P<default>\S.*?)"
+    r"  # (?P<help>\S.*?)(?: (?P<allowed>[\[(][^\[\](){}]*, [^\[\](){}]*[\])]|\{[^{}]+\}))?"
+)
+KINDS = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+class ParameterError(ToolError):
+    """A parameters cell outside the grammar, or a value that it does not allow."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    type: str
+    default: Any
+    help: str
+    allowed: str  # "(0, 10]", "{relu, tanh}" or "" (bool)
+
+    @property
+    def is_list(self) -> bool:
+        return self.type.startswith("list")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}".rstrip()
+
+    def parse(self, text: str) -> Any:
+        """The value that `text`, typed on a command line, stands for."""
+        if not self.is_list:
+            return self._item(text)
+        items = text.strip("[]").split(",")
+        return [self._item(item.strip().strip("'\"")) for item in items if item.strip()]
+
+    def _item(self, text: str) -> Any:
+        kind = KINDS[self.type.removeprefix("list[").removesuffix("]")]
+        try:
+            return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            raise ParameterError(f"`{self.name}` must be {self.type}; got {text!r}.") from None
+
+    def check(self, value: Any) -> Any:
+        """`value` itself, if its type and range are allowed."""
+        kind = KINDS[self.type.removeprefix("list[").removesuffix("]")]
+        if isinstance(value, list) != self.is_list or (self.is_list and not value):
+            raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
+        for item in value if self.is_list else [value]:
+            if type(item) is not kind:
+                raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
+            if not self._allows(item):
+                raise ParameterError(f"`{self.name}` must lie in {self.allowed}; got {item!r}.")
+        return value
+
+    def _allows(self, item: Any) -> bool:
+        if not self.allowed:
+            return True
+        inside = self.allowed[1:-1].split(", ")
+        if self.allowed[0] == "{":
+            return str(item) in inside
+        low, high = map(float, inside)
+        above = low <= item if self.allowed[0] == "[" else low < item
+        below = item <= high if self.allowed[-1] == "]" else item < high
+        return above and below  # false for nan
+
+
+def read_line(line: str) -> Parameter:
+    match = LINE.fullmatch(line)
+    if not match:
+        raise ParameterError(f"not `name: type = default  # meaning [low, high]`: {line!r}")
+    fields = match.groupdict(default="")
+    try:
+        fields["default"] = ast.literal_eval(fields["default"])
+    except (SyntaxError, ValueError):
+        raise ParameterError(f"the default of `{fields['name']}` is not a plain value: {line!r}") from None
+    parameter = Parameter(**fields)
+    if (parameter.allowed == "") != (parameter.type == "bool"):
+        raise ParameterError(f"`{parameter.name}` must say what it allows, [low, high] or {{a, b}}: {line!r}")
+    if parameter.allowed[:1] in ("[", "("):
+        if "str" in parameter.type:
+            raise ParameterError(f"`{parameter.name}` is text, so it needs choices {{a, b}}: {line!r}")
+        try:
+            [float(end) for end in parameter.allowed[1:-1].split(", ")]
+        except ValueError:
+            raise ParameterError(f"the range of `{parameter.name}` is not two numbers: {line!r}") from None
+    parameter.check(parameter.default)
+    return parameter
+
+
+def read_cell(source: str) -> dict[str, Parameter]:
+    """The parameters of a cell, by name; blank lines are allowed, anything else must be in the grammar."""
+    found = [read_line(line) for line in source.splitlines() if line.strip()]
+    return {parameter.name: parameter for parameter in found}
+
+
+def read_notebook(notebook) -> dict[str, Parameter]:
+    """The parameters of a notebook: of its one cell tagged `parameters`."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ParameterError(f"a chapter has one cell tagged `parameters`; found {len(cells)}.")
+    return read_cell(cells[0].source)
+
+
+def read_settings(text: str, parameters: dict[str, Parameter], chapter: str) -> dict[str, Any]:
+    """Values from a command line, "gamma0=4 P=8", or one error that lists what is valid."""
+    try:
+        values = {}
+        for setting in shlex.split(text):
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise ParameterError(f"parameters are written name=value; got {setting!r}.")
+            if name not in parameters:
+                close = difflib.get_close_matches(name, parameters, n=1)
+                hint = f" Did you mean `{close[0]}`?" if close else ""
+                raise ParameterError(f"{chapter} has no parameter `{name}`.{hint}")
+            values[name] = parameters[name].check(parameters[name].parse(value))
+        return values
+    except ValueError as error:  # from shlex: a quotation mark without its partner
+        raise ParameterError(f"cannot read {text!r}: {error}.") from None
+    except ParameterError as error:
+        valid = "\n".join(f"  {parameter}" for parameter in parameters.values())
+        raise ParameterError(f"{error}\nThe parameters of {chapter} are\n{valid}") from None
