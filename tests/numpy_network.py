@@ -1,0 +1,136 @@
+"""A second implementation, for tests: paper §1 as a plain numpy loop over dense matrices, one branch a rule.
+
+It shares nothing with dmftlib: no rule objects, no factored updates, no compilation. Beside it, the same rules
+as objects for the seam of dmftlib, `RULES`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import erf
+
+import dmftlib as dl
+
+
+@dataclass(frozen=True)
+class FA(dl.Rule):
+    rho: float
+
+    def pseudo_gradient(self, layer):
+        back = self.rho * layer.W0_T(layer.g_tilde_next) + np.sqrt(1 - self.rho**2) * layer.fresh_T(layer.g_tilde_next)
+        return layer.phi_dot * back
+
+
+@dataclass(frozen=True)
+class DFA(dl.Rule):
+    def pseudo_gradient(self, layer):
+        return layer.phi_dot * layer.fresh_vector
+
+
+@dataclass(frozen=True)
+class GLN(dl.Rule):
+    def features(self, layer):
+        return layer.gate * layer.h
+
+    def gain(self, layer):
+        return layer.gate
+
+    def pseudo_gradient(self, layer):
+        return layer.g
+
+
+@dataclass(frozen=True)
+class Hebb(dl.Rule):
+    def pseudo_gradient(self, layer):
+        return layer.error * layer.phi
+
+
+@dataclass(frozen=True)
+class Mixed(dl.Rule):
+    """A rule that is in no paper: a share of the gradient, the rest direct random feedback."""
+
+    share: float
+
+    def pseudo_gradient(self, layer):
+        return self.share * layer.g + (1 - self.share) * layer.phi_dot * layer.fresh_vector
+
+
+RHO, SHARE = 0.6, 0.3
+RULES = {"GD": dl.GD(), "FA": FA(RHO), "DFA": DFA(), "GLN": GLN(), "Hebb": Hebb(), "mixed": Mixed(SHARE)}
+
+PHI = {
+    "relu": (lambda h: np.sqrt(2) * np.maximum(h, 0), lambda h: np.sqrt(2) * (h > 0)),
+    "tanh": (np.tanh, lambda h: 1 - np.tanh(h) ** 2),
+    "erf": (erf, lambda h: 2 / np.sqrt(np.pi) * np.exp(-(h**2))),
+    "linear": (lambda h: h, np.ones_like),
+}
+
+
+def draw(rng, L, N, D):
+    """Everything random in one network: weights, frozen feedback weights, gate weights, feedback vectors."""
+    shapes = [(N, D)] + [(N, N)] * (L - 1) + [(1, N)]
+    return dict(
+        W=[rng.standard_normal(s) for s in shapes],
+        feedback=[rng.standard_normal(s) for s in shapes],
+        M=[rng.standard_normal((N, D)) for _ in range(L)],
+        vector=[rng.standard_normal(N) for _ in range(L)],
+    )
+
+
+def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None):
+    """Run `steps` states of one network. Layers are lists with index ℓ − 1, samples are rows.
+
+    Returns arrays named as in Dynamics, and the weights W after the last update.
+    """
+    phi, phi_dot = PHI[activation]
+    W, W0 = [w.copy() for w in drawn["W"]], drawn["W"]
+    L, N, D, P = len(W) - 1, len(W[0]), X.shape[1], len(y)
+    X_all = X if X_test is None else np.concatenate([X, X_test])
+    gates = [phi_dot(X_all @ M.T / np.sqrt(D)) for M in drawn["M"]]
+    out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
+    f0 = None
+    for _ in range(steps):
+        h, F = [], []
+        for l in range(L):
+            below, fan_in = (X_all, D) if l == 0 else (F[-1], N)
+            h.append(below @ W[l].T / np.sqrt(fan_in))
+            F.append(gates[l] * h[l] if rule == "GLN" else phi(h[l]))
+        raw = F[-1] @ W[L][0] / (gamma0 * N)
+        f0 = raw if f0 is None else f0
+        f = raw - f0
+        Delta = (y - f[:P])[:, None]
+        F_train = [x[:P] for x in F]
+        slope = [gates[l][:P] if rule == "GLN" else phi_dot(h[l][:P]) for l in range(L)]
+
+        g, z, g_tilde = [None] * L, [None] * L, [None] * L
+        for l in reversed(range(L)):
+            z[l] = np.tile(W[L][0], (P, 1)) if l == L - 1 else g[l + 1] @ W[l + 1] / np.sqrt(N)
+            g[l] = slope[l] * z[l]
+        for l in reversed(range(L)):
+            if rule in ("GD", "GLN"):
+                g_tilde[l] = g[l]
+            elif rule == "FA":
+                B = RHO * W0[l + 1] + np.sqrt(1 - RHO**2) * drawn["feedback"][l + 1]
+                g_tilde[l] = slope[l] * (np.tile(B[0], (P, 1)) if l == L - 1 else g_tilde[l + 1] @ B / np.sqrt(N))
+            elif rule == "DFA":
+                g_tilde[l] = slope[l] * drawn["vector"][l]
+            elif rule == "Hebb":
+                g_tilde[l] = Delta * F_train[l]
+            elif rule == "mixed":
+                g_tilde[l] = SHARE * g[l] + (1 - SHARE) * slope[l] * drawn["vector"][l]
+        Phi = [x @ x.T / N for x in F_train]
+        G_tilde = [a @ b.T / N for a, b in zip(g, g_tilde)]
+        out["f"].append(f)
+        out["Phi"].append(Phi)
+        out["G"].append([a @ a.T / N for a in g])
+        out["G_tilde"].append(G_tilde)
+        out["G_tilde_tilde"].append([a @ a.T / N for a in g_tilde])
+        out["K"].append(sum(a * b for a, b in zip([*G_tilde, np.ones((P, P))], [X @ X.T / D, *Phi])))
+
+        for l in range(L):
+            below, fan_in = (X, D) if l == 0 else (F_train[l - 1], N)
+            for mu in range(P):
+                W[l] += lr * gamma0 / np.sqrt(fan_in) * Delta[mu, 0] * np.outer(g_tilde[l][mu], below[mu])
+        W[L] += lr * gamma0 * (Delta * F_train[-1]).sum(axis=0)
+    out = {name: np.array(value) for name, value in out.items()}
+    return out | dict(f_test=out["f"][:, P:], f=out["f"][:, :P], W=W, final_h=np.array([x[:P].T for x in h]))

@@ -1,0 +1,224 @@
+"""Gaussian averages of activations, against integrals done another way and against identities."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate
+
+import dmftlib as dl
+from dmftlib.activations import ACTIVATIONS, activation_from
+
+NAMES = ["relu", "tanh", "erf", "linear"]
+
+
+def covariance(P=4, seed=0):
+    """A generic covariance with unequal variances, positive and negative correlations."""
+    A = np.random.default_rng(seed).standard_normal((P, P + 1))
+    return A @ A.T / P
+
+
+def by_dblquad(F, G, Sigma):
+    """⟨F(u) G(v)⟩ by adaptive quadrature over two independent Gaussians. Absolute error below 1e-10."""
+    a, b, c = Sigma[0, 0], Sigma[1, 1], Sigma[0, 1]
+    low, high = c / np.sqrt(a), np.sqrt(b - c**2 / a)
+
+    def inner(s):
+        def integrand(t):
+            return G(low * s + high * t) * np.exp(-(t**2) / 2)
+
+        return integrate.quad(integrand, -10, 10, epsabs=1e-12, epsrel=1e-12, limit=200)[0]
+
+    def outer(s):
+        return F(np.sqrt(a) * s) * inner(s) * np.exp(-(s**2) / 2)
+
+    return integrate.quad(outer, -10, 10, epsabs=1e-11, epsrel=1e-11, limit=200)[0] / (2 * np.pi)
+
+
+def tanh_dot(h):
+    return 1 / np.cosh(h) ** 2
+
+
+@pytest.mark.parametrize("Sigma", [covariance(2, 1), 4 * covariance(2, 2), np.array([[1.0, -0.97], [-0.97, 1.0]])])
+def test_tanh_averages_by_adaptive_quadrature(Sigma):
+    tanh = activation_from("tanh")
+    pairs = [(tanh.phi_phi, np.tanh), (tanh.dot_dot, tanh_dot)]
+    for average, F in pairs:
+        np.testing.assert_allclose(average(Sigma)[0, 1], by_dblquad(F, F, Sigma), rtol=0, atol=1e-8)
+        # The diagonal is a one-dimensional integral.
+        for mu in (0, 1):
+            sd = np.sqrt(Sigma[mu, mu])
+            expected = integrate.quad(lambda s: F(sd * s) ** 2 * np.exp(-(s**2) / 2), -10, 10, epsabs=1e-12, limit=200)[0]
+            np.testing.assert_allclose(average(Sigma)[mu, mu], expected / np.sqrt(2 * np.pi), rtol=0, atol=1e-8)
+
+
+def test_erf_averages_by_adaptive_quadrature():
+    from scipy.special import erf
+
+    Sigma = covariance(2, 1)
+    kernel = activation_from("erf")
+    np.testing.assert_allclose(kernel.phi_phi(Sigma)[0, 1], by_dblquad(erf, erf, Sigma), rtol=0, atol=1e-9)
+    slope = lambda h: 2 / np.sqrt(np.pi) * np.exp(-(h**2))  # noqa: E731
+    np.testing.assert_allclose(kernel.dot_dot(Sigma)[0, 1], by_dblquad(slope, slope, Sigma), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("theta", [0.01, 0.4, np.pi / 2, 2.2, 3.13])
+def test_relu_averages_in_polar_coordinates(theta):
+    # u = a r cos(s), v = b r cos(s − θ): both are positive for s between θ − π/2 and π/2, ⟨r²⟩ = 2 and φ = √2 u.
+    a, b = 1.7, 0.4
+    Sigma = np.array([[a**2, a * b * np.cos(theta)], [a * b * np.cos(theta), b**2]])
+    wedge = integrate.quad(lambda s: np.cos(s) * np.cos(s - theta), theta - np.pi / 2, np.pi / 2, epsabs=1e-13)[0]
+    relu = activation_from("relu")
+    np.testing.assert_allclose(relu.phi_phi(Sigma)[0, 1], 2 * a * b * 2 * wedge / (2 * np.pi), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(relu.dot_dot(Sigma)[0, 1], 2 * (np.pi - theta) / (2 * np.pi), rtol=0, atol=1e-12)
+
+
+def test_linear_averages():
+    Sigma = covariance()
+    linear = activation_from("linear")
+    np.testing.assert_array_equal(linear.phi_phi(Sigma), Sigma)
+    np.testing.assert_array_equal(linear.dot_dot(Sigma), np.ones((4, 4)))
+    assert linear.phi_phi(Sigma) is not Sigma
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prices_theorem(name):
+    # ∂⟨φ(u)φ(v)⟩/∂Σ_uv = ⟨φ̇(u)φ̇(v)⟩ for every φ: links the two averages with no formula of either.
+    Sigma, step = covariance(2, 3), 1e-3
+    E = np.array([[0.0, 1.0], [1.0, 0.0]])
+    phi = activation_from(name)
+
+    def central(h):
+        return (phi.phi_phi(Sigma + h * E)[0, 1] - phi.phi_phi(Sigma - h * E)[0, 1]) / (2 * h)
+
+    # Richardson leaves an error O(h⁴) ~ 1e-12 and the quadrature's 1e-9 divided by h.
+    derivative = (4 * central(step) - central(2 * step)) / 3
+    np.testing.assert_allclose(derivative, phi.dot_dot(Sigma)[0, 1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_averages_are_symmetric_positive_and_act_on_pairs(name):
+    phi, Sigma = activation_from(name), covariance(5, 7)
+    for average in (phi.phi_phi, phi.dot_dot):
+        kernel = average(Sigma)
+        np.testing.assert_allclose(kernel, kernel.T, rtol=0, atol=1e-9)
+        assert np.linalg.eigvalsh(kernel).min() > -1e-9
+        sub = [0, 3]
+        np.testing.assert_allclose(average(Sigma[np.ix_(sub, sub)]), kernel[np.ix_(sub, sub)], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivative_is_the_derivative(name):
+    phi = activation_from(name)
+    with jax.enable_x64(True):
+        h = jnp.array([-2.3, -0.4, 0.7, 1.9])
+        slope = jax.vmap(jax.grad(phi.phi))(h)
+        np.testing.assert_allclose(phi.phi_dot(h), slope, rtol=1e-14)
+
+
+def test_relu_carries_root_two_and_zero_slope_at_zero():
+    # √2 keeps ⟨φ²⟩ = Σ, so that depth does not shrink the kernel.
+    relu = activation_from("relu")
+    np.testing.assert_allclose(relu.phi(jnp.array([-1.0, 0.0, 3.0])), np.sqrt(2) * np.array([0, 0, 3]), rtol=1e-6)
+    np.testing.assert_allclose(relu.phi_dot(jnp.array([-1.0, 0.0, 3.0])), np.sqrt(2) * np.array([0, 0, 1]), rtol=1e-6)
+
+
+# --- Degenerate inputs: exact, not nearly ---------------------------------------------------------------------------
+
+
+def test_relu_degenerate_inputs_are_exact():
+    x = np.array([0.6, -0.1, 1.3])
+    inputs = np.stack([x, x, -x, 2 * x, np.zeros(3)])
+    Sigma = inputs @ inputs.T / 3
+    relu = activation_from("relu")
+    phi_phi, dot_dot = relu.phi_phi(Sigma), relu.dot_dot(Sigma)
+    v = Sigma[0, 0]
+    np.testing.assert_allclose(phi_phi[0, [0, 1, 3]], [v, v, 2 * v], rtol=1e-15)  # equal and parallel: ⟨φφ⟩ = Σ
+    np.testing.assert_array_equal(phi_phi[[0, 1, 3], 2], 0.0)  # opposite: never both positive
+    np.testing.assert_array_equal(phi_phi[4], 0.0)  # zero norm
+    np.testing.assert_array_equal(dot_dot[0, [0, 1, 3]], 1.0)
+    np.testing.assert_array_equal(dot_dot[[0, 1, 3], 2], 0.0)
+    # At u = 0 the slope is taken as 0, by every engine.
+    np.testing.assert_array_equal(dot_dot[4], 0.0)
+    assert relu.phi_dot(jnp.zeros(1))[0] == 0.0
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "linear"])
+def test_odd_activations_at_degenerate_inputs(name):
+    x = np.array([0.6, -0.1, 1.3])
+    inputs = np.stack([x, x, -x, np.zeros(3)])
+    Sigma = inputs @ inputs.T / 3
+    phi = activation_from(name)
+    phi_phi, dot_dot = phi.phi_phi(Sigma), phi.dot_dot(Sigma)
+    # φ odd, φ̇ even: opposite inputs give −⟨φ²⟩ and +⟨φ̇²⟩, to the last digits.
+    np.testing.assert_allclose(phi_phi[0, :3], phi_phi[0, 0] * np.array([1, 1, -1]), rtol=1e-14)
+    np.testing.assert_allclose(dot_dot[0, :3], dot_dot[0, 0], rtol=1e-14)
+    np.testing.assert_allclose(phi_phi[3], 0.0, atol=1e-15)
+    # Zero norm: φ̇(0)⟨φ̇(u)⟩, and φ̇(0)² with itself.
+    with jax.enable_x64(True):
+        at_zero = float(phi.phi_dot(jnp.zeros(1))[0])
+    np.testing.assert_allclose(dot_dot[3, 3], at_zero**2, rtol=1e-12)
+    slope = {"tanh": tanh_dot, "erf": lambda h: 2 / np.sqrt(np.pi) * np.exp(-(h**2)), "linear": np.ones_like}[name]
+    sd = np.sqrt(Sigma[0, 0])
+    mean = integrate.quad(lambda s: slope(sd * s) * np.exp(-(s**2) / 2), -10, 10, epsabs=1e-12)[0] / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(dot_dot[0, 3], at_zero * mean, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nearly_equal_inputs_give_finite_and_continuous_averages(name):
+    # The correlation is 1 up to rounding, on either side: nothing may become NaN.
+    phi = activation_from(name)
+    for gap in (0.0, 1e-16, 1e-15, 1e-13, -1e-15):
+        Sigma = np.array([[1.0, 1.0 - gap], [1.0 - gap, 1.0]])
+        for average in (phi.phi_phi, phi.dot_dot):
+            kernel = average(Sigma)
+            assert np.isfinite(kernel).all()
+            # φ̇φ̇ of ReLU has an infinite slope here: √(2 gap)/π.
+            np.testing.assert_allclose(kernel[0, 1], kernel[0, 0], rtol=0, atol=1e-6)
+
+
+# --- User functions --------------------------------------------------------------------------------------------------
+
+
+def test_user_function_against_its_closed_form():
+    # ⟨sin u sin v⟩ = e^{−(a+b)/2} sinh c, ⟨cos u cos v⟩ = e^{−(a+b)/2} cosh c; singular covariances included.
+    sine = dl.Activation("sine", jnp.sin)
+    for Sigma in (covariance(4, 5), np.array([[2.0, -2.0], [-2.0, 2.0]]), np.zeros((2, 2))):
+        half = (np.diag(Sigma)[:, None] + np.diag(Sigma)) / 2
+        np.testing.assert_allclose(sine.phi_phi(Sigma), np.exp(-half) * np.sinh(Sigma), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(sine.dot_dot(Sigma), np.exp(-half) * np.cosh(Sigma), rtol=0, atol=1e-8)
+
+
+def test_user_polynomial_by_wicks_theorem():
+    # φ = u + u²: ⟨φφ⟩ = c + ab + 2c², ⟨φ̇φ̇⟩ = 1 + 4c.
+    poly = dl.Activation("poly", lambda h: h + h**2)
+    Sigma = covariance(3, 9)
+    v = np.diag(Sigma)
+    np.testing.assert_allclose(poly.phi_phi(Sigma), Sigma + np.outer(v, v) + 2 * Sigma**2, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(poly.dot_dot(Sigma), 1 + 4 * Sigma, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "relu"])
+def test_user_closed_forms_are_used_and_quadrature_agrees_where_smooth(name):
+    known = ACTIVATIONS[name]
+    user = dl.Activation("mine", known.phi, known.phi_dot, known.closed_phi_phi, known.closed_dot_dot)
+    Sigma = covariance(3, 2)
+    np.testing.assert_array_equal(user.phi_phi(Sigma), known.phi_phi(Sigma))
+    if name == "erf":
+        bare = dl.Activation("mine", known.phi)
+        np.testing.assert_allclose(bare.phi_phi(Sigma), known.phi_phi(Sigma), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(bare.dot_dot(Sigma), known.dot_dot(Sigma), rtol=0, atol=1e-8)
+
+
+def test_kinked_user_function_without_closed_forms_is_refused():
+    kinked = dl.Activation("absolute", jnp.abs)
+    for average in (kinked.phi_phi, kinked.dot_dot):
+        with pytest.raises(ValueError, match="probably not smooth; give `closed_phi_phi` and `closed_dot_dot`"):
+            average(covariance(2, 1))
+
+
+@pytest.mark.parametrize("Sigma", [np.ones(3), np.ones((2, 3)), 1.0])
+def test_covariance_must_be_square(Sigma):
+    for name in NAMES:
+        with pytest.raises(ValueError, match=r"`Sigma` must be a \(P, P\) covariance; got shape"):
+            activation_from(name).phi_phi(Sigma)
