@@ -91,46 +91,46 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None):
     f0 = None
     for _ in range(steps):
         h, F = [], []
-        for l in range(L):
-            below, fan_in = (X_all, D) if l == 0 else (F[-1], N)
-            h.append(below @ W[l].T / np.sqrt(fan_in))
-            F.append(gates[l] * h[l] if rule == "GLN" else phi(h[l]))
+        for k in range(L):
+            below, fan_in = (X_all, D) if k == 0 else (F[-1], N)
+            h.append(below @ W[k].T / np.sqrt(fan_in))
+            F.append(gates[k] * h[k] if rule == "GLN" else phi(h[k]))
         raw = F[-1] @ W[L][0] / (gamma0 * N)
         f0 = raw if f0 is None else f0
         f = raw - f0
         Delta = (y - f[:P])[:, None]
         F_train = [x[:P] for x in F]
-        slope = [gates[l][:P] if rule == "GLN" else phi_dot(h[l][:P]) for l in range(L)]
+        slope = [gates[k][:P] if rule == "GLN" else phi_dot(h[k][:P]) for k in range(L)]
 
         g, z, g_tilde = [None] * L, [None] * L, [None] * L
-        for l in reversed(range(L)):
-            z[l] = np.tile(W[L][0], (P, 1)) if l == L - 1 else g[l + 1] @ W[l + 1] / np.sqrt(N)
-            g[l] = slope[l] * z[l]
-        for l in reversed(range(L)):
+        for k in reversed(range(L)):
+            z[k] = np.tile(W[L][0], (P, 1)) if k == L - 1 else g[k + 1] @ W[k + 1] / np.sqrt(N)
+            g[k] = slope[k] * z[k]
+        for k in reversed(range(L)):
             if rule in ("GD", "GLN"):
-                g_tilde[l] = g[l]
+                g_tilde[k] = g[k]
             elif rule == "FA":
-                B = RHO * W0[l + 1] + np.sqrt(1 - RHO**2) * drawn["feedback"][l + 1]
-                g_tilde[l] = slope[l] * (np.tile(B[0], (P, 1)) if l == L - 1 else g_tilde[l + 1] @ B / np.sqrt(N))
+                B = RHO * W0[k + 1] + np.sqrt(1 - RHO**2) * drawn["feedback"][k + 1]
+                g_tilde[k] = slope[k] * (np.tile(B[0], (P, 1)) if k == L - 1 else g_tilde[k + 1] @ B / np.sqrt(N))
             elif rule == "DFA":
-                g_tilde[l] = slope[l] * drawn["vector"][l]
+                g_tilde[k] = slope[k] * drawn["vector"][k]
             elif rule == "Hebb":
-                g_tilde[l] = Delta * F_train[l]
+                g_tilde[k] = Delta * F_train[k]
             elif rule == "mixed":
-                g_tilde[l] = SHARE * g[l] + (1 - SHARE) * slope[l] * drawn["vector"][l]
+                g_tilde[k] = SHARE * g[k] + (1 - SHARE) * slope[k] * drawn["vector"][k]
         Phi = [x @ x.T / N for x in F_train]
-        G_tilde = [a @ b.T / N for a, b in zip(g, g_tilde)]
+        G_tilde = [a @ b.T / N for a, b in zip(g, g_tilde, strict=True)]
         out["f"].append(f)
         out["Phi"].append(Phi)
         out["G"].append([a @ a.T / N for a in g])
         out["G_tilde"].append(G_tilde)
         out["G_tilde_tilde"].append([a @ a.T / N for a in g_tilde])
-        out["K"].append(sum(a * b for a, b in zip([*G_tilde, np.ones((P, P))], [X @ X.T / D, *Phi])))
+        out["K"].append(sum(a * b for a, b in zip([*G_tilde, 1.0], [X @ X.T / D, *Phi], strict=True)))
 
-        for l in range(L):
-            below, fan_in = (X, D) if l == 0 else (F_train[l - 1], N)
+        for k in range(L):
+            below, fan_in = (X, D) if k == 0 else (F_train[k - 1], N)
             for mu in range(P):
-                W[l] += lr * gamma0 / np.sqrt(fan_in) * Delta[mu, 0] * np.outer(g_tilde[l][mu], below[mu])
+                W[k] += lr * gamma0 / np.sqrt(fan_in) * Delta[mu, 0] * np.outer(g_tilde[k][mu], below[mu])
         W[L] += lr * gamma0 * (Delta * F_train[-1]).sum(axis=0)
     out = {name: np.array(value) for name, value in out.items()}
     return out | dict(f_test=out["f"][:, P:], f=out["f"][:, :P], W=W, final_h=np.array([x[:P].T for x in h]))

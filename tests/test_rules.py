@@ -15,8 +15,8 @@ from dmftlib.rules import needs
 TASK = dl.Task.random(2, 3)
 
 
-def experiment(rule, **changes):
-    return dl.Experiment(**dict(task=TASK, rule=rule, hidden_layers=2, activation="tanh", gamma0=1.0, lr=0.1, steps=3) | changes)
+def experiment(rule):
+    return dl.Experiment(TASK, rule, 2, "tanh", gamma0=1.0, lr=0.1, steps=3)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def test_engines_do_what_the_rule_says_not_what_it_is_called():
 
 @pytest.mark.parametrize("engine", [lazy, network, meanfield])
 def test_no_engine_imports_a_rule(engine):
-    imported = {a.name for n in ast.walk(ast.parse(inspect.getsource(engine))) if isinstance(n, ast.ImportFrom) for a in n.names}
+    nodes = ast.walk(ast.parse(inspect.getsource(engine)))
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     rules = {name for name, value in vars(dl.rules).items() if isinstance(value, type) and issubclass(value, dl.Rule)}
     assert not imported & rules
 

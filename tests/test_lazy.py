@@ -1,0 +1,201 @@
+"""The lazy limit: static kernels of any rule against Table 2 (paper.md §2) and against networks at initialization."""
+
+import dataclasses
+
+import numpy as np
+import numpy_network
+import pytest
+from numpy_network import RHO, RULES, SHARE
+
+import dmftlib as dl
+
+P = 4
+TASK = dl.Task.random(P, 6, seed=3)
+
+
+def experiment(rule, depth, activation, task=TASK, gamma0=1.0, lr=0.1, steps=5):
+    return dl.Experiment(task, RULES[rule], depth, activation, gamma0, lr, steps)
+
+
+def arccos_averages(Sigma):
+    """⟨φφ⟩ and ⟨φ̇φ̇⟩ of √2 ReLU from angles (Cho and Saul's κ₁ and κ₀)."""
+    norm = np.sqrt(np.diag(Sigma))
+    theta = np.arccos(np.clip(Sigma / np.outer(norm, norm), -1, 1))
+    return np.outer(norm, norm) * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / np.pi, (np.pi - theta) / np.pi
+
+
+def arcsin_averages(Sigma):
+    """⟨φφ⟩ and ⟨φ̇φ̇⟩ of erf (Williams)."""
+    d = 1 + 2 * np.diag(Sigma)
+    return 2 / np.pi * np.arcsin(2 * Sigma / np.sqrt(np.outer(d, d))), 4 / np.pi / np.sqrt(np.outer(d, d) - 4 * Sigma**2)
+
+
+AVERAGES = {"relu": arccos_averages, "erf": arcsin_averages, "linear": lambda Sigma: (Sigma, np.ones_like(Sigma))}
+
+
+def table_2(rule, depth, activation, K_x):
+    """Φ, G, G̃ (lists over layers) and K at γ₀ → 0, term by term from the recursions of paper.md §2."""
+    average = AVERAGES[activation]
+    gates = average(K_x)[1]
+    Phi, slopes = [K_x], []
+    for _ in range(depth):
+        phi_phi, dot_dot = average(Phi[-1])
+        Phi.append(gates * Phi[-1] if rule == "GLN" else phi_phi)
+        slopes.append(gates if rule == "GLN" else dot_dot)
+    G = [np.ones_like(K_x)]  # G^{L+1}, then downwards
+    for slope in reversed(slopes):
+        G.insert(0, G[0] * slope)
+    # How much of G survives in G̃^{ℓ+1}: index ℓ = 0 … L, the readout last.
+    L = depth
+    share = {
+        "GD": [1] * (L + 1), "GLN": [1] * (L + 1), "FA": [RHO ** (L - k) for k in range(L + 1)],
+        "DFA": [0] * L + [1], "Hebb": [0] * L + [1], "mixed": [SHARE] * L + [1],
+    }[rule]  # fmt: skip
+    G_tilde = [a * b for a, b in zip(share, G, strict=True)]
+    return Phi[1:], G[:-1], G_tilde[:-1], sum(a * b for a, b in zip(G_tilde, Phi, strict=True))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
+@pytest.mark.parametrize("rule", RULES)
+def test_kernels_match_table_2(rule, activation, depth):
+    kernels = dl.lazy.kernels(experiment(rule, depth, activation))
+    for name, expected in zip(("Phi", "G", "G_tilde", "K"), table_2(rule, depth, activation, TASK.K_x), strict=True):
+        np.testing.assert_allclose(getattr(kernels, name), expected, rtol=1e-11, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize(
+    "rule, multiple",
+    [
+        ("GD", lambda L: L + 1),
+        ("FA", lambda L: (1 - RHO ** (L + 1)) / (1 - RHO)),
+        ("DFA", lambda L: 1),
+        ("Hebb", lambda L: 1),
+        ("GLN", lambda L: L + 1),
+        ("mixed", lambda L: 1 + SHARE * L),
+    ],
+)
+def test_deep_linear_kernel_is_a_multiple_of_the_input_kernel(rule, multiple, depth):
+    # Φ^ℓ = K_x and G^ℓ = 1: only how much of each layer's gradient survives is left.
+    K = dl.lazy.kernels(experiment(rule, depth, "linear")).K
+    np.testing.assert_allclose(K, multiple(depth) * TASK.K_x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_relu_keeps_the_norm_and_gated_relu_has_L_plus_1_terms(depth):
+    angles = np.array([0.0, 0.7, 2.0, np.pi])
+    task = dl.Task.circle(angles, np.ones(4))
+    gd = dl.lazy.kernels(experiment("GD", depth, "relu", task))
+    np.testing.assert_allclose(np.diagonal(gd.Phi, axis1=1, axis2=2), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.diagonal(gd.G, axis1=1, axis2=2), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.diag(gd.K), depth + 1, rtol=1e-12)
+    # The prefactor of GLN is L + 1, not L: paper.md §6, erratum 2.
+    gln = dl.lazy.kernels(experiment("GLN", depth, "relu", task))
+    theta = np.arccos(np.cos(angles[:, None] - angles))
+    np.testing.assert_allclose(gln.K, (depth + 1) * (1 - theta / np.pi) ** depth * np.cos(theta), atol=1e-7)
+
+
+def test_kernels_ignore_gamma0_lr_and_steps():
+    one, other = experiment("GD", 2, "relu"), experiment("GD", 2, "relu", gamma0=9.0, lr=1.0, steps=7)
+    np.testing.assert_array_equal(dl.lazy.kernels(one).K, dl.lazy.kernels(other).K)
+
+
+def test_hebb_pseudo_gradient_scales_with_the_error():
+    # ⟨g̃g̃⟩ would be Δ_μ Δ_ν Φ; G̃ = ⟨g g̃⟩ vanishes because z has mean 0, whatever the error.
+    for Delta in (None, np.zeros(P), np.full(P, 5.0)):
+        kernels = dl.lazy.kernels(experiment("Hebb", 2, "erf"), Delta)
+        np.testing.assert_array_equal(kernels.G_tilde, 0.0)
+        np.testing.assert_array_equal(kernels.K, kernels.Phi[-1])
+
+
+@pytest.mark.parametrize("rule, activation", [(r, "relu") for r in RULES] + [("GD", "tanh"), ("FA", "tanh")])
+def test_networks_approach_the_kernels_as_one_over_root_N(rule, activation):
+    # Every kernel entry of one network is off by O(N^{-1/2}): the rms over seeds follows that rate, while a wrong
+    # factor would leave a floor. Over 18 repetitions the fitted slope was −0.53 ± 0.03 (terms of order 1/N at the
+    # smallest widths).
+    kernels = dl.lazy.kernels(experiment(rule, 2, activation))
+    widths, rng = np.array([32, 64, 128, 256]), np.random.default_rng(0)
+    for name in ("Phi", "G", "G_tilde", "K"):
+        assert getattr(kernels, name).shape == ((P, P) if name == "K" else (2, P, P))
+    rms = {name: [] for name in ("Phi", "G", "G_tilde", "K")}
+    for N in widths:
+        squares = {name: [] for name in rms}
+        for _ in range(120):
+            draw = numpy_network.draw(rng, 2, N, TASK.D)
+            run = numpy_network.train(rule, activation, draw, TASK.X, TASK.y, 1.0, 0.1, 1)
+            for name in rms:
+                squares[name].append(((run[name][0] - getattr(kernels, name)) ** 2).mean())
+        for name in rms:
+            rms[name].append(np.sqrt(np.mean(squares[name])))
+    for name in rms:
+        slope = np.polyfit(np.log(widths), np.log(rms[name]), 1)[0]
+        assert abs(slope + 0.5) < 0.12, (name, slope)
+
+
+# --- Predictions -----------------------------------------------------------------------------------------------------
+
+TEST_TASK = dl.Task.random(P, 6, seed=3, P_test=3)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_predictions_follow_the_discrete_steps(rule):
+    e = experiment(rule, 2, "erf", TEST_TASK, lr=0.15, steps=12)
+    K = table_2(rule, 2, "erf", TEST_TASK.X_all @ TEST_TASK.X_all.T / TEST_TASK.D)[3]
+    f = np.zeros(P + 3)
+    prediction = dl.lazy.predict(e)
+    for t in range(12):
+        np.testing.assert_allclose(prediction.f[t], f[:P], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(prediction.f_test[t], f[P:], rtol=0, atol=1e-12)
+        f = f + 0.15 * K[:, :P] @ (TEST_TASK.y - f[:P])
+    np.testing.assert_array_equal(prediction.times, 0.15 * np.arange(12))
+    np.testing.assert_array_equal(prediction.f[0], 0.0)
+
+
+def test_long_training_is_kernel_regression():
+    e = experiment("FA", 1, "erf", TEST_TASK, lr=0.5, steps=4000)
+    K = table_2("FA", 1, "erf", TEST_TASK.X_all @ TEST_TASK.X_all.T / TEST_TASK.D)[3]
+    limit = K[P:, :P] @ np.linalg.inv(K[:P, :P]) @ TEST_TASK.y
+    prediction = dl.lazy.predict(e)
+    np.testing.assert_allclose(prediction.f_test_inf, limit, rtol=1e-9)
+    np.testing.assert_allclose(prediction.f_test[-1], limit, rtol=1e-6)
+    np.testing.assert_allclose(prediction.f[-1], TEST_TASK.y, rtol=1e-6)
+
+
+def test_singular_kernel_predicts_what_training_reaches():
+    # Two equal inputs with different targets: training reaches their mean, and no inverse exists.
+    X = np.array([[1.0, 0.3], [1.0, 0.3], [-0.2, 1.0]])
+    task = dl.Task(X, [1.0, 0.0, -1.0], X[:1])
+    e = experiment("GD", 1, "linear", task, lr=0.2, steps=2000)
+    prediction = dl.lazy.predict(e)
+    np.testing.assert_allclose(prediction.f_test_inf, prediction.f_test[-1], rtol=1e-8)
+    np.testing.assert_allclose(prediction.f_test_inf, 0.5, rtol=1e-8)
+
+
+def test_without_test_points_there_is_no_test_prediction():
+    prediction = dl.lazy.predict(experiment("GD", 1, "erf"))
+    assert prediction.f_test is None and prediction.f_test_inf is None
+
+
+@pytest.mark.parametrize("rule", ["GD", "FA"])
+def test_networks_at_small_gamma0_train_to_the_predictions(rule):
+    # At γ₀ = 1e-3 features stand still. The mean of 48 networks is off by its own standard error and by a bias
+    # O(1/N): the rms of (mean − theory)/SE is 1 plus a little, and the error of one network falls as N^{-1/2}.
+    e = experiment(rule, 2, "erf", gamma0=1e-3, lr=0.3, steps=15)
+    theory, rng, rms, widths = dl.lazy.predict(e).f, np.random.default_rng(1), [], (32, 64, 128, 256)
+    for N in widths:
+        draws = (numpy_network.draw(rng, 2, N, TASK.D) for _ in range(48))
+        f = np.array([numpy_network.train(rule, "erf", d, TASK.X, TASK.y, 1e-3, 0.3, 15)["f"] for d in draws])
+        rms.append(np.sqrt(((f - theory) ** 2).mean()))
+    score = (f.mean(axis=0) - theory)[1:] / (f.std(axis=0, ddof=1)[1:] / np.sqrt(48))
+    assert np.sqrt((score**2).mean()) < 2
+    slope = np.polyfit(np.log(widths), np.log(rms), 1)[0]
+    assert abs(slope + 0.5) < 0.12
+
+
+def test_too_large_a_step_is_reported_with_the_step():
+    e = experiment("GD", 2, "relu", steps=60)
+    largest = np.linalg.eigvalsh(dl.lazy.kernels(e).K).max()
+    dl.lazy.predict(dataclasses.replace(e, lr=1.9 / largest))
+    with pytest.raises(dl.Diverged, match=r"at step \d+ .*`lr` = .* try lr ="):
+        dl.lazy.predict(dataclasses.replace(e, lr=2.6 / largest))
