@@ -86,7 +86,7 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None):
     W, W0 = [w.copy() for w in drawn["W"]], drawn["W"]
     L, N, D, P = len(W) - 1, len(W[0]), X.shape[1], len(y)
     X_all = X if X_test is None else np.concatenate([X, X_test])
-    gates = [phi_dot(X_all @ M.T / np.sqrt(D)) for M in drawn["M"]]
+    gates = drawn["gates"] if "gates" in drawn else [phi_dot(X_all @ M.T / np.sqrt(D)) for M in drawn["M"]]
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
     f0 = None
     for _ in range(steps):
