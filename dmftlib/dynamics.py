@@ -96,6 +96,32 @@ class Dynamics:
         G, G_tilde, F = (np.trace(a, axis1=-2, axis2=-1) for a in (self.G, self.G_tilde, self.G_tilde_tilde))
         return (G_tilde / np.sqrt(G * F)).mean(axis=1)
 
+    def two_time(self):
+        """Two-time kernels Phi, G, G_tilde by name, axes (layer, t, μ, s, ν): ⟨φ_μ(t) φ_ν(s)⟩ and so on.
+
+        Raises ValueError unless the engine ran with record=True.
+        """
+        pairs = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"))
+        history = self._recorded("two-time kernels")
+        size = history["phi"].shape[-1]
+        return {n: np.einsum("tlms,ulns->ltmun", history[a], history[b]) / size for n, (a, b) in pairs.items()}
+
+    def responses(self):
+        """Response functions by name (A, B; C, D for rules that have them), axes (gap, t, μ, s, ν), gap 0 is W¹.
+
+        γ₀A^ℓ = ⟨∂φ(h^ℓ(t))/∂r^ℓ(s)⟩, γ₀B^ℓ = ⟨∂g^{ℓ+1}(t)/∂u^{ℓ+1}(s)⟩ (paper §3), B including s = t. A finite
+        network has none. Raises ValueError unless the mean field engine ran with record=True.
+        """
+        history = self._recorded("responses")
+        if "responses" not in history:
+            raise ValueError("responses exist in the mean field only; run meanfield.solve with record=True.")
+        return history["responses"]
+
+    def _recorded(self, what):
+        if self.history is None:
+            raise ValueError(f"{what} need all fields; run the engine with `record` = True (got False).")
+        return self.history
+
     @property
     def H_y(self):
         """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², shape (T,)."""

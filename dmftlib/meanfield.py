@@ -12,63 +12,79 @@ part, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are the respon
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import ndtri
+from scipy.stats.qmc import Sobol
 
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
 from .experiment import _whole
 from .rules import Layer, needs
 
+COARSER, TOL_POWER = 100.0, 0.4  # the power at which errors were seen to fall with tol: benchmarks/accuracy.py
 EXACT = 1e-16  # linear fields never leave the span of their draws, so their basis can be complete
 
 
-def _orthonormal(rows, against):
-    """Rows made orthogonal to the orthonormal rows `against`, then orthonormal, under the sample average."""
+DIRECTIONS_A_ROUND = 4  # a round reads both bases once, whatever the number of directions it adds
+
+
+def _unit(rows, against):
+    """Rows made orthogonal to the orthonormal rows `against` and to each other, with norm 1; zero rows stay zero."""
     S = rows.shape[1]
     rows = rows - (rows @ against.T / S) @ against
-    factor = jnp.linalg.cholesky(rows @ rows.T / S)
-    return jax.scipy.linalg.solve_triangular(factor, rows, lower=True)
-
-
-@partial(jax.jit, static_argnames=("n", "S", "dtype"))
-def _draw(key, start, n, S, dtype, against):
-    """Rows start … start + n of an endless Gaussian array (row k comes from key k), orthonormalized."""
-    rows = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(key, k), (S,), dtype))(start + jnp.arange(n))
-    return _orthonormal(rows, against)
+    done = []
+    for row in rows:
+        for other in done:
+            row = row - (row @ other / S) * other
+        norm = jnp.sqrt((row**2).mean())
+        done.append(jnp.where(norm > 0, row / jnp.where(norm > 0, norm, 1.0), 0.0))
+    return jnp.stack(done)
 
 
 def _span(fields, basis, count, tol, images, partner):
     """Extend `basis` until no field has more than tol × the mean field variance outside it.
 
     The largest residual becomes the next direction. The direction's rows of the `images` (fresh Gaussians of
-    the neighbouring layer) are made orthogonal to the rows of `partner` and normalized.
-    Returns basis, count, images and the largest residual share of variance.
+    the neighbouring layer) are made orthogonal to the rows of `partner`, and normalized.
+    Returns basis, count, images, the projections ⟨field p_k⟩ and the largest residual share of variance.
     """
-    S = fields.shape[1]
+    S, room = fields.shape[1], len(basis) - DIRECTIONS_A_ROUND
     scale = jnp.maximum((fields**2).mean(), jnp.finfo(fields.dtype).tiny)
-
-    def orthogonal_unit(row, rows):
-        row = row - (rows @ row / S) @ rows
-        return row / jnp.sqrt((row**2).mean())
-
-    def too_much(state):
-        residual, _, count, _ = state
-        return ((residual**2).mean(axis=1).max() > tol * scale) & (count < len(basis))
+    share = lambda residual: (residual**2).mean(axis=1) / scale  # noqa: E731
 
     def add(state):
-        residual, basis, count, images = state
-        new = orthogonal_unit(residual[jnp.argmax((residual**2).mean(axis=1))], basis)
-        residual = residual - (residual @ new / S)[:, None] * new
-        images = tuple(image.at[count].set(orthogonal_unit(image[count], partner)) for image in images)
-        return residual, basis.at[count].set(new), count + 1, images
+        residual, coefficients, basis, count, images = state
+        left, new = residual, []
+        for _ in range(DIRECTIONS_A_ROUND):
+            outside = share(left)
+            row = jnp.where(outside.max() > tol, left[jnp.argmax(outside)], 0.0)
+            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
+            left = left - (left @ row / S)[:, None] * row
+            new.append(row)
+        new = _unit(jnp.stack(new), basis)  # a second orthogonalization: residuals carry rounding errors
+        added = (new**2).mean(axis=1) > 0
+        overlap = residual @ new.T / S
 
-    residual = fields - (fields @ basis.T / S) @ basis
-    residual, basis, count, images = jax.lax.while_loop(too_much, add, (residual, basis, count, images))
-    return basis, count, images, (residual**2).mean(axis=1).max() / scale
+        def put(array, rows, axis=0):
+            mask = jnp.expand_dims(added, 1 - axis)
+            old = jax.lax.dynamic_slice_in_dim(array, count, DIRECTIONS_A_ROUND, axis)
+            return jax.lax.dynamic_update_slice_in_dim(array, jnp.where(mask, rows, old), count, axis)
+
+        def drawn(image):
+            return put(image, _unit(jax.lax.dynamic_slice_in_dim(image, count, DIRECTIONS_A_ROUND), partner))
+
+        basis, coefficients = put(basis, new), put(coefficients, overlap, axis=1)
+        return residual - overlap @ new, coefficients, basis, count + added.sum(), tuple(map(drawn, images))
+
+    coefficients = fields @ basis.T / S
+    state = (fields - coefficients @ basis, coefficients, basis, count, images)
+    state = jax.lax.while_loop(lambda s: (share(s[0]).max() > tol) & (s[3] <= room), add, state)
+    residual, coefficients, basis, count, images = state
+    return basis, count, images, coefficients, share(residual).max()
 
 
 class _Gap:
@@ -83,32 +99,30 @@ class _Gap:
         self.state, self.tol = dict(state), tol
         self.S = state["p"].shape[1]
         self.outside = jnp.zeros((), state["p"].dtype)
-        self.full = jnp.array(False)
 
     def _extend(self, fields, basis, images, partner):
         s = self.state
         names = [name for name in images if s[name] is not None]
         count = s["n_" + basis]
-        s[basis], s["n_" + basis], rows, outside = _span(
+        s[basis], s["n_" + basis], rows, coefficients, outside = _span(
             fields, s[basis], count, self.tol, tuple(s[name] for name in names), s[partner]
         )
         s.update(zip(names, rows))
         self.outside = jnp.maximum(self.outside, outside)
-        self.full |= outside > self.tol
-        return count
+        s["full_" + basis] |= outside > self.tol
+        return coefficients, count
 
     def apply(self, phi):
         s = self.state
-        self._extend(phi, "p", ("aM", "a"), "q")
-        self.c = phi @ s["p"].T / self.S
+        self.c, _ = self._extend(phi, "p", ("aM", "a"), "q")
         return self.c @ s["aM"] + ((phi @ s["b"].T / self.S) * s["feeds"]) @ s["q"]
 
     def _project(self, v, feeds):
         s = self.state
-        before = self._extend(v, "q", ("b", "fresh"), "p")
+        coefficients, before = self._extend(v, "q", ("b", "fresh"), "p")
         index = jnp.arange(len(s["q"]))
         s["feeds"] = jnp.where((index >= before) & (index < s["n_q"]), feeds, s["feeds"])
-        return v @ s["q"].T / self.S
+        return coefficients
 
     def transpose(self, v, feeds=1.0):
         s = self.state
@@ -228,7 +242,6 @@ def _step(rule, activation, task, state, frozen, t):
         w=w + gamma0 * lr * (Delta @ phi[-1])[None],
         w0=w0,
         f0=f0,
-        full=jnp.stack([gap.full for gap in gaps]).any() if gaps else jnp.array(False),
     )
     z = jnp.stack([layer.z for layer in layers])
     return state, out, dict(phi=phi, g=g, g_tilde=g_tilde), dict(h=jnp.stack([layer.h for layer in layers]), z=z)
@@ -236,7 +249,7 @@ def _step(rule, activation, task, state, frozen, t):
 
 @partial(jax.jit, static_argnames=("rule", "activation"))
 def _sweep(rule, activation, task, state, frozen, records, start, stop):
-    """Steps start … stop − 1, written into `records`; ends early, with state["full"], when a basis overflows."""
+    """Steps start … stop − 1, written into `records`; ends early, its gap marked full, when a basis overflows."""
 
     def body(carry):
         t, state, records, _ = carry
@@ -248,7 +261,12 @@ def _sweep(rule, activation, task, state, frozen, records, start, stop):
     L, P = len(state["gaps"]) + 1, task[2].size
     P_all, S, dtype = len(task[0]), state["w"].size, task[0].dtype
     last = dict(h=jnp.zeros((L, P, S), dtype), z=jnp.zeros((L, P, S), dtype))
-    going = lambda carry: (carry[0] < stop) & ~carry[1]["full"]  # noqa: E731
+
+
+    def going(carry):
+        full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q")]
+        return (carry[0] < stop) & ~jnp.array(full, bool).any()
+
     return jax.lax.while_loop(going, body, (start, state, records, last))
 
 
@@ -262,76 +280,143 @@ def _input_factor(X):
 class _Half:
     """One independent set of S samples: its draws, its state, and room for more directions when needed."""
 
-    def __init__(self, experiment, S, key, tol, dtype, capacity, record):
-        self.experiment, self.S, self.key, self.dtype, self.asked = experiment, S, key, dtype, needs(experiment.rule)
-        task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
-        X, P = task.X_all, task.P
-        C = _input_factor(X)
+    def __init__(self, experiment, S, seed, tol, dtype, record):
+        self.experiment, self.S, self.seed, self.dtype, self.asked = experiment, S, seed, dtype, needs(experiment.rule)
+        task, L, T, P = experiment.task, experiment.hidden_layers, experiment.steps, experiment.task.P
+        self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
+        C = _input_factor(task.X_all)
         self.task = tuple(
             jnp.asarray(value, dtype) for value in (C, task.K_x, task.y, experiment.gamma0, experiment.lr, tol)
         )
-        self.blocks = [jnp.zeros((0, S), dtype)] * L  # every Gaussian drawn in a layer, one orthonormal block
-        inputs = self.draw(0, "input", C.shape[1])
-        frozen = [dict(gate=None, vector=None) for _ in range(L)]
-        for l in range(L):
-            if "gate" in self.asked:
-                frozen[l]["gate"] = experiment.phi.phi_dot(self.task[0] @ self.draw(l, "gate", C.shape[1]))
-            if "fresh_vector" in self.asked:
-                frozen[l]["vector"] = self.draw(l, "vector", 1)
-        w = self.draw(L - 1, "readout", 1)
-        readout = self.draw(L - 1, "feedback readout", 1) if "fresh_T" in self.asked else None
-        self.frozen = dict(layers=frozen, readout=readout)
+        start = [self.start(l, C.shape[1]) for l in range(L)]
+        frozen = [dict(gate=None, vector=rows.get("vector")) for rows in start]
+        for layer, rows in zip(frozen, start):
+            if "gate" in rows:
+                layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
+        w = start[-1]["readout"]
+        self.frozen = dict(layers=frozen, readout=start[-1].get("feedback readout"))
+        self.images = {"p": {"aM": "forward"}, "q": {"b": "backward"}}
+        if "fresh_T" in self.asked:
+            self.images["q"]["fresh"] = "feedback"
+        if "W0_T" in self.asked or record:
+            self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
-        empty = dict(p=zeros(0, S), q=zeros(0, S), aM=zeros(0, S), b=zeros(0, S), feeds=zeros(0))
-        empty |= dict(n_p=jnp.array(0), n_q=jnp.array(0))
-        empty["a"] = zeros(0, S) if "W0_T" in self.asked else None
-        empty["fresh"] = zeros(0, S) if "fresh_T" in self.asked else None
+        empty = dict(feeds=zeros(0), aM=None, a=None, b=None, fresh=None)
+        for basis in "pq":
+            empty |= {basis: zeros(0, S), f"n_{basis}": jnp.array(0), f"full_{basis}": jnp.array(False)}
+            empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
-        self.state = dict(gaps=gaps, input=inputs, w=w, w0=w, f0=zeros(len(X)), full=jnp.array(False))
-        self.grow(capacity)
-        shapes = dict(f=(len(X),), K=(P, P), outside=())
+        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(C)))
+        for gap in range(L - 1):
+            self.grow(gap, "p", min(10 * len(C), len(C) * T) + DIRECTIONS_A_ROUND)
+            self.grow(gap, "q", min(16 * P, 2 * P * T) + DIRECTIONS_A_ROUND)
+        shapes = dict(f=(len(C),), K=(P, P), outside=())
         shapes |= {name: (L, P, P) for name in ("Phi", "G", "G_tilde", "G_tilde_tilde")}
         shapes |= {name: (L, P, S) for name in ("phi", "g", "g_tilde")} if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
-        self.t = 0
 
-    KINDS = ("input", "gate", "vector", "readout", "feedback readout", "forward", "backward", "feedback")
+    def start(self, layer, r):
+        """The unit Gaussians that a layer starts with, by name: one scrambled Sobol set, so evenly spread."""
+        count = {"input": r} if layer == 0 else {}
+        count |= {"gate": r} if "gate" in self.asked else {}
+        count |= {"vector": 1} if "fresh_vector" in self.asked else {}
+        if layer == self.experiment.hidden_layers - 1:
+            count |= {"readout": 1} | ({"feedback readout": 1} if "fresh_T" in self.asked else {})
+        if not count:
+            return {}
+        points = Sobol(sum(count.values()), rng=np.random.default_rng((*self.seed, layer)))
+        uniform = points.random_base2((self.S - 1).bit_length())[: self.S].T
+        tiny = np.finfo(float).eps
+        rows = self.keep(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
+        return dict(zip(count, np.split(rows, np.cumsum(list(count.values()))[:-1])))
 
-    def draw(self, layer, kind, n, start=0):
-        """n more unit Gaussians of one kind in one layer, orthogonal to all drawn there before."""
+    KINDS = ("forward", "backward", "feedback")
+
+    def draw(self, layer, kind, n, start):
+        """Images number start … start + n of one kind, in a layer. Image k has a random generator of its own."""
+        key = (*self.seed, layer, self.KINDS.index(kind))
+        rows = [np.random.default_rng((*key, k)).standard_normal(self.S) for k in range(start, start + n)]
+        return self.keep(layer, np.stack(rows))
+
+    def keep(self, layer, rows):
+        """Rows made orthonormal under the sample average, and orthogonal to every Gaussian of the layer before."""
         block = self.blocks[layer]
-        if len(block) + n >= self.S:
+        if len(block) + len(rows) >= self.S:
             raise ValueError(
-                f"`samples` = {2 * self.S} is too few: layer {layer + 1} needs {len(block) + n} directions at step "
-                f"{getattr(self, 't', 0)}, and each of the two independent halves must hold more samples than that. "
-                f"Pass samples ≥ {4 * (len(block) + n)}, or a larger `tol`."
+                f"`samples` = {2 * self.S} is too few: layer {layer + 1} needs {len(block) + len(rows)} directions at "
+                f"step {self.t}, and each of the two independent halves must hold more samples than that. Pass "
+                f"samples = {4 * (len(block) + len(rows))} or more, or a larger `tol`."
             )
-        key = jax.random.fold_in(jax.random.fold_in(self.key, layer), self.KINDS.index(kind))
-        rows = _draw(key, start, n, self.S, self.dtype, block)
-        self.blocks[layer] = jnp.concatenate([block, rows])
-        return rows
+        rows = rows - (rows @ block.T / self.S) @ block
+        rows = solve_triangular(np.linalg.cholesky(rows @ rows.T / self.S), rows, lower=True)
+        self.blocks[layer] = np.concatenate([block, rows])
+        return jnp.asarray(rows, self.dtype)
 
-    def grow(self, capacity):
-        """Room for `capacity` directions in every basis; what was there stays as it is."""
-        for l, gap in enumerate(self.state["gaps"]):
-            old = len(gap["p"])
-            more = capacity - old
-            kinds = dict(aM=(l + 1, "forward"), b=(l, "backward"), fresh=(l, "feedback"))
-            rows = {n: self.draw(*kind, more, old) for n, kind in kinds.items() if gap[n] is not None}
-            rows |= {"a": rows["aM"]} if gap["a"] is not None else {}
-            rows |= {n: jnp.zeros((more, self.S), self.dtype) for n in ("p", "q")}
+    def grow(self, gap, basis, more):
+        """Room for `more` directions in one basis of one gap; what was there stays as it is."""
+        state, layer = self.state["gaps"][gap], gap + (basis == "p")
+        new = {kind: self.draw(layer, kind, more, len(state[basis])) for kind in set(self.images[basis].values())}
+        rows = {name: new[kind] for name, kind in self.images[basis].items()}
+        rows[basis] = jnp.zeros((more, self.S), self.dtype)
+        if basis == "q":
             rows["feeds"] = jnp.zeros(more, self.dtype)
-            gap.update({name: jnp.concatenate([gap[name], value]) for name, value in rows.items()})
+        state.update({name: jnp.concatenate([state[name], value]) for name, value in rows.items()})
+
+    def recorded(self, name):
+        """A recorded array, in float64."""
+        return np.asarray(self.records[name], np.float64)
+
+    def run(self):
+        """Sweep over all steps; an overflow repeats an eighth of them."""
+        T = self.experiment.steps
+        chunk = -(-T // 8)
+        for stop in range(chunk, T + chunk, chunk):
+            self.advance(min(stop, T))
+        return self
+
+    def responses(self, gamma0):
+        """A, B, C, D by name, axes (gap, t, μ, s, ν), for those the rule has; s < t for A and C, s ≤ t for B and D.
+
+        The sweep knows responses along the directions it kept: ⟨φ(t) b_j⟩ = γ₀ Σ_s A(t,s) ⟨g(s) q_j⟩, and so on.
+        They are solved for by least squares of smallest norm: nearly parallel fields share a response.
+        """
+        phi, g, g_tilde = (self.recorded(name) for name in ("phi", "g", "g_tilde"))
+        T, _, P, S = phi.shape
+        feedback = bool(self.asked & {"W_T", "W0_T"})
+        forward = {name: field for name, field, has in (("A", g, "g" in self.asked), ("C", g_tilde, feedback)) if has}
+        backward = {"B": g} | ({"D": g_tilde} if feedback else {})
+        found = {name: np.zeros((len(self.state["gaps"]), T, P, T, P)) for name in (*forward, *backward)}
+
+        def fit(left, right, last):
+            """R (T, P, T, n) with left(t) = γ₀ Σ_s R(t, s) right(s) over s < t + last."""
+            out = np.zeros((T, P, T, right.shape[1]))
+            for t in range(1 - last, T):
+                inverse = np.linalg.pinv(right[: t + last].reshape(-1, right.shape[2]), rcond=1e-10)
+                out[t, :, : t + last] = (left[t] @ inverse).reshape(P, t + last, -1) / gamma0
+            return out
+
+        for l, gap in enumerate(self.state["gaps"]):
+            p, q, a, b = (np.asarray(gap[name], np.float64) for name in ("p", "q", "a", "b"))
+            if forward:
+                fields = np.concatenate([field[:, l + 1] for field in forward.values()], axis=1) @ q.T / S
+                parts = fit(phi[:, l] @ b.T / S * np.asarray(gap["feeds"]), fields, last=0)
+                for name, part in zip(forward, np.split(parts, len(forward), axis=-1)):
+                    found[name][l] = part
+            for name, field in backward.items():
+                found[name][l] = fit(field[:, l + 1] @ a.T / S, phi[:, l] @ p.T / S, last=1)
+        return found
 
     def advance(self, stop):
-        """Sweep on to step `stop`, doubling the bases and repeating from here whenever they overflow."""
+        """Sweep on to step `stop`, growing the bases that overflow and repeating from here."""
         e = self.experiment
         while self.t < stop:
             t, state, records, last = _sweep(
                 e.rule, e.phi, self.task, self.state, self.frozen, self.records, self.t, stop
             )
-            if state["full"]:
-                self.grow(2 * len(self.state["gaps"][0]["p"]))
+            full = [(l, basis) for l, gap in enumerate(state["gaps"]) for basis in "pq" if gap[f"full_{basis}"]]
+            for l, basis in full:
+                self.grow(l, basis, -(-len(self.state["gaps"][l][basis]) // 2))
+            if full:
                 continue
             check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in ("f", "K", "Phi", "G")}, self.t)
             self.t, self.state, self.records, self.last = int(t), state, records, last
@@ -353,45 +438,43 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
     least = 1e-6 if dtype == "float32" else EXACT
-    if not least <= tol < 1:
-        raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol < 1 in {dtype}; got {tol!r}.")
+    if not least <= tol <= 0.5:
+        raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ 0.5 in {dtype}; got {tol!r}.")
     if experiment.phi.name == "linear":
         tol = least
-    T, P_all = experiment.steps, len(experiment.task.X_all)
-    capacity = min(4 * P_all + 32, 2 * T * P_all)
+    with jax.enable_x64(dtype == "float64"):
+        halves = [_Half(experiment, samples // 2, (seed, half), tol, dtype, record).run() for half in (0, 1)]
+        coarse_tol = min(COARSER * tol, 1.0)
+        coarse = _Half(experiment, samples // 2, (seed, 0), coarse_tol, dtype, False).run()
+        history = _history(halves, experiment) if record else None
 
-    def sweep(half):
-        # Threads share the cores; the precision switch is scoped to each.
-        with jax.enable_x64(dtype == "float64"):
-            key = jax.random.fold_in(jax.random.key(seed), half)
-            part = _Half(experiment, samples // 2, key, tol, dtype, capacity, record)
-            chunk = max(1, -(-T // 8))
-            for stop in range(chunk, T + chunk, chunk):
-                part.advance(min(stop, T))
-            return part
-
-    with ThreadPoolExecutor(2) as pool:
-        halves = list(pool.map(sweep, (0, 1)))
-
-    def joined(name):
-        return np.stack([np.asarray(half.records[name], np.float64) for half in halves])
-
-    both = {name: joined(name) for name in (*RECORDED, "outside")}
-    records = {name: both[name].mean(axis=0) for name in RECORDED}
-    monte_carlo = {
-        name: float(np.linalg.norm(both[name][0] - both[name][1]) / 2 / max(np.linalg.norm(records[name]), 1e-300))
-        for name in RECORDED
-    }
+    both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
+    records = {name: value.mean(axis=0) for name, value in both.items()}
     warn_if_unstable(experiment, records["K"])
-    last = {
-        name: np.concatenate([np.asarray(half.last[name]).transpose(0, 2, 1) for half in halves], axis=1)
-        for name in ("h", "z")
-    }
+
+    def relative(differences):
+        return {n: float(np.linalg.norm(d) / max(np.linalg.norm(records[n]), 1e-300)) for n, d in differences.items()}
+
+    # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
+    shrink = (coarse_tol / tol) ** TOL_POWER - 1
+    errors = dict(
+        monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
+        tol=relative({name: (coarse.recorded(name) - x[0]) / shrink for name, x in both.items()}),
+    )
     rank = tuple(
-        (max(int(half.state["gaps"][l]["n_p"]) for half in halves), max(int(half.state["gaps"][l]["n_q"]) for half in halves))
+        tuple(max(int(half.state["gaps"][l][count]) for half in halves) for count in ("n_p", "n_q"))
         for l in range(experiment.hidden_layers - 1)
     )
-    provenance = Provenance(
-        "meanfield", samples, seed, dtype, rank, float(both["outside"].max()), dict(monte_carlo=monte_carlo)
-    )
-    return Dynamics.from_records(experiment, provenance, records, last)
+    outside = max(half.recorded("outside").max() for half in halves)
+    provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors)
+    last = {n: np.concatenate([np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves], 1) for n in ("h", "z")}
+    return Dynamics.from_records(experiment, provenance, records, last, history)
+
+
+def _history(halves, experiment):
+    """Fields of all samples, (T, L, P, samples), and the response functions averaged over the halves."""
+    fields = {
+        name: np.concatenate([half.recorded(name) for half in halves], axis=-1) for name in ("phi", "g", "g_tilde")
+    }
+    responses = [half.responses(float(experiment.gamma0)) for half in halves]
+    return fields | dict(responses={name: (a + responses[1][name]) / 2 for name, a in responses[0].items()})

@@ -164,7 +164,8 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
         last = {name: np.asarray(value).transpose(0, 2, 1) for name, value in last.items()}
     records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     warn_if_unstable(experiment, records["K"])
-    return Dynamics.from_records(experiment, Provenance("network", width, seed, dtype), records, last)
+    history = {name: records[name] for name in ("phi", "g", "g_tilde")} if record else None
+    return Dynamics.from_records(experiment, Provenance("network", width, seed, dtype), records, last, history)
 
 
 @dataclass(frozen=True, eq=False)

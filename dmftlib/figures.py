@@ -1,0 +1,276 @@
+"""Figures that carry the numbers they show: theory as lines, networks as markers with error bars.
+
+Networks come as a list of independent `Ensemble`s of one width: their spread gives the standard error of
+any metric. Nothing here changes matplotlib's global state, so figures display only where a cell returns them.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes are what is read there
+PALETTE = sns.color_palette("colorblind")
+THEORY, NETWORKS, REST = "black", PALETTE[3], PALETTE[0]
+SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
+STYLE = {
+    **sns.axes_style("ticks"),
+    "font.size": 10, "axes.labelsize": 10, "axes.titlesize": 10, "legend.fontsize": 9,
+    "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.frameon": False, "figure.facecolor": "white",
+    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.6, "errorbar.capsize": 2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FigureWithData:
+    """A matplotlib figure and the arrays that it shows, by name."""
+
+    figure: Figure
+    data: dict
+
+    def png(self, dpi=160):
+        """The picture, as bytes that depend on nothing but the figure."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return buffer.getvalue()
+
+    _repr_png_ = png
+
+    def __repr__(self):
+        return f"Figure with data: {', '.join(self.data)}"
+
+
+def _styled(draw):
+    """Run `draw` under the house style, leaving the caller's settings alone."""
+
+    @functools.wraps(draw)
+    def styled(*args, **kwargs):
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def mean_and_error(values):
+    """Mean over the first axis and its standard error (0 for a single value)."""
+    values = np.asarray(values, float)
+    n = len(values)
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[1:])
+
+
+def fit_slope(x, y, standard_error, correction=False):
+    """Slope of log y against log x and its standard error, propagated from that of y.
+
+    With `correction`, a term proportional to 1/x is fitted too, so that the slope is the one at large x.
+    Raises ValueError for fewer points than coefficients, or values that have no logarithm.
+    """
+    x, y, error = (np.asarray(v, float) for v in (x, y, standard_error))
+    if len(x) < 2 + correction or np.any(x <= 0) or np.any(y <= 0):
+        raise ValueError(f"`x` and `y` must be positive, at {2 + correction} or more points; got {x} and {y}.")
+    terms = [np.log(x), np.ones_like(x)] + ([1 / x] if correction else [])
+    weights = np.linalg.pinv(np.stack(terms, axis=1))[0]
+    return float(weights @ np.log(y)), float(np.sqrt(((weights * error / y) ** 2).sum()))
+
+
+def squared_error(ensemble, theory, name="K", steps=slice(None)):
+    """‖a − theory‖²/‖theory‖² of one network, averaged over the ensemble's n seeds.
+
+    It is the squared distance of the mean (bias) plus n − 1 squared standard errors of the mean (variance).
+    """
+    reference = getattr(theory, name)[steps]
+    bias = np.linalg.norm(getattr(ensemble, name)[steps] - reference) ** 2
+    variance = (len(ensemble.seeds) - 1) * np.linalg.norm(ensemble.standard_error[name][steps]) ** 2
+    return float((bias + variance) / np.linalg.norm(reference) ** 2)
+
+
+def feature_change(run):
+    """‖Φ^L(T) − Φ^L(0)‖/‖Φ^L(0)‖: how far the last layer's features moved."""
+    first, last = run.Phi[0, -1], run.Phi[-1, -1]
+    return float(np.linalg.norm(last - first) / np.linalg.norm(first))
+
+
+def _origin(networks):
+    """What was simulated, for the data of a figure: width, and number of seeds."""
+    return dict(N=networks[0].width, seeds=sum(len(e.seeds) for e in networks))
+
+
+def _sample(axes, x, mean, error, every=None, label=None, **style):
+    """Markers with error bars, thinned to about twenty."""
+    every = every or max(1, len(x) // 20)
+    style = dict(color=NETWORKS, marker="o", markersize=4, linestyle="none", markerfacecolor="white") | style
+    axes.errorbar(x[::every], mean[::every], error[::every], label=label, **style)
+
+
+def _curve(axes, theory, networks, metric, label):
+    """One metric against training time, theory and networks; returns its data."""
+    mean, error = mean_and_error([getattr(e, metric) for e in networks])
+    origin = _origin(networks)
+    axes.plot(theory.times, getattr(theory, metric), color=THEORY, label="theory, N = ∞")
+    _sample(axes, theory.times, mean, error, label=f"{origin['seeds']} networks, N = {origin['N']}")
+    axes.set(xlabel="time (lr × step)", ylabel=label)
+    return {metric: getattr(theory, metric), f"{metric}_mean": mean, f"{metric}_standard_error": error}
+
+
+def _loss(axes, theory, networks, floor=1e-3):
+    data = _curve(axes, theory, networks, "loss", "loss")
+    axes.set(yscale="log", ylim=(floor, 1.6 * theory.loss[0]))
+    axes.legend()
+    return data
+
+
+@_styled
+def learning_curves(theory, networks):
+    """Loss (cut at 1e-3) and eNTK–target alignment against training time."""
+    figure = Figure(figsize=(WIDTH, 4.9), layout="constrained")
+    top, bottom = figure.subplots(2, sharex=True)
+    data = dict(times=theory.times, **_origin(networks))
+    data |= _loss(top, theory, networks)
+    top.set(xlabel="")
+    data |= _curve(bottom, theory, networks, "alignment", "eNTK–target alignment")
+    return FigureWithData(figure, data)
+
+
+def _final(run, name, layer):
+    return getattr(run, name)[-1] if layer is None else getattr(run, name)[-1, layer - 1]
+
+
+def _kernel_pair(figure, pair, theory, networks, name, layer, titles):
+    """Final kernel in theory and networks on one colour scale, their distance above; returns its data."""
+    a = _final(theory, name, layer)
+    b, error = mean_and_error([_final(e, name, layer) for e in networks])
+    distance, scale = np.linalg.norm(a - b) / np.linalg.norm(b), max(np.abs(a).max(), np.abs(b).max())
+    for axes, kernel, title in zip(pair, (a, b), titles):
+        sns.heatmap(kernel, vmin=-scale, vmax=scale, cmap="vlag", square=True, cbar=False, ax=axes, xticklabels=False, yticklabels=False)
+        axes.set_title(title)
+        sns.despine(ax=axes, left=True, bottom=True)
+    layer_label = "" if layer is None else f"^{{{layer}}}"
+    pair[0].set_ylabel(f"${SYMBOLS[name]}{layer_label}$", rotation=0, ha="right", va="center", fontsize=13)
+    pair[1].set_xlabel(f"distance {100 * distance:.2g} %", loc="left")
+    bar = figure.colorbar(pair[0].collections[0], ax=list(pair), aspect=12, pad=0.02)
+    bar.outline.set_visible(False)
+    key = name if layer is None else f"{name}_{layer}"
+    return {key: a, f"{key}_mean": b, f"{key}_standard_error": error, f"{key}_distance": float(distance)}
+
+
+@_styled
+def kernels(theory, networks, rows):
+    """Final kernels, theory beside networks, one colour scale a row. `rows` lists (name, layer ≥ 1 or None for K)."""
+    figure = Figure(figsize=(WIDTH, 2.15 * len(rows) + 0.2), layout="constrained")
+    axes = figure.subplots(len(rows), 2, squeeze=False)
+    data = _origin(networks)
+    for row, pair in enumerate(axes):
+        titles = ("theory, N = ∞", f"{data['seeds']} networks, N = {data['N']}") if row == 0 else ("", "")
+        data |= _kernel_pair(figure, pair, theory, networks, *rows[row], titles)
+    return FigureWithData(figure, data)
+
+
+@_styled
+def densities(theory, runs, initial_variances, bins=60):
+    """Density of final preactivations h^ℓ over neurons and samples, one panel a layer.
+
+    `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
+    """
+    L = len(theory.final_h)
+    figure = Figure(figsize=(WIDTH, 1.9 * L + 0.8), layout="constrained")
+    data = dict(N=runs[0].final_h.shape[1], seeds=len(runs))
+    for l, axes in enumerate(figure.subplots(L, squeeze=False)[:, 0]):
+        edge = np.quantile(np.abs(theory.final_h[l]), 0.995)
+        edges = np.linspace(-edge, edge, bins + 1)
+        middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+        density = lambda h: np.histogram(h, edges)[0] / h.size / size  # noqa: B023, E731
+        mean, error = mean_and_error([density(run.final_h[l]) for run in runs])
+        sd = np.sqrt(initial_variances[l])[:, None]
+        before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
+        axes.stairs(mean, edges, color=NETWORKS, fill=True, alpha=0.25)
+        axes.stairs(mean, edges, color=NETWORKS, label=f"{data['seeds']} networks, N = {data['N']}")
+        axes.plot(middle, density(theory.final_h[l]), color=THEORY, label="theory, N = ∞")
+        axes.plot(middle, before, color="0.45", linestyle=":", label="at initialization")
+        axes.set(xlabel=f"final $h^{{{l + 1}}}$", ylabel="density", xlim=(-edge, edge), ylim=(0, None))
+        data |= {f"h_{l + 1}": middle, f"density_{l + 1}": density(theory.final_h[l]), f"initial_{l + 1}": before}
+        data |= {f"density_{l + 1}_mean": mean, f"density_{l + 1}_standard_error": error}
+        if l == 0:
+            axes.set_ylim(0, 1.45 * max(before.max(), mean.max()))
+            axes.legend(loc="upper left")
+    return FigureWithData(figure, data)
+
+
+@_styled
+def richness(gammas, theories, networks, lazy_f, lazy_alignment):
+    """From lazy to rich: loss curves, final eNTK–target alignment, and change of the last features against γ₀.
+
+    `networks` holds one list of ensembles for each of `gammas`.
+    """
+    figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
+    top, middle, bottom = figure.subplots(3)
+    first, origin = theories[0], _origin(networks[0])
+    lazy_loss = ((first.experiment.task.y - lazy_f) ** 2).mean(axis=1)
+    top.plot(first.times, lazy_loss, color=REST, linestyle="--", label="lazy limit")
+    for k, (gamma, theory) in enumerate(zip(gammas, theories)):
+        shade = str(0.75 * (1 - (k + 1) / len(gammas)))
+        top.plot(theory.times, theory.loss, color=shade, linewidth=1 + 0.4 * k, label=f"γ₀ = {gamma:.2g}")
+    top.set(xlabel="time (lr × step)", ylabel="loss (theory)", yscale="log", ylim=(1e-3, 1.6))
+    top.legend()
+    data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
+    metrics = dict(alignment=lambda run: run.alignment[-1], change=feature_change)
+    for axes, (name, metric), lazy in zip((middle, bottom), metrics.items(), (lazy_alignment, 0.0)):
+        values = np.array([metric(t) for t in theories])
+        mean, error = np.transpose([mean_and_error([metric(e) for e in group]) for group in networks])
+        axes.axhline(lazy, color=REST, linestyle="--", label="lazy limit")
+        axes.plot(gammas, values, color=THEORY, label="theory, N = ∞")
+        _sample(axes, np.asarray(gammas), mean, error, 1, f"{origin['seeds']} networks, N = {origin['N']}")
+        data |= {name: values, f"{name}_mean": mean, f"{name}_standard_error": error}
+    middle.set(ylabel="final alignment")
+    middle.legend()
+    bottom.set(xlabel="richness γ₀", ylabel=r"relative change of $\Phi^L$")
+    return FigureWithData(figure, data)
+
+
+@_styled
+def error_against_width(theory, networks, series):
+    """Squared error of kernels against width, with fitted slopes.
+
+    `networks` maps each width to its ensembles; `series` maps a label to (name, steps) for `squared_error`.
+    The theory's own Monte Carlo variance is subtracted. Data by label: mean, standard_error, floor, slope and
+    slope_error of a straight line, limit and limit_error of the slope with a 1/N correction.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    widths = np.array(sorted(networks))
+    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
+    for k, (label, (name, steps)) in enumerate(series.items()):
+        floor = theory.provenance.errors["monte_carlo"][name] ** 2
+        mean, error = np.transpose([mean_and_error([squared_error(e, theory, name, steps) for e in networks[N]]) for N in widths])
+        mean = mean - floor
+        fits = dict(zip(("slope", "slope_error"), fit_slope(widths, mean, error)))
+        fits |= dict(zip(("limit", "limit_error"), fit_slope(widths, mean, error, correction=len(widths) > 2)))
+        data[label] = dict(mean=mean, standard_error=error, floor=floor, **fits)
+        style = dict(color=PALETTE[(3, 0, 2)[k % 3]], marker="osD"[k % 3])
+        _sample(axes, widths, mean, error, 1, f"{label}: slope {fits['slope']:.2f} ± {fits['slope_error']:.2f}", **style)
+        line = np.exp(np.log(mean).mean() + fits["slope"] * (np.log(widths) - np.log(widths).mean()))
+        axes.plot(widths, line, color=style["color"], linestyle=("-", "--", "-.")[k % 3], linewidth=1)
+        guide = mean[0] * widths[0] / widths if k == 0 else guide
+    axes.plot(widths, guide, color="0.45", linestyle=":", label="slope −1")
+    axes.set(xscale="log", yscale="log", xlabel="width N", ylabel="squared relative error", xticks=widths, xticklabels=widths)
+    axes.minorticks_off()
+    axes.set_ylim(axes.get_ylim()[0], 12 * axes.get_ylim()[1])
+    axes.legend(loc="upper right")
+    return FigureWithData(figure, data)
+
+
+@_styled
+def overview(theory, networks):
+    """One picture: loss, and the final features of the last layer in theory and in networks."""
+    figure = Figure(figsize=(WIDTH, 4.9), layout="constrained")
+    grid = figure.add_gridspec(2, 2)
+    pair = [figure.add_subplot(grid[1, column]) for column in (0, 1)]
+    data = dict(times=theory.times, **_origin(networks))
+    data |= _loss(figure.add_subplot(grid[0, :]), theory, networks)
+    titles = ("theory, N = ∞", f"networks, N = {data['N']}")
+    data |= _kernel_pair(figure, pair, theory, networks, "Phi", theory.experiment.hidden_layers, titles)
+    return FigureWithData(figure, data)
