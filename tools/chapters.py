@@ -91,7 +91,18 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
     folder.mkdir(parents=True, exist_ok=True)
     record = {"parameters": values, **state()}
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
-    command = [sys.executable, "-m", "papermill", str(source), str(part), "--no-progress-bar", "--kernel", "python3"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(source),
+        str(part),
+        "--no-progress-bar",
+        "--kernel",
+        "python3",
+        "--language",
+        "python",
+    ]
     command += ["--cwd", str(source.parent), "--parameters_yaml", json.dumps(values)]
     start = time.monotonic()
     done = subprocess.run(command, env=environment(at_once), stdin=subprocess.DEVNULL, capture_output=True, text=True)

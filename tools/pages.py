@@ -58,12 +58,16 @@ def configuration(links: Mapping[str, str]) -> dict:
     """_config.yml; while the repository has no address, there is nothing to launch or to link."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     if links["repository_url"]:
-        config["repository"] = {"url": links["repository_url"], "branch": "main"}
-        config["launch_buttons"] = {
-            "binderhub_url": "https://mybinder.org",
-            "colab_url": "https://colab.research.google.com",
+        config["sphinx"]["config"]["html_theme_options"] |= {
+            "repository_url": links["repository_url"],
+            "repository_branch": "main",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {
+                "binderhub_url": "https://mybinder.org",
+                "colab_url": "https://colab.research.google.com",
+            },
         }
-        config["html"] |= {"use_repository_button": True, "use_issues_button": True}
     return config
 
 

@@ -123,7 +123,11 @@ def read_settings(text: str, parameters: dict[str, Parameter], chapter: str) -> 
     """Values from a command line, "gamma0=4 P=8", or one error that lists what is valid."""
     try:
         values = {}
-        for setting in shlex.split(text):
+        try:
+            settings = shlex.split(text)
+        except ValueError as error:  # a quotation mark without its partner
+            raise ParameterError(f"cannot read {text!r}: {error}.") from None
+        for setting in settings:
             name, equals, value = setting.partition("=")
             if not equals:
                 raise ParameterError(f"parameters are written name=value; got {setting!r}.")
@@ -133,8 +137,6 @@ def read_settings(text: str, parameters: dict[str, Parameter], chapter: str) -> 
                 raise ParameterError(f"{chapter} has no parameter `{name}`.{hint}")
             values[name] = parameters[name].check(parameters[name].parse(value))
         return values
-    except ValueError as error:  # from shlex: a quotation mark without its partner
-        raise ParameterError(f"cannot read {text!r}: {error}.") from None
     except ParameterError as error:
         valid = "\n".join(f"  {parameter}" for parameter in parameters.values())
         raise ParameterError(f"{error}\nThe parameters of {chapter} are\n{valid}") from None

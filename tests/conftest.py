@@ -1,0 +1,58 @@
+import fcntl
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools import ROOT, pages
+
+SMALL_BOOK = {
+    "_toc.yml": "format: jb-book\nroot: book/welcome\nchapters:\n  - file: notebooks/small\n",
+    "book/welcome.md": "# Welcome\n\nThe paper is {cite:t}`bordelon2023influence`.\n\n```{bibliography}\n```\n",
+}
+SMALL_CHAPTER = [
+    ("parameters", 'n: int = 3  # how many [1, 10]\nword: str = "a"  # what {a, b}'),
+    ("print", "print(n * word, n / 7)"),
+]
+
+
+def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> None:
+    """A notebook whose cells are (id, source); the one called `parameters` gets the tag."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {path.stem}", id="title")])
+    for name, source in cells:
+        metadata = {"tags": ["parameters"]} if name == "parameters" else {}
+        notebook.cells.append(nbformat.v4.new_code_cell(source, id=name, metadata=metadata))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def small_tree(tmp_path):
+    """A copy of the project with a book of two pages, in a folder with spaces in its name."""
+    tree = tmp_path / "a small book"
+    for name in ("tools", "dmftlib"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "book" / "_static").mkdir(parents=True)
+    kept = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", ".gitignore", "_config.yml")
+    for name in (*kept, "book/settings.toml", "book/references.bib", "book/_static/favicon.svg"):
+        shutil.copy2(ROOT / name, tree / name)
+    for name, text in SMALL_BOOK.items():
+        (tree / name).write_text(text)
+    write_chapter(tree / "notebooks" / "small.ipynb")
+    return tree
+
+
+@pytest.fixture(scope="session")
+def html(testrun_uid):
+    """The strict build of the committed outputs, made once a test run however many processes share it."""
+    folder = ROOT / "_build" / "tested"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / "made"
+        if not made.exists() or made.read_text() != testrun_uid:
+            pages.build(folder / "html", executed={})
+            made.write_text(testrun_uid)
+    return folder / "html"

@@ -1,0 +1,117 @@
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from tools import ROOT, ToolError, chapters, pages
+
+LINKS = {"repository_url": "https://github.com/someone/somewhere", "doi": "10.5281/zenodo.1"}
+ABSENT = {"repository_url": "", "doi": ""}
+
+
+def toc_pages(toc):
+    return [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+
+
+PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+
+
+@pytest.fixture
+def small_book(small_tree, monkeypatch):
+    for module in (chapters, pages):
+        monkeypatch.setattr(module, "ROOT", small_tree)
+    return small_tree
+
+
+def chapter_page(html, name="small"):
+    return (html / "notebooks" / f"{name}.html").read_text()
+
+
+def test_every_page_of_the_contents_is_built_and_nothing_is_left_out(html):
+    built = {path.relative_to(html).with_suffix("").as_posix() for path in html.glob("*/*.html")}
+    assert {page for page in built if page.startswith(("book/", "notebooks/"))} == set(PAGES)
+    prose = {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
+    assert prose | {f"notebooks/{name}" for name in chapters.names()} == set(PAGES)
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_every_chapter_closes_with_how_to_cite_and_rerun_it(html, chapter):
+    page = re.sub(r"<[^>]+>", "", chapter_page(html, chapter))
+    assert "Cite and rerun" in page
+    assert f"make run CHAPTER={chapter}" in page
+    assert "Shown with the outputs that are stored in the repository." in page
+
+
+def test_without_addresses_there_are_no_links_to_them(small_book):
+    pages.build(small_book / "html", {}, ABSENT)
+    page = chapter_page(small_book / "html")
+    for absent in (
+        "mybinder",
+        "colab",
+        "Archived version",
+        "doi.org",
+        "Source:",
+        "launch-buttons",
+        "github.com/someone",
+    ):
+        assert absent not in page, absent
+
+
+def test_with_addresses_every_chapter_can_be_launched_and_cited(small_book):
+    pages.build(small_book / "html", {}, LINKS)
+    page = chapter_page(small_book / "html")
+    for link in (
+        "https://mybinder.org/v2/gh/someone/somewhere/main?urlpath=",
+        "https://colab.research.google.com/github/someone/somewhere/blob/main/notebooks/small.ipynb",
+        "https://doi.org/10.5281/zenodo.1",
+        "https://github.com/someone/somewhere/blob/main/notebooks/small.ipynb",
+    ):
+        assert f'href="{link}' in page, link
+
+
+def test_the_settings_file_holds_both_addresses():
+    assert set(pages.settings()) == set(LINKS)
+    assert set(tomllib.loads(pages.SETTINGS.read_text())) == set(LINKS)
+
+
+def test_the_closing_block_says_what_was_run(small_book):
+    notebook = chapters.read(chapters.committed("small"))
+    record = {"parameters": {"n": 5}, "version": "1.2.3", "commit": "abc1234", "dirty": False, "seconds": 12.3}
+    notebook.metadata["dmftlib"] = record
+    block = pages.closing_block("small", notebook, ABSENT)
+    assert "Run in 12 s by dmftlib 1.2.3, commit `abc1234`." in block
+    assert "| `n` | `5` | how many | `[1, 10]` |" in block
+    assert "| `word` | `'a'` | what | `{a, b}` |" in block
+    notebook.metadata["dmftlib"] = record | {"dirty": True}
+    assert "commit `abc1234` with uncommitted changes." in pages.closing_block("small", notebook, ABSENT)
+
+
+def test_a_warning_stops_the_build_and_the_last_good_book_stays(small_book):
+    html = small_book / "_build" / "html"
+    pages.build(html, {}, ABSENT)
+    before = (html / "book" / "welcome.html").read_text()
+    (small_book / "book" / "welcome.md").write_text(
+        "# Welcome\n\n{eq}`eq-that-is-not-there` {cite}`bordelon2023influence`\n"
+    )
+    with pytest.raises(ToolError, match=r"(?s)does not build.*eq-that-is-not-there"):
+        pages.build(html, {}, ABSENT)
+    assert (html / "book" / "welcome.html").read_text() == before
+
+
+def test_equations_need_no_network(html):
+    page = (html / f"{PAGES[1]}.html").read_text()
+    assert re.search(r'<script [^>]*src="\.\./_static/mathjax/tex-svg\.js', page)
+    assert (html / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
+
+
+def test_how_to_cite():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["authors"] == [{"name": "The dmftlib developers"}]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert citation["version"] == version
+    (paper,) = (reference for reference in citation["references"] if reference.get("type") == "conference-paper")
+    assert paper["title"] == "The Influence of Learning Rule on Representation Dynamics in Wide Neural Networks"
+    links = pages.settings()
+    assert citation.get("repository-code", "") == links["repository_url"]
+    assert citation.get("doi", "") == links["doi"]

@@ -1,0 +1,166 @@
+"""What a newcomer types: make, in a folder that is not ours and has spaces in its name."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+import yaml
+
+from tools import ROOT
+
+LOCKS = ["requirements.lock", "requirements-test.lock"]
+
+
+@pytest.fixture
+def checkout(small_tree):
+    """A committed checkout that borrows this environment; -o keeps make from installing anything into it."""
+    (small_tree / ".venv").symlink_to(ROOT / ".venv")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "A small book"]):
+        identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+        subprocess.run(["git", *identity, *command], cwd=small_tree, check=True)
+    return small_tree
+
+
+def make(tree, *arguments):
+    command = ["make", "--no-print-directory", "-o", ".venv/installed", *arguments]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True)
+
+
+def status(tree):
+    return subprocess.run(["git", "status", "--porcelain"], cwd=tree, capture_output=True, text=True).stdout
+
+
+def test_make_book_says_where_the_book_is_leaves_git_clean_and_runs_nothing_twice(checkout):
+    first = make(checkout, "book")
+    assert first.returncode == 0, first.stderr
+    assert "small: done" in first.stdout
+    assert first.stdout.splitlines()[-1] == f"The book is in {checkout}/_build/html/index.html"
+    page = (checkout / "_build" / "html" / "notebooks" / "small.html").read_text()
+    assert "aaa 0.42857142857142855" in page
+    assert re.search(r"Run in \d+ s by dmftlib [\d.]+, commit", page)
+    assert "uncommitted" not in page
+    second = make(checkout, "book")
+    assert second.returncode == 0, second.stderr
+    assert "small: unchanged, not run again" in second.stdout
+    assert status(checkout) == ""
+
+
+def test_make_run_takes_parameters_and_writes_only_under_runs(checkout):
+    done = make(checkout, "run", "CHAPTER=small", "PARAMS=n=2 word=b")
+    assert done.returncode == 0, done.stderr
+    folder = checkout / "runs" / "small-n=2-word=b"
+    assert done.stdout.splitlines()[-2:] == [
+        f"Notebook: {folder}/small.ipynb",
+        f"Page:     {folder}/html/notebooks/small.html",
+    ]
+    assert "bb 0.2857142857142857" in (folder / "html" / "notebooks" / "small.html").read_text()
+    assert status(checkout) == ""
+
+
+def test_make_run_refuses_a_wrong_parameter(checkout):
+    done = make(checkout, "run", "CHAPTER=small", "PARAMS=nn=2")
+    assert done.returncode != 0
+    assert "small has no parameter `nn`. Did you mean `n`?" in done.stderr
+    assert "n: int = 3  how many [1, 10]" in done.stderr
+    assert not (checkout / "runs").exists()
+
+
+def test_make_fails_and_says_so_when_a_chapter_fails(checkout):
+    path = checkout / "notebooks" / "small.ipynb"
+    path.write_text(path.read_text().replace("n / 7", "n / 0"))
+    before = path.read_bytes()
+    done = make(checkout, "book")
+    assert done.returncode != 0
+    assert "ZeroDivisionError" in done.stderr
+    assert "_build/chapters/small.failed.ipynb" in done.stderr
+    assert (checkout / "_build" / "chapters" / "small.failed.ipynb").exists()
+    assert path.read_bytes() == before
+
+
+def test_make_help_names_every_command():
+    commands = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    listed = re.findall(r"^  make (\w+)", make(ROOT, "help").stdout, re.MULTILINE)
+    assert listed == commands
+
+
+def test_the_environment_is_made_once_and_again_when_the_lock_changes(small_tree):
+    venv = small_tree / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").touch(mode=0o755)
+    (venv / "installed").touch()
+
+    def plan():
+        command = ["make", "--dry-run", ".venv/installed"]
+        return subprocess.run(command, cwd=small_tree, capture_output=True, text=True, check=True).stdout
+
+    assert "pip install" not in plan()
+    os.utime(small_tree / "requirements.lock", (later := time.time() + 5, later))
+    assert "--require-hashes -r requirements.lock" in plan()
+
+
+@pytest.mark.parametrize(
+    "script, message",
+    [
+        ("exit 1", "No Python 3.11, 3.12 or 3.13 was found: install one of them"),
+        # Answers the first question, the version, and fails at the second, the modules.
+        ('case "$2" in *venv*) exit 1;; esac', "has no venv module: install it (Debian, Ubuntu: apt-get install"),
+    ],
+)
+def test_a_missing_python_or_venv_module_gets_one_sentence(tmp_path, script, message):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    command = [shutil.which("sh"), str(ROOT / "tools" / "venv.sh"), str(tmp_path / "venv")]
+    done = subprocess.run(command, env={"PYTHON": str(python), "PATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_a_version_and_a_hash_and_no_host_is_named(lock):
+    text = (ROOT / lock).read_text()
+    entries = re.findall(
+        r"^(\S.*?)(?=^\S|\Z)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE), re.MULTILINE | re.DOTALL
+    )
+    assert len(entries) > 50
+    for entry in entries:
+        assert re.match(r"[\w.-]+(\[\w+\])?==\S+", entry), entry.splitlines()[0]
+        assert "--hash=sha256:" in entry, entry.splitlines()[0]
+    assert "://" not in text and "--index" not in text
+
+
+def test_the_test_lock_extends_the_lock_and_both_cover_what_is_asked_for():
+    book, test = (set(re.findall(r"^([\w.-]+==\S+)", (ROOT / lock).read_text(), re.MULTILINE)) for lock in LOCKS)
+    assert book < test
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for asked, locked in [(project["dependencies"], book), (project["optional-dependencies"]["test"], test)]:
+        for requirement in asked:
+            name = re.match(r"[\w.-]+", requirement).group(0).replace("_", "-").lower()
+            assert any(entry.startswith(f"{name}==") for entry in locked), name
+
+
+def test_conda_and_binder_install_the_same_locked_set():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, *others = environment["dependencies"]
+    assert python in {"python=3.11", "python=3.12", "python=3.13"}
+    assert others[-1] == {"pip": ["-r requirements.lock"]}
+    assert (ROOT / "postBuild").stat().st_mode & 0o100
+    install = "pip install --no-deps --no-build-isolation -e ."
+    assert (ROOT / "postBuild").read_text().splitlines()[-1] == f"python -m {install}"
+    assert not (ROOT / "binder").exists(), "Binder would ignore the files at the root"
+
+
+def test_the_two_commands_are_in_the_readme_and_continuous_integration_runs_the_second():
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(r"^ *make book$", readme, re.MULTILINE) and re.search(r"^ *make test$", readme, re.MULTILINE)
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+
+
+def test_this_python_is_supported():
+    assert (3, 11) <= sys.version_info[:2] < (3, 14)

@@ -1,0 +1,70 @@
+import re
+
+import pytest
+
+from tools import chapters
+
+CHAPTERS = chapters.names()
+
+
+def code_cells(chapter):
+    return [cell for cell in chapters.read(chapters.committed(chapter)).cells if cell.cell_type == "code"]
+
+
+def is_picture(output):
+    return any(kind.startswith("image/") or kind == "text/html" for kind in output.get("data", {}))
+
+
+def wrongly_ignored(cells):
+    """Cells that nbval is told to ignore although they print something."""
+    tag, comment = (
+        "nbval-ignore-output",
+        re.compile(r"#\s*(NBVAL_|PYTEST_VALIDATE_)\w*(IGNORE|SKIP|RAISES)", re.IGNORECASE),
+    )
+    skipped = ("nbval-skip", "nbval-raises-exception", "raises-exception")
+    wrong = []
+    for cell in cells:
+        tags = cell.metadata.get("tags", [])
+        ignored = tag in tags or comment.search(cell.source)
+        pictures = cell.outputs and all(is_picture(output) for output in cell.outputs)
+        if (ignored and not pictures) or any(name in tags for name in skipped):
+            wrong.append(cell.id)
+    return wrong
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_only_pictures_are_ignored(chapter):
+    assert not wrongly_ignored(code_cells(chapter))
+
+
+def test_an_ignored_number_is_found():
+    cell = code_cells(CHAPTERS[0])[0]
+    cell.outputs = [{"output_type": "stream", "name": "stdout", "text": "1.0"}]
+    cell.metadata["tags"] = ["nbval-ignore-output"]
+    assert wrongly_ignored([cell])
+    cell.metadata["tags"], cell.source = [], "# NBVAL_IGNORE_OUTPUT\nprint(1.0)"
+    assert wrongly_ignored([cell])
+    cell.source = "print(1.0)"
+    assert not wrongly_ignored([cell])
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_stored_outputs_are_complete_and_clean(chapter):
+    cells = code_cells(chapter)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make accept`"
+    for output in (output for cell in cells for output in cell.outputs):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_stored_metadata_does_not_churn(chapter):
+    notebook = chapters.read(chapters.committed(chapter))
+    assert chapters.strip(chapters.read(chapters.committed(chapter))) == notebook, "run `make accept`"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_picture_has_a_text_for_those_who_cannot_see_it(chapter):
+    for cell in code_cells(chapter):
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
+            assert cell.metadata.get("mystnb", {}).get("image", {}).get("alt"), cell.id

@@ -1,0 +1,100 @@
+import pytest
+
+from tools import chapters
+from tools.parameters import ParameterError, read_cell, read_line, read_notebook, read_settings
+
+CELL = """gamma0: float = 1.0  # richness; near 0 is lazy (0, 10]
+P: int = 8  # training samples [2, 64]
+
+activation: str = "tanh"  # nonlinearity {relu, tanh, erf}
+rich: bool = True  # whether features move
+widths: list[int] = [64, 128]  # widths of the networks, each [16, 4096]
+rules: list[str] = ["GD", "FA"]  # rules, each {GD, FA, DFA}
+seed: int = 0  # of the data [0, inf)"""
+
+
+def test_a_line_is_read_into_name_type_default_meaning_and_range():
+    line = read_cell(CELL)["gamma0"]
+    assert (line.name, line.type, line.default) == ("gamma0", "float", 1.0)
+    assert (line.help, line.allowed) == ("richness; near 0 is lazy", "(0, 10]")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("", {}),
+        ("gamma0=4 P=2", {"gamma0": 4.0, "P": 2}),
+        ("gamma0=10", {"gamma0": 10.0}),
+        ("activation=relu rich=false", {"activation": "relu", "rich": False}),
+        ("widths=[16,4096] rules='[\"DFA\"]'", {"widths": [16, 4096], "rules": ["DFA"]}),
+        ("seed=123456789", {"seed": 123456789}),
+    ],
+)
+def test_settings_are_converted_to_the_type_of_their_parameter(text, expected):
+    values = read_settings(text, read_cell(CELL), "gd")
+    assert values == expected
+    assert [type(value) for value in values.values()] == [type(value) for value in expected.values()]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("gama0=4", r"gd has no parameter `gama0`\. Did you mean `gamma0`\?"),
+        ("zzz=4", r"gd has no parameter `zzz`\.\n"),
+        ("gamma0", r"written name=value; got 'gamma0'"),
+        ("gamma0='4", r"cannot read"),
+        ("gamma0=abc", r"`gamma0` must be float; got 'abc'"),
+        ("gamma0=0", r"`gamma0` must lie in \(0, 10\]; got 0\.0"),
+        ("gamma0=10.1", r"`gamma0` must lie in \(0, 10\]; got 10\.1"),
+        ("gamma0=nan", r"`gamma0` must lie in \(0, 10\]; got nan"),
+        ("P=8.0", r"`P` must be int; got '8\.0'"),
+        ("P=1", r"`P` must lie in \[2, 64\]; got 1"),
+        ("activation=sine", r"`activation` must lie in \{relu, tanh, erf\}; got 'sine'"),
+        ("rich=2", r"`rich` must be bool; got '2'"),
+        ("widths=64,8", r"`widths` must lie in \[16, 4096\]; got 8"),
+        ("widths=[]", r"`widths` must be list\[int\]; got \[\]"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_the_valid_ones_listed(text, message):
+    with pytest.raises(ParameterError, match=message) as error:
+        read_settings(text, read_cell(CELL), "gd")
+    for parameter in read_cell(CELL).values():
+        assert str(parameter) in str(error.value)
+    assert "gamma0: float = 1.0  richness; near 0 is lazy (0, 10]" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("gamma0 = 1.0  # richness (0, 10]", "not `name: type = default"),
+        ("gamma0: float = 1.0", "not `name: type = default"),
+        ("gamma0: float = 1.0  # (0, 10]", "`gamma0` must say what it allows"),
+        ("gamma0: float = 1.0 # richness (0, 10]", "not `name: type = default"),
+        ("gamma0: complex = 1.0  # richness (0, 10]", "not `name: type = default"),
+        ("gamma0: float = 1.0  # richness", "`gamma0` must say what it allows"),
+        ("gamma0: float = 1.0  # richness (0, many]", "the range of `gamma0` is not two numbers"),
+        ("gamma0: float = np.pi  # richness (0, 10]", "the default of `gamma0` is not a plain value"),
+        ("gamma0: float = 1  # richness (0, 10]", "`gamma0` must be float; got 1"),
+        ("gamma0: float = 0.0  # richness (0, 10]", r"`gamma0` must lie in \(0, 10\]; got 0\.0"),
+        ('name: str = "a"  # a name [0, 1]', "`name` is text"),
+        ("n: int = True  # a count [0, 1]", "`n` must be int; got True"),
+        ("n: list[int] = 3  # counts, each [0, 4]", r"`n` must be list\[int\]; got 3"),
+        ("rich: bool = True  # features move {yes, no}", "`rich` must say what it allows"),
+    ],
+)
+def test_a_line_outside_the_grammar_is_refused(line, message):
+    with pytest.raises(ParameterError, match=message):
+        read_line(line)
+
+
+def test_a_chapter_has_exactly_one_parameters_cell():
+    notebook = chapters.read(chapters.committed(chapters.names()[0]))
+    for cell in notebook.cells:
+        cell.metadata.pop("tags", None)
+    with pytest.raises(ParameterError, match="one cell tagged `parameters`; found 0"):
+        read_notebook(notebook)
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_every_line_of_every_committed_parameters_cell_is_in_the_grammar(chapter):
+    assert read_notebook(chapters.read(chapters.committed(chapter)))

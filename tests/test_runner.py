@@ -1,0 +1,162 @@
+import json
+
+import nbformat
+import pytest
+from conftest import SMALL_CHAPTER, write_chapter
+
+from tools import ToolError, chapters
+from tools.__main__ import main
+
+# Values that make a chapter run in seconds; each must be allowed by its parameters cell.
+SMALL = {"gd": {"width": 64, "steps": 20}}
+
+FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    write_chapter(tmp_path / "notebooks" / "small.ipynb")
+    return tmp_path
+
+
+def texts(notebook):
+    return [output.text for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output]
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_a_committed_chapter_runs_with_small_parameters(chapter, tmp_path):
+    before = chapters.committed(chapter).read_bytes()
+    notebook = chapters.execute(chapter, SMALL[chapter], tmp_path)
+    assert not [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
+    assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
+    assert notebook.metadata["dmftlib"]["parameters"] == SMALL[chapter]
+    assert chapters.committed(chapter).read_bytes() == before
+
+
+def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
+    path = chapters.cached("small", {"n": 2, "word": "b"}, tree / "runs")
+    notebook = chapters.read(path)
+    assert texts(notebook) == ["bb 0.2857142857142857\n"]
+    record = notebook.metadata["dmftlib"]
+    assert record["parameters"] == {"n": 2, "word": "b"}
+    assert record["seconds"] > 0 and record["version"]
+    assert str(tree) not in path.read_text(), "a machine's path is in the result"
+    assert [p.name for p in path.parent.iterdir()] == ["small.ipynb"]
+
+
+def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monkeypatch):
+    runs = []
+
+    def execute(chapter, values, folder, at_once):
+        runs.append(values)
+        notebook = chapters.strip(chapters.read(chapters.committed(chapter)))
+        notebook.metadata["dmftlib"] = {"seconds": 0.0}
+        return notebook
+
+    monkeypatch.setattr(chapters, "execute", execute)
+
+    def again(values=None):
+        before = len(runs)
+        chapters.cached("small", values or {}, tree / "_build" / "chapters")
+        return len(runs) - before
+
+    assert again() == 1
+    assert again() == 0
+    assert again({"n": 4}) == 1
+    assert again() == 1
+    for name in ("dmftlib/rules.py", "requirements.lock", "benchmarks/reference.npz"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("x")
+        assert again() == 1, name
+        assert again() == 0, name
+    write_chapter(tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("more", "print(1)")])
+    assert again() == 1
+    notebook = chapters.read(chapters.committed("small"))
+    notebook.cells[-1].execution_count = 7  # outputs are results, not inputs
+    nbformat.write(notebook, chapters.committed("small"))
+    assert again() == 0
+
+
+def test_an_interrupted_write_leaves_the_old_file(tree, monkeypatch):
+    path = chapters.committed("small")
+    before = path.read_bytes()
+
+    def interrupted(notebook, part):
+        part.write_text("half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chapters.nbformat, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        chapters.write(chapters.nbformat.v4.new_notebook(), path)
+    assert path.read_bytes() == before
+
+
+def test_a_failing_chapter_is_kept_for_inspection_and_does_not_stop_the_others(tree):
+    write_chapter(tree / "notebooks" / "bad.ipynb", FAILING)
+    before = (tree / "notebooks" / "bad.ipynb").read_bytes()
+    with pytest.raises(ToolError, match=r"(?s)bad failed\..*the cell that fails.*_build/chapters/bad\.failed\.ipynb"):
+        chapters.run_all()
+    kept = chapters.read(tree / "_build" / "chapters" / "bad.failed.ipynb")
+    assert [out.ename for cell in kept.cells for out in cell.get("outputs", []) if out.output_type == "error"]
+    assert (tree / "notebooks" / "bad.ipynb").read_bytes() == before
+    assert not (tree / "_build" / "chapters" / "bad.ipynb").exists()
+    assert texts(chapters.read(tree / "_build" / "chapters" / "small.ipynb")) == ["aaa 0.42857142857142855\n"]
+
+
+def test_accept_replaces_outputs_and_nothing_else(tree, capsys):
+    path = chapters.committed("small")
+    old = chapters.read(path)
+    assert main(["accept", "small"]) == 0
+    new = chapters.read(path)
+    assert texts(new) == ["aaa 0.42857142857142855\n"]
+    assert [(cell.id, cell.source) for cell in new.cells] == [(cell.id, cell.source) for cell in old.cells]
+    assert "papermill" not in path.read_text() and "dmftlib" not in new.metadata
+    assert "*  | aaa 0.42857142857142855" in capsys.readouterr().out
+
+
+def test_accept_leaves_the_committed_chapter_when_the_run_fails(tree, capsys):
+    write_chapter(tree / "notebooks" / "bad.ipynb", FAILING)
+    before = chapters.committed("bad").read_bytes()
+    assert main(["accept", "bad"]) == 1
+    assert chapters.committed("bad").read_bytes() == before
+    assert "_build/accept/bad.failed.ipynb" in capsys.readouterr().err
+
+
+def test_old_and_new_numbers_stand_side_by_side():
+    def notebook(text):
+        cell = nbformat.v4.new_code_cell(id="a", outputs=[nbformat.v4.new_output("stream", text=text)])
+        return nbformat.v4.new_notebook(cells=[cell])
+
+    shown = chapters.side_by_side(notebook("f 1.0\nK 2.0\nwords\n"), notebook("f 1.0\nK 2.1\nwords\n"))
+    assert shown.splitlines() == ["  f 1.0 | f 1.0", "* K 2.0 | K 2.1"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "fa"], "there is no chapter 'fa'; the chapters are: small"),
+        (["accept", ""], "there is no chapter ''; the chapters are: small"),
+        (["run", "small", "m=4"], "small has no parameter `m`"),
+        (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
+    ],
+)
+def test_a_wrong_command_stops_before_anything_runs(tree, capsys, arguments, message):
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(p.name for p in tree.iterdir()) == ["notebooks"]
+
+
+def test_a_parameters_cell_outside_the_grammar_stops_the_book_before_anything_runs(tree):
+    write_chapter(tree / "notebooks" / "small.ipynb", [("parameters", "n = 3")])
+    with pytest.raises(ToolError, match="not `name: type = default"):
+        chapters.run_all()
+    assert not (tree / "_build").exists()
+
+
+def test_a_folder_of_runs_is_named_after_its_values(tree):
+    assert chapters.run_folder("gd", {}).name == "gd-default"
+    assert chapters.run_folder("gd", {"gamma0": 4.0, "P": 8}).name == "gd-P=8-gamma0=4.0"
+    names = {chapters.run_folder("gd", {"widths": list(range(100)), "seed": seed}).name for seed in range(3)}
+    assert len(names) == 3 and all(len(name) <= 100 for name in names)
+    assert json.dumps(sorted(names)).isascii()
