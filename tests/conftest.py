@@ -1,11 +1,15 @@
 import fcntl
+import os
 import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tools import ROOT, pages
+from tools import ROOT, chapters, pages
+
+# The kernels that nbval starts share the cores and the compiled functions as those of `make book` do.
+os.environ.update(chapters.environment(at_once=2))
 
 SMALL_BOOK = {
     "_toc.yml": "format: jb-book\nroot: book/welcome\nchapters:\n  - file: notebooks/small\n",

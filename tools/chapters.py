@@ -80,7 +80,7 @@ def state() -> dict[str, Any]:
 def environment(at_once: int) -> dict[str, str]:
     """Threads that `at_once` kernels can share, and compiled functions kept for the next run."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
-    limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
     cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
     return {**os.environ, **limits, **cache}
 
@@ -91,27 +91,18 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
     folder.mkdir(parents=True, exist_ok=True)
     record = {"parameters": values, **state()}
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(source),
-        str(part),
-        "--no-progress-bar",
-        "--kernel",
-        "python3",
-        "--language",
-        "python",
-    ]
-    command += ["--cwd", str(source.parent), "--parameters_yaml", json.dumps(values)]
+    command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
+    command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
+    command += ["--parameters_yaml", json.dumps(values)]
     start = time.monotonic()
+    failed = folder / f"{chapter}.failed.ipynb"
+    failed.unlink(missing_ok=True)
     done = subprocess.run(command, env=environment(at_once), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        failed = folder / f"{chapter}.failed.ipynb"
         where = ""
         if part.exists():
             os.replace(part, failed)
-            where = f"\nThe executed copy, up to the error, is {failed.relative_to(ROOT)}."
+            where = f"\nThe executed copy, up to the error, is {failed}."
         raise ToolError(f"{chapter} failed.\n{done.stderr[-3000:].strip()}{where}")
     notebook = strip(read(part))
     notebook.metadata["dmftlib"] = {**record, "seconds": round(time.monotonic() - start, 1)}

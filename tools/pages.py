@@ -38,11 +38,11 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{commit}{dirty}."
     else:
         shown = "Shown with the outputs that are stored in the repository."
-    first = next(iter(parameters.values()))
+    name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
     lines = [
         "## Cite and rerun",
         *(["", shown, "", *table, "", "Run this chapter with values of your own, from the root of the repository:"]),
-        *("", "```bash", f'make run CHAPTER={chapter} PARAMS="{first.name}={first.default}"', "```", ""),
+        *("", "```bash", f'make run CHAPTER={chapter} PARAMS="{name}={value}"', "```", ""),
         "Please cite the paper, {cite:t}`bordelon2023influence`, and this book by The dmftlib developers, as `CITATION.cff` says.",
     ]
     if links["doi"]:
