@@ -60,7 +60,9 @@ class Activation:
     def dot_dot(self, Sigma):
         """⟨φ̇(u_μ) φ̇(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
         Sigma = _checked_covariance(Sigma)
-        return self.closed_dot_dot(Sigma) if self.closed_dot_dot else gaussian_average(self.phi_dot, self.phi_dot, Sigma)
+        return (
+            self.closed_dot_dot(Sigma) if self.closed_dot_dot else gaussian_average(self.phi_dot, self.phi_dot, Sigma)
+        )
 
 
 def gaussian_average(F, G, Sigma, accuracy=1e-9, most_nodes=1024):

@@ -68,7 +68,16 @@ class Dynamics:
         kernels = {name: records[name] for name in RECORDED if name != "f"}
         f_test = f[:, P:] if f.shape[1] > P else None
         last = {name: value[..., :P] for name, value in last.items()}
-        return cls(experiment, provenance, f[:, :P], **kernels, f_test=f_test, final_h=last["h"], final_z=last["z"], history=history)
+        return cls(
+            experiment,
+            provenance,
+            f[:, :P],
+            **kernels,
+            f_test=f_test,
+            final_h=last["h"],
+            final_z=last["z"],
+            history=history,
+        )
 
     @property
     def times(self):
@@ -182,10 +191,9 @@ class Comparison:
         return self.distance[name], self.standard_error[name]
 
     def __str__(self):
-        head = f"{'quantity':<9} {'distance':>9}  {'standard error of the reference':>9}"
-        return "\n".join(
-            [head] + [f"{n:<9} {100 * self.distance[n]:>7.2g} %  {100 * self.standard_error[n]:>7.2g} %" for n in self.distance]
-        )
+        percent = lambda x: f"{100 * x:.2g} %"  # noqa: E731
+        rows = [(name, percent(x), percent(self.standard_error[name])) for name, x in self.distance.items()]
+        return "\n".join(f"{a:<9}{b:>10}{c:>14}" for a, b, c in [("quantity", "distance", "reference SE"), *rows])
 
 
 def check_dtype(dtype):
@@ -208,7 +216,9 @@ def compare(theory, runs):
     for name in OBSERVABLES:
         a, b = getattr(theory, name), getattr(runs, name)
         if a.shape != b.shape:
-            raise ValueError(f"`{name}` has shape {a.shape} in `theory` and {b.shape} in `runs`; compare like with like.")
+            raise ValueError(
+                f"`{name}` has shape {a.shape} in `theory` and {b.shape} in `runs`; compare like with like."
+            )
         norm = np.linalg.norm(b)
         distance[name] = float(np.linalg.norm(a - b) / norm)
         error[name] = float(np.linalg.norm(spread[name]) / norm) if spread else float("nan")

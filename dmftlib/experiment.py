@@ -51,7 +51,9 @@ class Task:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
         y = _finite_array("y", self.y, 1, "(P,): one scalar target a sample")
         if y.shape != X.shape[:1]:
-            raise ValueError(f"`y` must be (P,) with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one target a row.")
+            raise ValueError(
+                f"`y` must be (P,) with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one target a row."
+            )
         X_test, y_test = self.X_test, self.y_test
         if X_test is not None:
             X_test = _finite_array("X_test", X_test, 2, "(P_test, D)")
@@ -147,7 +149,9 @@ class Experiment:
 
     def __post_init__(self):
         if not isinstance(self.task, Task):
-            raise TypeError(f"`task` must be a dmftlib.Task; got {type(self.task).__name__}. Build one with Task(X, y).")
+            raise TypeError(
+                f"`task` must be a dmftlib.Task; got {type(self.task).__name__}. Build one with Task(X, y)."
+            )
         layers = _whole("hidden_layers", self.hidden_layers, 1)
         values = dict(
             phi=activation_from(self.activation),

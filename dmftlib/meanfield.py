@@ -259,9 +259,8 @@ def _sweep(rule, activation, task, state, frozen, records, start, stop):
         return t + 1, state, records, last
 
     L, P = len(state["gaps"]) + 1, task[2].size
-    P_all, S, dtype = len(task[0]), state["w"].size, task[0].dtype
+    S, dtype = state["w"].size, task[0].dtype
     last = dict(h=jnp.zeros((L, P, S), dtype), z=jnp.zeros((L, P, S), dtype))
-
 
     def going(carry):
         full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q")]
@@ -418,7 +417,9 @@ class _Half:
                 self.grow(l, basis, -(-len(self.state["gaps"][l][basis]) // 2))
             if full:
                 continue
-            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in ("f", "K", "Phi", "G")}, self.t)
+            check_records(
+                e, {name: np.asarray(records[name][self.t : stop]) for name in ("f", "K", "Phi", "G")}, self.t
+            )
             self.t, self.state, self.records, self.last = int(t), state, records, last
 
 

@@ -56,23 +56,25 @@ class GD(Rule):
         return layer.g
 
 
+FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "g", "g_tilde_next")}
+FIELDS |= {"error": (2, 1), "fresh_vector": (1, 3)}
+BACKWARD = ("W_T", "W0_T", "fresh_T")
+
+
 class _Probe(Layer):
     """A layer of 3 neurons and 2 samples that writes down what a rule asks for."""
-
-    FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "g")}
-    FIELDS |= {"error": (2, 1), "g_tilde_next": (2, 3), "fresh_vector": (1, 3)}
 
     def __init__(self):
         self.asked = set()
 
     def __getattr__(self, name):
-        if name in self.FIELDS:
+        if name in FIELDS:
             self.asked.add(name)
-            return np.ones(self.FIELDS[name])
-        if name in ("W_T", "W0_T", "fresh_T"):
+            return np.ones(FIELDS[name])
+        if name in BACKWARD:
             self.asked.add(name)
             return lambda v: np.ones((2, 3))
-        offered = ", ".join([*self.FIELDS, "W_T", "W0_T", "fresh_T"])
+        offered = ", ".join([*FIELDS, *BACKWARD])
         raise AttributeError(f"a rule asked its layer for `{name}`, which no layer offers. It offers: {offered}.")
 
 
