@@ -800,14 +800,13 @@ def test_mean_field_equations():
 
 def test_response_orders():
     """Halve η at fixed ηt: A(t, s) and B(t, s < t) halve, B(t, t) stays, and B(0, 0) = 0."""
-    task = rich_task()
-    coarse = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.04, 4, 4000, 0)
-    fine = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.02, 7, 4000, 0)
-    norm = np.linalg.norm
-    assert abs(norm(coarse.A[1][3, :, 0]) / norm(fine.A[1][6, :, 0]) - 2) < 0.3
-    assert abs(norm(coarse.B[1][3, :, 1]) / norm(fine.B[1][6, :, 2]) - 2) < 0.3
-    assert abs(norm(coarse.B[1][3, :, 3]) / norm(fine.B[1][6, :, 6]) - 1) < 0.15
-    assert norm(coarse.B[1][0, :, 0]) < 0.2 * norm(coarse.B[1][3, :, 3])
+    task, norm = rich_task(), np.linalg.norm
+    coarse = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.05, 3, 2000, 0)
+    fine = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.025, 5, 2000, 0)
+    assert abs(norm(coarse.A[1][2, :, 0]) / norm(fine.A[1][4, :, 0]) - 2) < 0.3
+    assert abs(norm(coarse.B[1][2, :, 1]) / norm(fine.B[1][4, :, 2]) - 2) < 0.3
+    assert abs(norm(coarse.B[1][2, :, 2]) / norm(fine.B[1][4, :, 4]) - 1) < 0.15
+    assert norm(coarse.B[1][0, :, 0]) < 0.2 * norm(coarse.B[1][2, :, 2])
 
 
 @checks("eq-start", "eq-zero-start")
@@ -903,10 +902,10 @@ def test_tol_bounds_what_is_discarded(two_tols):
 
 @checks("eq-tol-error")
 def test_tol_error(two_tols):
-    """The estimate at tol = 1e-2 covers the distance to a run with the same draws and a thousandth of the tol."""
+    """The estimate at tol = 1e-2 is the size of the distance to a run with the same draws and a thousandth of the tol."""
     coarse, fine = two_tols[1e-2], two_tols[1e-5]
     distance = np.linalg.norm(coarse.K - fine.K) / np.linalg.norm(fine.K)
-    assert distance < coarse.provenance.errors["tol"]["K"] < 20 * distance
+    assert 0.5 * distance < coarse.provenance.errors["tol"]["K"] < 5 * distance
     assert fine.provenance.errors["tol"]["K"] < coarse.provenance.errors["tol"]["K"] / 5
 
 
@@ -935,15 +934,6 @@ def test_two_layer_linear():
         h, w = h + gamma0 * lr * np.outer(task.K_x @ Delta, w), w + gamma0 * lr * Delta @ h
 
 
-def test_linear_is_exact():
-    """Deep linear: the seed does not matter, and both error estimates are at rounding."""
-    experiment = dl.Experiment(dl.Task.random(P=3, D=6, seed=5), dl.GD(), 2, "linear", 1.5, 0.05, 8)
-    a, b = (dl.meanfield.solve(experiment, samples=256, seed=seed) for seed in (0, 1))
-    for name in ("f", "Phi", "G", "K"):
-        assert np.linalg.norm(getattr(a, name) - getattr(b, name)) < 1e-9 * np.linalg.norm(getattr(b, name))
-        assert max(a.provenance.errors[kind][name] for kind in ("monte_carlo", "tol")) < 1e-9
-
-
 @checks("eq-mc-error")
 def test_monte_carlo_error():
     """The estimate from two halves is the spread that is really seen between seeds."""
@@ -960,7 +950,7 @@ def test_monte_carlo_error():
 
 
 def test_welcome_example():
-    """The three lines on the first page run."""
+    """The lines of code on the first page run."""
     code = re.search(r"```python\n(.*?)```", (BOOK / "welcome.md").read_text(), re.DOTALL).group(1)
     names = {}
     exec(code.replace("steps=100", "steps=10"), names)
