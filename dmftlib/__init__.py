@@ -4,9 +4,9 @@ from . import lazy, meanfield, network
 from .activations import Activation
 from .dynamics import Diverged, Dynamics, compare
 from .experiment import Experiment, Task
-from .rules import GD, Layer, Rule
+from .rules import DFA, FA, GD, GLN, Hebb, Layer, Rule
 
 __all__ = [
-    "Activation", "Diverged", "Dynamics", "Experiment", "GD", "Layer", "Rule", "Task", "compare",
-    "lazy", "meanfield", "network",
+    "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Rule", "Task",
+    "compare", "lazy", "meanfield", "network",
 ]  # fmt: skip

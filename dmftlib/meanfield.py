@@ -320,9 +320,9 @@ class _Half:
         """The unit Gaussians that a layer starts with, by name: one scrambled Sobol set, so evenly spread."""
         count = {"input": r} if layer == 0 else {}
         count |= {"gate": r} if "gate" in self.asked else {}
-        count |= {"vector": 1} if "fresh_vector" in self.asked else {}
         if layer == self.experiment.hidden_layers - 1:
             count |= {"readout": 1} | ({"feedback readout": 1} if "fresh_T" in self.asked else {})
+        count |= {"vector": 1} if "fresh_vector" in self.asked else {}
         if not count:
             return {}
         points = Sobol(sum(count.values()), rng=np.random.default_rng((*self.seed, layer)))

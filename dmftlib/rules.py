@@ -11,7 +11,9 @@ rule for three things and updates every weight matrix with Δ_μ g̃_μ φ_μᵀ
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -22,6 +24,7 @@ class Layer:
     h               preactivations h^ℓ
     phi, phi_dot    φ(h), φ̇(h)
     gate            φ̇(m) for frozen gates m = M x/√D, M ~ N(0, 1), one M a layer
+    features, gain  what the rule's methods of these names returned (offered to pseudo_gradient)
     error           Δ_μ, shape (P, 1)
     g               the true gradient field g^ℓ = gain ⊙ z^ℓ, z^ℓ = W^ℓ(t)ᵀ g^{ℓ+1}/√N
     g_tilde_next    the pseudo-gradient g̃^{ℓ+1} of the layer above; ones, shape (P, 1), above the last
@@ -56,7 +59,68 @@ class GD(Rule):
         return layer.g
 
 
-FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "g", "g_tilde_next")}
+@dataclass(frozen=True)
+class FA(Rule):
+    r"""ρ-aligned feedback alignment (paper eqs. 3 and 7): the backward pass runs through frozen feedback weights
+
+    $$ \tilde g^\ell = \dot\phi(h^\ell) \odot N^{-1/2} \, [\rho W^\ell(0) + \sqrt{1-\rho^2}\, \tilde W^\ell]^\top \tilde g^{\ell+1} $$
+
+    with $\tilde W \sim N(0, 1)$, also in place of the readout. As γ₀ → 0, K = Σ_ℓ ρ^{L−ℓ} G^{ℓ+1} ⊙ Φ^ℓ (Table 2).
+    Raises ValueError unless 0 ≤ rho ≤ 1.
+    """
+
+    rho: float = 0.0
+
+    def __post_init__(self):
+        if isinstance(self.rho, bool) or not isinstance(self.rho, Real) or not 0 <= self.rho <= 1:
+            raise ValueError(
+                f"`rho` is the correlation of feedback with initial weights, 0 ≤ rho ≤ 1; got {self.rho!r}."
+            )
+
+    def pseudo_gradient(self, layer):
+        # A matrix with coefficient 0 is not asked for: what the rule does not use has no response.
+        v, parts = layer.g_tilde_next, []
+        if self.rho > 0:
+            parts.append(self.rho * layer.W0_T(v))
+        if self.rho < 1:
+            parts.append(math.sqrt(1 - self.rho**2) * layer.fresh_T(v))
+        return layer.gain * sum(parts[1:], parts[0])
+
+
+@dataclass(frozen=True)
+class DFA(Rule):
+    """Direct feedback alignment (paper eq. 3): g̃^ℓ = φ̇(h^ℓ) ⊙ z̃^ℓ, z̃^ℓ ~ N(0, 1) frozen. As γ₀ → 0, K = Φ^L."""
+
+    def pseudo_gradient(self, layer):
+        return layer.gain * layer.fresh_vector
+
+
+@dataclass(frozen=True)
+class GLN(Rule):
+    """Gated linear network: frozen gates φ̇(m) stand for φ̇(h), and φ̇(m) ⊙ h for φ(h); g̃ = g (paper eq. 3).
+
+    As γ₀ → 0, K = (L+1) ⟨φ̇(m)φ̇(m)⟩^L K_x: one term a weight matrix (Table 2 prints one term only).
+    """
+
+    def features(self, layer):
+        return layer.gate * layer.h
+
+    def gain(self, layer):
+        return layer.gate
+
+    def pseudo_gradient(self, layer):
+        return layer.g
+
+
+@dataclass(frozen=True)
+class Hebb(Rule):
+    """Error-modulated Hebb (paper eqs. 3 and 8): g̃^ℓ = Δ_μ φ(h^ℓ_μ), so updates are Δ² φφᵀ. As γ₀ → 0, K = Φ^L."""
+
+    def pseudo_gradient(self, layer):
+        return layer.error * layer.phi
+
+
+FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "features", "gain", "g", "g_tilde_next")}
 FIELDS |= {"error": (2, 1), "fresh_vector": (1, 3)}
 BACKWARD = ("W_T", "W0_T", "fresh_T")
 
