@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import tomllib
 
 import pytest
 import yaml
+from conftest import SMALL_CHAPTER, write_chapter
 
 from tools import ROOT
 
@@ -48,6 +50,25 @@ def test_make_book_says_where_the_book_is_leaves_git_clean_and_runs_nothing_twic
     assert second.returncode == 0, second.stderr
     assert "small: unchanged, not run again" in second.stdout
     assert status(checkout) == ""
+
+
+def test_an_interrupted_run_keeps_the_chapters_that_were_finished(checkout):
+    waiting = [*SMALL_CHAPTER, ("wait", "import time; time.sleep(60)")]
+    for name in ("wait", "wait_too"):  # after `small` in the alphabet: one runs beside it, the other has to queue
+        write_chapter(checkout / "notebooks" / f"{name}.ipynb", waiting)
+    command = [sys.executable, "-m", "tools", "book"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, cwd=checkout, **pipes) as running:
+        for line in running.stdout:
+            if "small: done" in line:
+                break
+        os.killpg(running.pid, signal.SIGINT)  # what Ctrl-C does: the whole group, which start_new_session made
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "Interrupted. Chapters that were finished will not be run again." in errors
+    assert [path.stem for path in (checkout / "_build" / "chapters").glob("*.ipynb") if "." not in path.stem] == [
+        "small"
+    ]
 
 
 def test_make_run_takes_parameters_and_writes_only_under_runs(checkout):

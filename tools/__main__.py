@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ToolError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Chapters that were finished will not be run again.", file=sys.stderr)
+        return 130
     return 0
 
 

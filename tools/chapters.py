@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -23,6 +24,13 @@ from .parameters import read_notebook
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
 INPUTS = ("dmftlib/**/*.py", "benchmarks/*.npz", "requirements.lock")
+interrupted = threading.Event()
+
+
+def say(line: str) -> None:
+    """One write a line, so that chapters running side by side do not mix theirs."""
+    sys.stdout.write(f"  {line}\n")
+    sys.stdout.flush()
 
 
 def names() -> list[str]:
@@ -97,13 +105,21 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
-    done = subprocess.run(command, env=environment(at_once), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
+        errors = None
+        while errors is None:
+            try:
+                _, errors = papermill.communicate(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                if interrupted.is_set():
+                    papermill.terminate()
+    if papermill.returncode:
         where = ""
         if part.exists():
             os.replace(part, failed)
             where = f"\nThe executed copy, up to the error, is {failed}."
-        raise ToolError(f"{chapter} failed.\n{done.stderr[-3000:].strip()}{where}")
+        raise ToolError(f"{chapter} failed.\n{errors[-3000:].strip()}{where}")
     notebook = strip(read(part))
     notebook.metadata["dmftlib"] = {**record, "seconds": round(time.monotonic() - start, 1)}
     part.unlink()
@@ -114,13 +130,13 @@ def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1)
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
     if path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted:
-        print(f"  {chapter}: unchanged, not run again", flush=True)
+        say(f"{chapter}: unchanged, not run again")
         return path
-    print(f"  {chapter}: running", flush=True)
+    say(f"{chapter}: running")
     notebook = execute(chapter, values, folder, at_once)
     notebook.metadata["dmftlib"]["key"] = wanted
     write(notebook, path)
-    print(f"  {chapter}: done in {notebook.metadata['dmftlib']['seconds']:.0f} s", flush=True)
+    say(f"{chapter}: done in {notebook.metadata['dmftlib']['seconds']:.0f} s")
     return path
 
 
@@ -137,6 +153,10 @@ def run_all() -> dict[str, Path]:
                 found[chapter] = job.result()
             except ToolError as error:
                 failures.append(str(error))
+            except KeyboardInterrupt:
+                interrupted.set()
+                pool.shutdown(cancel_futures=True)  # chapters that wait for their turn must not start now
+                raise
     if failures:
         raise ToolError("\n".join(failures))
     return found

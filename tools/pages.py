@@ -94,7 +94,7 @@ def build(
     """The book in `html`, complete or not at all; any warning stops a strict build."""
     tree = html.with_name(html.name + "-stage")
     stage(tree, executed, settings() if links is None else links)
-    print("  building the HTML", flush=True)
+    chapters.say("building the HTML")
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
     done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], capture_output=True, text=True)
     if done.returncode:
