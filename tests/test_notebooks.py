@@ -68,3 +68,15 @@ def test_every_picture_has_a_text_for_those_who_cannot_see_it(chapter):
     for cell in code_cells(chapter):
         if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
             assert cell.metadata.get("mystnb", {}).get("image", {}).get("alt"), cell.id
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_distances_between_theory_and_networks_are_printed_for_nbval_to_compare(chapter):
+    printed = "".join(
+        output.get("text", "")
+        for cell in code_cells(chapter)
+        if "nbval-ignore-output" not in cell.metadata.get("tags", [])
+        for output in cell.outputs
+    )
+    rows = re.findall(r"^(f|Phi|G|G_tilde|K) +[\d.e+-]+ % +[\d.e+-]+ %", printed, re.MULTILINE)
+    assert set(rows) == {"f", "Phi", "G", "G_tilde", "K"}

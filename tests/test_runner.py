@@ -6,6 +6,7 @@ from conftest import SMALL_CHAPTER, write_chapter
 
 from tools import ToolError, chapters
 from tools.__main__ import main
+from tools.parameters import read_notebook
 
 # Values that make a chapter run in seconds; each must be allowed by its parameters cell.
 SMALL = {"gd": {"width": 64, "steps": 20}}
@@ -27,6 +28,9 @@ def texts(notebook):
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_a_committed_chapter_runs_with_small_parameters(chapter, tmp_path):
     before = chapters.committed(chapter).read_bytes()
+    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
+    for name, value in SMALL[chapter].items():
+        parameters[name].check(value)
     notebook = chapters.execute(chapter, SMALL[chapter], tmp_path)
     assert not [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
