@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .dynamics import RECORDED
 
 WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes are what is read there
 PALETTE = sns.color_palette("colorblind")
@@ -37,13 +40,31 @@ class FigureWithData:
     def png(self, dpi=160):
         """The picture, as bytes that depend on nothing but the figure."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        self.figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
         return buffer.getvalue()
 
     _repr_png_ = png
 
     def __repr__(self):
         return f"Figure with data: {', '.join(self.data)}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that renders as Markdown and prints as plain text. All cells are strings."""
+
+    head: tuple
+    rows: tuple
+
+    def _repr_markdown_(self):
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+    def __repr__(self):
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows)]
+        return "\n".join(
+            "  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in (self.head, *self.rows)
+        )
 
 
 def _styled(draw):
@@ -93,6 +114,20 @@ def feature_change(run):
     """‖Φ^L(T) − Φ^L(0)‖/‖Φ^L(0)‖: how far the last layer's features moved."""
     first, last = run.Phi[0, -1], run.Phi[-1, -1]
     return float(np.linalg.norm(last - first) / np.linalg.norm(first))
+
+
+def excess_kurtosis(run):
+    """⟨h⁴⟩/⟨h²⟩² − 3 of the final preactivations, averaged over samples; 0 for Gaussians. Shape (L,)."""
+    fourth, second = (run.final_h**4).mean(axis=1), (run.final_h**2).mean(axis=1)
+    return (fourth / second**2 - 3).mean(axis=1)
+
+
+def until(run, step):
+    """A Dynamics or an Ensemble cut to its first `step` recorded states."""
+    changes = {name: getattr(run, name)[:step] for name in RECORDED}
+    if hasattr(run, "standard_error"):
+        changes["standard_error"] = {name: error[:step] for name, error in run.standard_error.items()}
+    return replace(run, **changes)
 
 
 def _origin(networks):
@@ -146,13 +181,23 @@ def _kernel_pair(figure, pair, theory, networks, name, layer, titles):
     b, error = mean_and_error([_final(e, name, layer) for e in networks])
     distance, scale = np.linalg.norm(a - b) / np.linalg.norm(b), max(np.abs(a).max(), np.abs(b).max())
     for axes, kernel, title in zip(pair, (a, b), titles):
-        sns.heatmap(kernel, vmin=-scale, vmax=scale, cmap="vlag", square=True, cbar=False, ax=axes, xticklabels=False, yticklabels=False)
+        sns.heatmap(
+            kernel,
+            vmin=-scale,
+            vmax=scale,
+            cmap="vlag",
+            square=True,
+            cbar=False,
+            ax=axes,
+            xticklabels=False,
+            yticklabels=False,
+        )
         axes.set_title(title)
         sns.despine(ax=axes, left=True, bottom=True)
     layer_label = "" if layer is None else f"^{{{layer}}}"
     pair[0].set_ylabel(f"${SYMBOLS[name]}{layer_label}$", rotation=0, ha="right", va="center", fontsize=13)
     pair[1].set_xlabel(f"distance {100 * distance:.2g} %", loc="left")
-    bar = figure.colorbar(pair[0].collections[0], ax=list(pair), aspect=12, pad=0.02)
+    bar = figure.colorbar(pair[0].collections[0], ax=list(pair), aspect=12, pad=0.02, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
     key = name if layer is None else f"{name}_{layer}"
     return {key: a, f"{key}_mean": b, f"{key}_standard_error": error, f"{key}_distance": float(distance)}
@@ -171,7 +216,7 @@ def kernels(theory, networks, rows):
 
 
 @_styled
-def densities(theory, runs, initial_variances, bins=60):
+def densities(theory, runs, initial_variances, bins=40):
     """Density of final preactivations h^ℓ over neurons and samples, one panel a layer.
 
     `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
@@ -214,8 +259,8 @@ def richness(gammas, theories, networks, lazy_f, lazy_alignment):
     for k, (gamma, theory) in enumerate(zip(gammas, theories)):
         shade = str(0.75 * (1 - (k + 1) / len(gammas)))
         top.plot(theory.times, theory.loss, color=shade, linewidth=1 + 0.4 * k, label=f"γ₀ = {gamma:.2g}")
-    top.set(xlabel="time (lr × step)", ylabel="loss (theory)", yscale="log", ylim=(1e-3, 1.6))
-    top.legend()
+    top.set(xlabel="time (lr × step)", ylabel="loss (theory)", yscale="log", ylim=(1e-3, 50))
+    top.legend(ncols=2, loc="upper right")
     data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
     metrics = dict(alignment=lambda run: run.alignment[-1], change=feature_change)
     for axes, (name, metric), lazy in zip((middle, bottom), metrics.items(), (lazy_alignment, 0.0)):
@@ -245,20 +290,32 @@ def error_against_width(theory, networks, series):
     data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
     for k, (label, (name, steps)) in enumerate(series.items()):
         floor = theory.provenance.errors["monte_carlo"][name] ** 2
-        mean, error = np.transpose([mean_and_error([squared_error(e, theory, name, steps) for e in networks[N]]) for N in widths])
+        mean, error = np.transpose(
+            [mean_and_error([squared_error(e, theory, name, steps) for e in networks[N]]) for N in widths]
+        )
         mean = mean - floor
         fits = dict(zip(("slope", "slope_error"), fit_slope(widths, mean, error)))
         fits |= dict(zip(("limit", "limit_error"), fit_slope(widths, mean, error, correction=len(widths) > 2)))
         data[label] = dict(mean=mean, standard_error=error, floor=floor, **fits)
         style = dict(color=PALETTE[(3, 0, 2)[k % 3]], marker="osD"[k % 3])
-        _sample(axes, widths, mean, error, 1, f"{label}: slope {fits['slope']:.2f} ± {fits['slope_error']:.2f}", **style)
+        _sample(
+            axes,
+            widths,
+            mean,
+            error,
+            1,
+            f"{label}: slope {fits['slope']:.2f} ± {fits['slope_error']:.2f}".replace("-", "−"),
+            **style,
+        )
         line = np.exp(np.log(mean).mean() + fits["slope"] * (np.log(widths) - np.log(widths).mean()))
         axes.plot(widths, line, color=style["color"], linestyle=("-", "--", "-.")[k % 3], linewidth=1)
-        guide = mean[0] * widths[0] / widths if k == 0 else guide
-    axes.plot(widths, guide, color="0.45", linestyle=":", label="slope −1")
-    axes.set(xscale="log", yscale="log", xlabel="width N", ylabel="squared relative error", xticks=widths, xticklabels=widths)
+    start = data[next(iter(series))]["mean"][0]
+    axes.plot(widths, start * widths[0] / widths, color="0.45", linestyle=":", label="slope −1")
+    axes.set(
+        xscale="log", yscale="log", xlabel="width N", ylabel="squared relative error", xticks=widths, xticklabels=widths
+    )
     axes.minorticks_off()
-    axes.set_ylim(axes.get_ylim()[0], 12 * axes.get_ylim()[1])
+    axes.set_ylim(axes.get_ylim()[0], 8 * axes.get_ylim()[1])
     axes.legend(loc="upper right")
     return FigureWithData(figure, data)
 
