@@ -83,7 +83,9 @@ def test_the_closing_block_says_what_was_run(small_book):
     assert "Run in 12 s by dmftlib 1.2.3, commit `abc1234`." in block
     assert "| `n` | `5` | how many | `[1, 10]` |" in block
     assert "| `word` | `'a'` | what | `{a, b}` |" in block
-    assert 'make run CHAPTER=small PARAMS="n=3"' in block
+    assert block.startswith("## Cite and rerun") and 'make run CHAPTER=small PARAMS="n=3"' in block
+    notebook.cells[0].source += "\n\n## Cite and rerun"
+    assert pages.closing_block("small", notebook, ABSENT).startswith("### What is shown here")
     notebook.metadata["dmftlib"] = record | {"dirty": True}
     assert "commit `abc1234` with uncommitted changes." in pages.closing_block("small", notebook, ABSENT)
 

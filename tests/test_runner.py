@@ -9,7 +9,17 @@ from tools.__main__ import main
 from tools.parameters import read_notebook
 
 # Values that make a chapter run in seconds; each must be allowed by its parameters cell.
-SMALL = {"gd": {"width": 64, "steps": 20}}
+SMALL = {
+    "gd": {
+        "P": 4,
+        "shallow_samples": 2048,
+        "deep_samples": 1024,
+        "shallow_widths": [16, 32],
+        "deep_widths": [16, 32],
+        "shallow_networks": 2,
+        "deep_networks": 2,
+    }
+}
 
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
 

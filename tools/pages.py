@@ -39,19 +39,21 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     else:
         shown = "Shown with the outputs that are stored in the repository."
     name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
-    lines = [
-        "## Cite and rerun",
-        *(["", shown, "", *table, "", "Run this chapter with values of your own, from the root of the repository:"]),
-        *("", "```bash", f'make run CHAPTER={chapter} PARAMS="{name}={value}"', "```", ""),
-        "Please cite the paper, {cite:t}`bordelon2023influence`, and this book by The dmftlib developers, as `CITATION.cff` says.",
-    ]
+    blocks = ["### What is shown here", shown, "\n".join(table)]
+    if not any("## Cite and rerun" in cell.source for cell in notebook.cells):  # a chapter may say more itself
+        blocks = [
+            "## Cite and rerun",
+            "Please cite the paper, {cite:t}`bordelon2023influence`, and this book: `CITATION.cff` has both entries. "
+            "To run the chapter with other values of its parameters:",
+            f'```bash\nmake run CHAPTER={chapter} PARAMS="{name}={value}"\n```',
+            *blocks,
+        ]
     if links["doi"]:
-        lines.append(f"Archived version: [doi:{links['doi']}](https://doi.org/{links['doi']}).")
+        blocks.append(f"Archived version: [doi:{links['doi']}](https://doi.org/{links['doi']}).")
     if links["repository_url"]:
-        lines.append(
-            f"Source: [notebooks/{chapter}.ipynb]({links['repository_url']}/blob/main/notebooks/{chapter}.ipynb)."
-        )
-    return "\n".join(lines)
+        source = f"{links['repository_url']}/blob/main/notebooks/{chapter}.ipynb"
+        blocks.append(f"Source: [notebooks/{chapter}.ipynb]({source}).")
+    return "\n\n".join(blocks)
 
 
 def configuration(links: Mapping[str, str]) -> dict:
