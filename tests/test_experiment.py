@@ -187,6 +187,7 @@ def test_task_and_rule_must_be_objects():
         (dict(seed=-1), "`seed` must be a whole number, at least 0; got -1"),
         (dict(tol=0.0), "`tol` must be a share of variance.*got 0.0"),
         (dict(tol=1.0), "`tol` must be a share of variance.*got 1.0"),
+        (dict(tol=0.6), "`tol` must be a share of variance.*got 0.6"),
         (dict(tol=np.nan), "`tol` must be a share of variance.*got nan"),
         (dict(tol=1e-9, dtype="float32"), "`tol` must be a share of variance.*float32"),
         (dict(dtype="float16"), '`dtype` must be "float64" or "float32"; got \'float16\''),
