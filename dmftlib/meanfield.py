@@ -447,8 +447,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
         tol = least
     with jax.enable_x64(dtype == "float64"):
         halves = [_Half(experiment, samples // 2, (seed, half), tol, dtype, record).run() for half in (0, 1)]
-        coarse_tol = COARSER * tol
-        coarse = _Half(experiment, samples // 2, (seed, 0), coarse_tol, dtype, False).run()
+        # One hidden layer has no matrix to reveal, so nothing to truncate.
+        deep = experiment.hidden_layers > 1
+        coarse = _Half(experiment, samples // 2, (seed, 0), COARSER * tol, dtype, record).run() if deep else halves[0]
         history = _history(halves, experiment) if record else None
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}

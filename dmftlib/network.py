@@ -128,7 +128,7 @@ def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, s
         last = dict(h=jnp.stack([layer.h for layer in layers]), z=jnp.stack([layer.z for layer in layers]))
         return ((W, f0, jnp.array(True)), factors, last), out
 
-    last = dict(h=jnp.zeros((L, len(X), N), dtype), z=jnp.zeros((L, P, N), dtype))
+    last = dict(h=jnp.zeros((L, P, N), dtype), z=jnp.zeros((L, P, N), dtype))
     ((W, f0, begun), factors, last), out = jax.lax.scan(step, (state, factors, last), jnp.arange(steps))
     W = [W[l] + factors[l][0].T @ factors[l][1] / np.sqrt(N) if l in factors else W[l] for l in range(L + 1)]
     return (W, f0, begun), last, out
