@@ -7,6 +7,7 @@ any metric. Nothing here changes matplotlib's global state, so figures display o
 from __future__ import annotations
 
 import functools
+import html
 import io
 from dataclasses import dataclass, replace
 
@@ -51,14 +52,18 @@ class FigureWithData:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that renders as Markdown and prints as plain text. All cells are strings."""
+    """A table that renders as HTML and prints as plain text. All cells are strings."""
 
     head: tuple
     rows: tuple
 
-    def _repr_markdown_(self):
-        lines = [self.head, ["---"] * len(self.head), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    def _repr_html_(self):
+        def line(cells, tag):
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        table = f'<table class="table">\n<thead>{line(self.head, "th")}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+        return f'<div class="pst-scrollable-table-container">{table}</div>'
 
     def __repr__(self):
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows)]
