@@ -102,9 +102,7 @@ def test_compare_refuses_other_shapes(name):
 # --- Divergence and instability --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "value, step", [(np.nan, 2), (np.inf, 3), (-np.inf, 1), (1e200, 2), (50.0, 4)]
-)
+@pytest.mark.parametrize("value, step", [(np.nan, 2), (np.inf, 3), (-np.inf, 1), (1e200, 2), (50.0, 4)])
 def test_divergence_names_the_first_bad_step(value, step):
     f = np.zeros((T, P))
     f[step:, 1] = value

@@ -27,7 +27,9 @@ def arccos_averages(Sigma):
 def arcsin_averages(Sigma):
     """⟨φφ⟩ and ⟨φ̇φ̇⟩ of erf (Williams)."""
     d = 1 + 2 * np.diag(Sigma)
-    return 2 / np.pi * np.arcsin(2 * Sigma / np.sqrt(np.outer(d, d))), 4 / np.pi / np.sqrt(np.outer(d, d) - 4 * Sigma**2)
+    return 2 / np.pi * np.arcsin(2 * Sigma / np.sqrt(np.outer(d, d))), 4 / np.pi / np.sqrt(
+        np.outer(d, d) - 4 * Sigma**2
+    )
 
 
 AVERAGES = {"relu": arccos_averages, "erf": arcsin_averages, "linear": lambda Sigma: (Sigma, np.ones_like(Sigma))}

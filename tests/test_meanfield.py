@@ -46,7 +46,9 @@ def exact_recursion(rule, e):
         f = h @ w / e.gamma0
         Delta = e.task.y - f
         g = np.tile(w, (P, 1))
-        g_tilde = {"GD": g, "Hebb": Delta[:, None] * h}.get(rule, np.tile(feedback, (P, 1)) if feedback is not None else 0)
+        g_tilde = {"GD": g, "Hebb": Delta[:, None] * h}.get(
+            rule, np.tile(feedback, (P, 1)) if feedback is not None else 0
+        )
         Phi, G_tilde = h @ h.T, g @ g_tilde.T
         K = Phi + G_tilde * e.task.K_x
         for name, value in dict(f=f, Phi=[Phi], G=[g @ g.T], G_tilde=[G_tilde], K=K).items():
@@ -125,7 +127,9 @@ def test_deep_linear_depends_on_neither_seed_nor_samples(deep_linear):
     for samples, seed in ((512, 1), (700, 2)):
         other = dl.meanfield.solve(DEEP_LINEAR, samples=samples, seed=seed)
         for name in (*RECORDED, "f_test"):
-            np.testing.assert_allclose(getattr(other, name), getattr(deep_linear, name), rtol=0, atol=1e-8, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(other, name), getattr(deep_linear, name), rtol=0, atol=1e-8, err_msg=name
+            )
     assert np.linalg.norm(deep_linear.Phi[-1] - deep_linear.Phi[0]) > 0.1 * np.linalg.norm(deep_linear.Phi[0])
     errors = deep_linear.provenance.errors
     assert max(errors["monte_carlo"].values()) < 1e-8
@@ -259,7 +263,9 @@ def test_lazy_limit():
     errors = run.provenance.errors["monte_carlo"]
     for t in (0, -1):
         for name in ("Phi", "G", "G_tilde", "K"):
-            assert distance(getattr(run, name)[t], getattr(kernels, name)) < 3 * max(errors[name], 0.5 / np.sqrt(SAMPLES))
+            assert distance(getattr(run, name)[t], getattr(kernels, name)) < 3 * max(
+                errors[name], 0.5 / np.sqrt(SAMPLES)
+            )
     assert distance(run.f, prediction.f) < 3 * max(errors["f"], 0.5 / np.sqrt(SAMPLES))
     # At initialization nothing depends on γ₀, so the mean over seeds sharpens the same comparison fourfold.
     runs = [dl.meanfield.solve(e, samples=SAMPLES, seed=s) for s in range(12)]
@@ -368,7 +374,9 @@ def test_too_few_samples_for_the_directions_are_refused_before_compiling(monkeyp
         raise AssertionError("the sweep ran although the samples cannot hold the directions")
 
     monkeypatch.setattr(meanfield, "_sweep", refuse)
-    with pytest.raises(ValueError, match=r"`samples` = 64 is too few: layer \d needs \d+ directions.*Pass samples = \d+"):
+    with pytest.raises(
+        ValueError, match=r"`samples` = 64 is too few: layer \d needs \d+ directions.*Pass samples = \d+"
+    ):
         dl.meanfield.solve(SMALL, samples=64)
 
 

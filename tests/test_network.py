@@ -48,7 +48,11 @@ def numpy_run(rule, e, drawn):
 # --- The numpy loop --------------------------------------------------------------------------------------------------
 
 # Width 12 folds the learned part into the matrices every second step, width 60 keeps all of it factored.
-CASES = [(rule, 12, "tanh", 3) for rule in RULES] + [("GD", 60, "tanh", 3), ("FA", 60, "relu", 2), ("GLN", 13, "relu", 1)]
+CASES = [(rule, 12, "tanh", 3) for rule in RULES] + [
+    ("GD", 60, "tanh", 3),
+    ("FA", 60, "relu", 2),
+    ("GLN", 13, "relu", 1),
+]
 
 
 @pytest.mark.parametrize("rule, width, activation, depth", CASES)
@@ -188,7 +192,9 @@ def test_one_seed_has_no_standard_error(seeds):
 
 def synthetic(width, seed, value, error):
     """An ensemble whose arrays are given functions of 1/N."""
-    shapes = dict(f=(2, 3), Phi=(2, 1, 3, 3), G=(2, 1, 3, 3), G_tilde=(2, 1, 3, 3), K=(2, 3, 3), G_tilde_tilde=(2, 1, 3, 3))
+    shapes = dict(
+        f=(2, 3), Phi=(2, 1, 3, 3), G=(2, 1, 3, 3), G_tilde=(2, 1, 3, 3), K=(2, 3, 3), G_tilde_tilde=(2, 1, 3, 3)
+    )
     arrays = {name: np.full(shape, value) for name, shape in shapes.items()}
     spread = {name: np.full(shape, error) for name, shape in shapes.items()}
     return network.Ensemble(experiment(), width, (seed,), **arrays, standard_error=spread)
@@ -216,7 +222,9 @@ def test_extrapolation_needs_two_widths():
 def test_divergence_names_the_step_and_a_smaller_lr(activation):
     e = experiment(activation=activation, lr=1.5, steps=60)
     # Where the loss is first 100 times the initial one, or not a number, in the same numbers from numpy.
-    with pytest.raises(dl.Diverged, match=r"at step \d+ .*`lr` = 1.5 is probably too large.*try lr = 0.3[78]") as caught:
+    with pytest.raises(
+        dl.Diverged, match=r"at step \d+ .*`lr` = 1.5 is probably too large.*try lr = 0.3[78]"
+    ) as caught:
         network.train(e, 12)
     assert isinstance(caught.value, RuntimeError)
     step = int(str(caught.value).split("at step ")[1].split()[0])

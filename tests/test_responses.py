@@ -120,7 +120,7 @@ def test_equal_time_response_is_nested_through_the_layers(solved, sites):
         above = E.gamma0 * expected[0]
         if gap == 1:
             # The nested term is there: without it the disagreement is many standard errors.
-            missing = (above - E.gamma0 * np.stack([np.diag(local[:, t].mean(axis=0)) / E.gamma0 for t in range(T)]))
+            missing = above - E.gamma0 * np.stack([np.diag(local[:, t].mean(axis=0)) / E.gamma0 for t in range(T)])
             assert np.abs(missing / (E.gamma0 * expected[1])).max() > 10
 
 
