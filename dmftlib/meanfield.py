@@ -304,7 +304,7 @@ class _Half:
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
         empty = dict(feeds=zeros(0), aM=None, a=None, b=None, fresh=None)
         for basis in "pq":
-            empty |= {basis: zeros(0, S), f"n_{basis}": jnp.array(0), f"full_{basis}": jnp.array(False)}
+            empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
         self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(C)))

@@ -146,7 +146,8 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
     rule, activation = experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
-    chunk = min(T, max(1, width // (2 * task.P)))
+    room = T if L == 1 else min(T, max(1, width // (2 * task.P)))
+    chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
     with jax.enable_x64(dtype == "float64"):
         X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y, dtype)
         W0, fresh, frozen = _initialize(
