@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py
 
-Every figure is measured in this one run, after compilation; memory is the growth of the process's peak, each
-size in a process of its own.
+Every figure is measured in this one run. Time is that of the processor, all cores added, so that other work on the
+machine disturbs it less; memory is the growth of the process's peak, each size in a process of its own.
 """
 
 import resource
@@ -21,12 +21,12 @@ BYTES = 1024 if sys.platform == "linux" else 1  # ru_maxrss counts KiB on Linux,
 
 
 def timed(run, repeats=3):
-    """Seconds of the first call (compilation included) and the best of the others; the last result."""
+    """Processor seconds of the first call (compilation included) and the best of the others; the last result."""
     seconds = []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         result = run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return seconds[0], min(seconds[1:]), result
 
 
