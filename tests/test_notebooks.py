@@ -1,3 +1,4 @@
+import base64
 import re
 
 import pytest
@@ -80,3 +81,12 @@ def test_the_distances_between_theory_and_networks_are_printed_for_nbval_to_comp
     )
     rows = re.findall(r"^(f|Phi|G|G_tilde|K) +[\d.e+-]+ % +[\d.e+-]+ %", printed, re.MULTILINE)
     assert set(rows) == {"f", "Phi", "G", "G_tilde", "K"}
+
+
+def test_the_readme_shows_the_chapter_s_first_figure():
+    pictures = [
+        o.data["image/png"] for cell in code_cells("gd") for o in cell.outputs if "image/png" in o.get("data", {})
+    ]
+    shown = chapters.ROOT / "book" / "_static" / "gd-overview.png"
+    assert base64.b64decode(pictures[0]) == shown.read_bytes(), "rewrite it as the chapter's last section shows"
+    assert f"]({shown.relative_to(chapters.ROOT).as_posix()})" in (chapters.ROOT / "README.md").read_text()
