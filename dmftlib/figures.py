@@ -336,3 +336,55 @@ def overview(theory, networks):
     titles = ("theory, N = ∞", f"networks, N = {data['N']}")
     data |= _kernel_pair(figure, pair, theory, networks, "Phi", theory.experiment.hidden_layers, titles)
     return FigureWithData(figure, data)
+
+
+SEVERAL = (THEORY, PALETTE[3], PALETTE[0], PALETTE[2], PALETTE[4])
+DASHES, MARKS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "osD^v"
+
+
+def _several(axes, x, curves, every=None):
+    """One axes, several runs: `curves` maps a label to (theory, mean, standard error). Returns its data."""
+    data = {}
+    for k, (label, (theory, mean, error)) in enumerate(curves.items()):
+        k %= len(MARKS)
+        axes.plot(x, theory, color=SEVERAL[k], linestyle=DASHES[k], linewidth=1.3)
+        line = dict(linestyle=DASHES[k], color=SEVERAL[k], marker=MARKS[k], markersize=4, markerfacecolor="white")
+        axes.plot([], [], label=label, **line)
+        _sample(axes, x, mean, error, every, color=SEVERAL[k], marker=MARKS[k])
+        data[label] = dict(theory=theory, mean=mean, standard_error=error)
+    return data
+
+
+@_styled
+def kernel_against_angle(angles, curves):
+    """First row of the eNTK at initialization against the angle to the first input, in radians.
+
+    `curves` maps a label to (kernel (P, P) of the theory, ensembles).
+    """
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    rows = {label: (K[0], *mean_and_error([e.K[0, 0] for e in networks])) for label, (K, networks) in curves.items()}
+    data = dict(angles=angles, **_origin(next(iter(curves.values()))[1]))
+    data |= _several(axes, np.degrees(angles), rows, every=1)
+    axes.set(xlabel="angle θ between inputs (degrees)", ylabel="eNTK K(θ)", xticks=range(0, 181, 45))
+    axes.legend(title=f"lines: theory; markers: {data['seeds']} networks, N = {data['N']}", title_fontsize=9)
+    return FigureWithData(figure, data)
+
+
+@_styled
+def several_runs(runs, metrics):
+    """Metrics against training time, one panel each, for several runs.
+
+    `runs` maps a label to (theory, ensembles), `metrics` an axis label to a function of a run, shape (T,).
+    """
+    figure = Figure(figsize=(WIDTH, 2.2 * len(metrics) + 0.3), layout="constrained")
+    panels = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
+    theory, networks = next(iter(runs.values()))
+    data = dict(times=theory.times, **_origin(networks))
+    for axes, (name, metric) in zip(panels, metrics.items()):
+        curves = {k: (metric(run), *mean_and_error([metric(e) for e in group])) for k, (run, group) in runs.items()}
+        data[name] = _several(axes, theory.times, curves)
+        axes.set(ylabel=name, yscale="log" if name == "loss" else "linear")
+    panels[-1].set_xlabel("time (lr × step)")
+    panels[0].legend(title=f"lines: theory; markers: {data['seeds']} networks, N = {data['N']}", title_fontsize=9)
+    return FigureWithData(figure, data)

@@ -147,3 +147,25 @@ def test_a_table_renders_and_prints():
     table = figures.Table(("a", "b"), (("1", "x<y"), ("22", "z")))
     assert repr(table).splitlines() == ["a   b", "1   x<y", "22  z"]
     assert "<tr><td>1</td><td>x&lt;y</td></tr>" in table._repr_html_()
+
+
+def test_kernels_against_angle_carry_the_first_row():
+    angles = np.linspace(0, np.pi, 5)
+    e = dl.Experiment(dl.Task.circle(angles, np.ones(5)), dl.FA(0.5), 2, "relu", 1.0, 0.1, steps=1)
+    K, groups = dl.lazy.kernels(e).K, [dl.network.ensemble(e, 32, range(k, k + 3)) for k in (0, 3)]
+    shown = figures.kernel_against_angle(angles, {"ρ = 0.5": (K, groups)})
+    np.testing.assert_array_equal(shown.data["ρ = 0.5"]["theory"], K[0])
+    np.testing.assert_allclose(shown.data["ρ = 0.5"]["mean"], np.mean([e.K[0, 0] for e in groups], axis=0))
+    assert shown.data["N"] == 32 and shown.data["seeds"] == 6 and shown.png()
+
+
+def test_several_runs_differ_without_colour(theory, networks):
+    runs = {"a": (theory, networks[32]), "b": (theory, networks[32])}
+    shown = figures.several_runs(runs, {"loss": lambda r: r.loss, "H": lambda r: r.H_y})
+    np.testing.assert_array_equal(shown.data["H"]["b"]["theory"], theory.H_y)
+    np.testing.assert_allclose(shown.data["loss"]["a"]["mean"], np.mean([e.loss for e in networks[32]], axis=0))
+    axes = shown.figure.axes[0]
+    assert (
+        len({line.get_linestyle() for line in axes.lines if len(line.get_xdata()) and line.get_marker() == "None"}) > 1
+    )
+    assert len({container.lines[0].get_marker() for container in axes.containers}) == 2
