@@ -388,3 +388,30 @@ def several_runs(runs, metrics):
     panels[-1].set_xlabel("time (lr × step)")
     panels[0].legend(title=f"lines: theory; markers: {data['seeds']} networks, N = {data['N']}", title_fontsize=9)
     return FigureWithData(figure, data)
+
+
+@_styled
+def error_of_runs(runs, name="K", steps=slice(None)):
+    """Squared relative error of one quantity against width for several runs, with fitted slopes.
+
+    `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`, and norm, by
+    whose square a relative error is multiplied to get ‖a − theory‖².
+    """
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    axes = figure.subplots()
+    widths = np.array(sorted(next(iter(runs.values()))[1]))
+    data = dict(widths=widths)
+    for k, (label, (theory, networks)) in enumerate(runs.items()):
+        fit = error_against_width(theory, networks, {label: (name, steps)}).data
+        data["seeds"], data[label] = fit["seeds"], fit[label] | dict(norm=np.linalg.norm(getattr(theory, name)[steps]))
+        fit, k = fit[label], k % len(MARKS)
+        text = f"{label}: slope {fit['slope']:.2f} ± {fit['slope_error']:.2f}".replace("-", "−")
+        _sample(axes, widths, fit["mean"], fit["standard_error"], 1, text, color=SEVERAL[k], marker=MARKS[k])
+        line = np.exp(np.log(fit["mean"]).mean() + fit["slope"] * (np.log(widths) - np.log(widths).mean()))
+        axes.plot(widths, line, color=SEVERAL[k], linestyle=DASHES[k], linewidth=1.3)
+    axes.set(xscale="log", yscale="log", xlabel="width N", ylabel="squared relative error")
+    axes.set(xticks=widths, xticklabels=widths)
+    axes.minorticks_off()
+    axes.set_ylim(axes.get_ylim()[0], 30 * axes.get_ylim()[1])
+    axes.legend(loc="upper right")
+    return FigureWithData(figure, data)

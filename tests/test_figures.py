@@ -169,3 +169,13 @@ def test_several_runs_differ_without_colour(theory, networks):
         len({line.get_linestyle() for line in axes.lines if len(line.get_xdata()) and line.get_marker() == "None"}) > 1
     )
     assert len({container.lines[0].get_marker() for container in axes.containers}) == 2
+
+
+def test_errors_of_several_runs_are_those_of_each(theory, networks):
+    shown = figures.error_of_runs({"a": (theory, networks), "b": (theory, networks)})
+    alone = figures.error_against_width(theory, networks, {"a": ("K", slice(None))})
+    for label in "ab":
+        np.testing.assert_array_equal(shown.data[label]["mean"], alone.data["a"]["mean"])
+        assert shown.data[label]["slope"] == alone.data["a"]["slope"]
+    assert shown.data["a"]["norm"] == np.linalg.norm(theory.K)
+    assert len({container.lines[0].get_marker() for container in shown.figure.axes[0].containers}) == 2
