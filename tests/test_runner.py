@@ -18,7 +18,8 @@ SMALL = {
         "deep_widths": [16, 32],
         "shallow_networks": 2,
         "deep_networks": 2,
-    }
+    },
+    "dfa": {"P": 4, "layers": 2, "steps": 16, "samples": 1024, "widths": [16, 32], "networks": 2},
 }
 
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
