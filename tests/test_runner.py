@@ -20,6 +20,19 @@ SMALL = {
         "deep_networks": 2,
     },
     "dfa": {"P": 4, "layers": 2, "steps": 16, "samples": 1024, "widths": [16, 32], "networks": 2},
+    "gln": {
+        "lazy_layers": [1, 2],
+        "lazy_width": 32,
+        "lazy_networks": 2,
+        "P": 4,
+        "deep_P": 3,
+        "samples": 2048,
+        "deep_samples": 1024,
+        "widths": [16, 32],
+        "deep_widths": [16, 32],
+        "networks": 2,
+        "deep_networks": 2,
+    },
 }
 
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
