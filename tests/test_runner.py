@@ -33,6 +33,17 @@ SMALL = {
         "networks": 2,
         "deep_networks": 2,
     },
+    "hebb": {
+        "P": 4,
+        "shallow_gamma0": 0.5,
+        "shallow_samples": 2048,
+        "deep_samples": 1024,
+        "shallow_widths": [64, 128],
+        "deep_widths": [32, 64],
+        "shallow_networks": 2,
+        "deep_networks": 2,
+        "spread_networks": 4,
+    },
 }
 
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
