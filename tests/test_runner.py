@@ -33,6 +33,16 @@ SMALL = {
         "networks": 2,
         "deep_networks": 2,
     },
+    "fa": {
+        "lazy_rhos": [0.0, 1.0],
+        "lazy_depths": [1, 2],
+        "lazy_width": 32,
+        "rhos": [0.0, 1.0],
+        "layers": 2,
+        "samples": 1024,
+        "widths": [16, 32],
+        "networks": 2,
+    },
     "hebb": {
         "P": 4,
         "shallow_gamma0": 0.5,
