@@ -26,7 +26,7 @@ from .experiment import _whole
 from .rules import Layer, needs
 
 # How the tol error is estimated: from a run with tol 30 times larger. What is discarded has an amplitude of √tol, and
-# errors fall with about that power (benchmarks/accuracy.py, tests/test_error_estimates.py).
+# that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py, tests/test_error_estimates.py).
 COARSER, TOL_POWER, MOST_TOL = 30.0, 0.5, 3e-3
 EXACT = 1e-16  # linear fields never leave the span of their draws, so their basis can be complete
 
