@@ -12,12 +12,13 @@ part, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are the respon
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
@@ -349,7 +350,7 @@ class _Half:
                 f"samples = {4 * (len(block) + len(rows))} or more, or a larger `tol`."
             )
         rows = rows - (rows @ block.T / self.S) @ block
-        rows = solve_triangular(np.linalg.cholesky(rows @ rows.T / self.S), rows, lower=True)
+        rows = np.linalg.inv(np.linalg.cholesky(rows @ rows.T / self.S)) @ rows
         self.blocks[layer] = np.concatenate([block, rows])
         return jnp.asarray(rows, self.dtype)
 
@@ -362,6 +363,13 @@ class _Half:
         if basis == "q":
             rows["feeds"] = jnp.zeros(more, self.dtype)
         state.update({name: jnp.concatenate([state[name], value]) for name, value in rows.items()})
+
+    def coarser(self):
+        """The same draws, not run yet, with a larger tol."""
+        other = copy(self)
+        other.state, other.blocks = jax.tree.map(lambda array: array, self.state), list(self.blocks)
+        other.task = (*self.task[:-1], COARSER * self.task[-1])
+        return other
 
     def recorded(self, name):
         """A recorded array, in float64."""
@@ -445,12 +453,19 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     if experiment.phi.name == "linear":
         tol = least
-    with jax.enable_x64(dtype == "float64"):
-        halves = [_Half(experiment, samples // 2, (seed, half), tol, dtype, record).run() for half in (0, 1)]
+    x64 = dtype == "float64"
+    with jax.enable_x64(x64):
+        halves = [_Half(experiment, samples // 2, (seed, half), tol, dtype, record) for half in (0, 1)]
         # One hidden layer has no matrix to reveal, so nothing to truncate.
-        deep = experiment.hidden_layers > 1
-        coarse = _Half(experiment, samples // 2, (seed, 0), COARSER * tol, dtype, record).run() if deep else halves[0]
-        history = _history(halves, experiment) if record else None
+        coarse = halves[0].coarser() if experiment.hidden_layers > 1 else halves[0]
+
+    def run(sweep):
+        with jax.enable_x64(x64):  # a setting of each thread
+            sweep.run()
+
+    with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
+        list(threads.map(run, {*halves, coarse}))
+    history = _history(halves, experiment) if record else None
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
     records = {name: value.mean(axis=0) for name, value in both.items()}
