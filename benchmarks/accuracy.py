@@ -17,7 +17,7 @@ def distances():
     """Distance to the stored references at two sample sizes, beside the solver's own error estimates."""
     for case in reference.CASES:
         for samples in (4096, 16384):
-            run = dl.meanfield.solve(reference.CASES[case](), samples)
+            run = dl.meanfield.solve(reference.CASES[case], samples)
             print(f"\n{case}, samples = {samples}, rank {run.provenance.rank}")
             print(dl.compare(run, reference.load(case)))
             for source, errors in run.provenance.errors.items():
@@ -26,9 +26,9 @@ def distances():
 
 def tol_power(samples=8192, seeds=3):
     """Change of f, Φ, G̃, K with tol against 1e-5, same draws, averaged over seeds: the power of tol it follows."""
-    experiment, tols = reference.CASES["tanh-3"](), (1e-2, 1e-3, 1e-4)
+    experiment, tols = reference.CASES["gd-3"], (1e-2, 1e-3, 1e-4)
     runs = {(tol, s): dl.meanfield.solve(experiment, samples, s, tol) for tol in (*tols, 1e-5) for s in range(seeds)}
-    print(f"\ntruncation, tanh-3, samples = {samples}, mean change against tol = 1e-5 over {seeds} seeds")
+    print(f"\ntruncation, gd-3, samples = {samples}, mean change against tol = 1e-5 over {seeds} seeds")
     for name in KERNELS:
         norm = np.linalg.norm(getattr(runs[1e-5, 0], name))
         change = [
@@ -43,9 +43,9 @@ def tol_power(samples=8192, seeds=3):
 
 def width_bias(widths=(256, 512, 1024, 2048, 4096), seeds=300):
     """Distance of ensemble means from the mean field against width, ReLU: how fast the bias of G̃ falls."""
-    experiment = reference.CASES["relu-1"]()
+    experiment = reference.CASES["gd-1"]
     theory = dl.meanfield.solve(experiment, 65536)
-    print(f"\nrelu-1, distance of the mean of {seeds} networks from the mean field")
+    print(f"\ngd-1, distance of the mean of {seeds} networks from the mean field")
     for width in widths:
         start = time.perf_counter()
         mean = dl.network.ensemble(experiment, width, range(width * 1000, width * 1000 + seeds))

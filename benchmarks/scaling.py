@@ -33,14 +33,14 @@ def timed(run, repeats=3):
 def one_size(samples):
     """Cold and warm seconds and peak MiB of one solve, printed for the parent process."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cold, warm, _ = timed(lambda: dl.meanfield.solve(reference.CASES["tanh-3"](), samples))
+    cold, warm, _ = timed(lambda: dl.meanfield.solve(reference.CASES["gd-3"], samples))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(cold, warm, (peak - before) * BYTES / 2**20)
 
 
 def scaling():
     """Seconds and memory against samples, with the fitted powers."""
-    print("tanh-3, tol = 1e-4: samples, first call, warm, peak memory above the imports")
+    print("gd-3, tol = 1e-4: samples, first call, warm, peak memory above the imports")
     rows = []
     for samples in SAMPLES:
         out = subprocess.run([sys.executable, __file__, str(samples)], capture_output=True, text=True, check=True)
@@ -53,8 +53,8 @@ def scaling():
 
 def against_networks(widths=(512, 1024, 2048), seeds=4):
     """Seconds and error of K of single networks and of the solver, against the stored reference."""
-    experiment, truth = reference.CASES["tanh-3"](), reference.load("tanh-3")
-    print("tanh-3: seconds and distance of K from the reference")
+    experiment, truth = reference.CASES["gd-3"], reference.load("gd-3")
+    print("gd-3: seconds and distance of K from the reference")
     for tol in (1e-3, 1e-4):
         _, seconds, run = timed(lambda tol=tol: dl.meanfield.solve(experiment, 4096, tol=tol))
         print(

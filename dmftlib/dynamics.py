@@ -106,11 +106,11 @@ class Dynamics:
         return (G_tilde / np.sqrt(G * F)).mean(axis=1)
 
     def two_time(self):
-        """Two-time kernels Phi, G, G_tilde by name, axes (layer, t, μ, s, ν): ⟨φ_μ(t) φ_ν(s)⟩ and so on.
+        """Two-time kernels Phi, G, G_tilde, G_tilde_tilde by name, axes (layer, t, μ, s, ν): ⟨φ_μ(t) φ_ν(s)⟩ etc.
 
         Raises ValueError unless the engine ran with record=True.
         """
-        pairs = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"))
+        pairs = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"), G_tilde_tilde=("g_tilde", "g_tilde"))
         history = self._recorded("two-time kernels")
         size = history["phi"].shape[-1]
         return {n: np.einsum("tlms,ulns->ltmun", history[a], history[b]) / size for n, (a, b) in pairs.items()}

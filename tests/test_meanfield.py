@@ -423,41 +423,47 @@ def test_divergence_and_instability():
         dl.meanfield.solve(dataclasses.replace(SMALL, lr=unstable, gamma0=0.1), samples=SAMPLES)
 
 
-# --- The two reference cases -----------------------------------------------------------------------------------------
+# --- The reference cases: every rule at one, two and three hidden layers ---------------------------------------------
 
 # A share of each quantity's norm, or twice the reference's own standard error where that is larger.
-LIMITS = dict(f=0.005, Phi=0.015, G_tilde=0.03, K=0.015)
+TIGHT = dict(f=0.005, Phi=0.015, G_tilde=0.03, K=0.015)
+LIMITS = dict(f=0.007, Phi=0.02, G_tilde=0.04, K=0.02)
 
 
 def excess(run, case):
     """Distance from the reference in units of what is allowed, by quantity: above 1 is a failure."""
     comparison = dl.compare(run, reference.load(case))
-    allowed = {name: max(limit, 2 * comparison.standard_error[name]) for name, limit in LIMITS.items()}
-    return {name: comparison.distance[name] / allowed[name] for name in LIMITS}
+    limits = TIGHT if case in ("gd-1", "gd-3") else LIMITS
+    allowed = {name: max(limit, 2 * comparison.standard_error[name]) for name, limit in limits.items()}
+    return {name: comparison.distance[name] / allowed[name] for name in limits}
 
 
 @pytest.mark.parametrize("case", reference.CASES)
 def test_references_are_sharp_and_rich(case):
-    ensemble, e = reference.load(case), reference.CASES[case]()
-    assert np.linalg.norm(ensemble.standard_error["K"]) / np.linalg.norm(ensemble.K) <= 0.01
-    assert ensemble.loss[-1] < 0.01 * ensemble.loss[0]
+    ensemble, e = reference.load(case), reference.CASES[case]
+    hebbian = case.startswith("hebb")
+    sharp = {name: 0.03 if hebbian else limit / 2 for name, limit in LIMITS.items()}
+    for name, limit in sharp.items():
+        assert ensemble.standard_error[name] / np.linalg.norm(getattr(ensemble, name)) <= limit, name
+    if not hebbian:
+        assert ensemble.loss[-1] < (0.01 if case in ("gd-1", "gd-3") else 0.05) * ensemble.loss[0]
     last = ensemble.Phi[:, -1]
     assert np.linalg.norm(last[-1] - last[0]) > np.linalg.norm(last[0])
     assert e.lr * np.abs(np.linalg.eigvals(ensemble.K)).max() < 1
     assert (e.task.P, e.task.y.min(), e.task.y.max()) == (10, -1, 1)
     # Independent of the library: where training starts, the reference is the lazy kernel.
     start = dl.lazy.kernels(e)
-    for name in ("Phi", "G_tilde", "K"):
-        value, error = getattr(ensemble, name)[0], ensemble.standard_error[name][0]
-        assert np.linalg.norm(value - getattr(start, name)) < 2 * np.linalg.norm(error), name
+    for name in ("Phi", "K"):
+        first = getattr(ensemble, name)[0]
+        assert distance(first, getattr(start, name)) < 0.04, name
 
 
 @pytest.mark.parametrize("case", reference.CASES)
 def test_accuracy_against_wide_networks(case):
-    run = dl.meanfield.solve(reference.CASES[case](), samples=16384)
+    run = dl.meanfield.solve(reference.CASES[case], samples=16384, tol=1e-4 if case.startswith("gd") else 1e-3)
     found = excess(run, case)
     assert max(found.values()) <= 1, found
-    assert run.loss[-1] < 0.01 * run.loss[0]
+    assert case.startswith("hebb") or run.loss[-1] < 0.05 * run.loss[0]
     assert np.linalg.norm(run.Phi[-1, -1] - run.Phi[0, -1]) > np.linalg.norm(run.Phi[0, -1])
 
 
@@ -488,14 +494,14 @@ def without_B(original):
 
 def test_learned_terms_five_per_cent_too_strong_are_caught():
     # Measured: f at 2.5 times what is allowed; correct solves at 4096 samples stay below 1 in every quantity.
-    e = reference.CASES["tanh-3"]()
+    e = reference.CASES["gd-3"]
     wrong = dl.meanfield.solve(dataclasses.replace(e, lr=1.05 * e.lr), samples=4096)
-    assert max(excess(wrong, "tanh-3").values()) > 1.5
+    assert max(excess(wrong, "gd-3").values()) > 1.5
 
 
 @pytest.mark.parametrize("method, fault", [("apply", without_A), ("transpose", without_B)])
 def test_a_missing_response_is_caught(method, fault, monkeypatch, fresh_compilation):
     monkeypatch.setattr(meanfield._Gap, method, fault(getattr(meanfield._Gap, method)))
     # Measured at 2048 samples: 12 (no A) and 9 (no B) times what is allowed; 1.2 for the correct solver.
-    e = dataclasses.replace(reference.CASES["tanh-3"](), rule=KeepsInitialImages())
-    assert max(excess(dl.meanfield.solve(e, samples=2048), "tanh-3").values()) > 3
+    e = dataclasses.replace(reference.CASES["gd-3"], rule=KeepsInitialImages())
+    assert max(excess(dl.meanfield.solve(e, samples=2048), "gd-3").values()) > 3
