@@ -177,6 +177,26 @@ def test_conda_and_binder_install_the_same_locked_set():
     assert not (ROOT / "binder").exists(), "Binder would ignore the files at the root"
 
 
+def test_environment_yml_and_postbuild_installed_into_a_fresh_environment_are_the_locked_set(tmp_path):
+    # What conda does with the file's pip section and Binder with postBuild, in a virtual environment of this Python.
+    tree, python = tmp_path / "tree", tmp_path / "fresh" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "fresh"], check=True)
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "_build", "runs", "notebooks"))
+    listed = yaml.safe_load((tree / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    (tree / "pip section").write_text("\n".join(listed).replace("requirements.lock", str(tree / "requirements.lock")))
+    install = [python, "-m", "pip", "install", "-q", "--require-hashes", "-r", tree / "pip section"]
+    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    for command in (install, ["./postBuild"], [python, "-m", "pip", "check"]):
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    freeze = subprocess.run([python, "-m", "pip", "freeze", "--exclude-editable"], capture_output=True, text=True)
+    installed = {line.lower().replace("_", "-") for line in freeze.stdout.split()}
+    locked = re.findall(r"^([\w.-]+==[\w.!+-]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert installed <= {entry.lower().replace("_", "-") for entry in locked}
+    assert len(installed) > 100
+    subprocess.run([python, "-c", "import dmftlib"], cwd=tmp_path, check=True)
+
+
 def test_the_two_commands_are_in_the_readme_and_continuous_integration_runs_the_second():
     readme = (ROOT / "README.md").read_text()
     assert re.search(r"^ *make book$", readme, re.MULTILINE) and re.search(r"^ *make test$", readme, re.MULTILINE)
