@@ -43,6 +43,7 @@ SMALL = {
         "widths": [16, 32],
         "networks": 2,
     },
+    "own_rule": {"alphas": [0.0, 1.0], "P": 4, "steps": 12, "samples": 1024, "widths": [16, 32], "networks": 2},
     "hebb": {
         "P": 4,
         "shallow_gamma0": 0.5,
