@@ -23,6 +23,7 @@ WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes a
 PALETTE = sns.color_palette("colorblind")
 THEORY, NETWORKS, REST = "black", PALETTE[3], PALETTE[0]
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
+SYMBOLS_IN_WORDS, RAISED = {"Phi": "Φ", "G": "G", "G_tilde": "G̃", "K": "K"}, str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 STYLE = {
     **sns.axes_style("ticks"),
     "font.size": 10, "axes.labelsize": 10, "axes.titlesize": 10, "legend.fontsize": 9,
@@ -45,6 +46,15 @@ class FigureWithData:
         return buffer.getvalue()
 
     _repr_png_ = png
+
+    def distances(self):
+        """Relative distances of theory from networks that the figure shows, in words for a caption."""
+        found = {name.removesuffix("_distance"): d for name, d in self.data.items() if name.endswith("_distance")}
+        words = [
+            f"{SYMBOLS_IN_WORDS[n.rstrip('_0123456789')]}{n[-1].translate(RAISED) * n[-1].isdigit()} {100 * d:.2g} %"
+            for n, d in found.items()
+        ]
+        return ", ".join(words)
 
     def __repr__(self):
         return f"Figure with data: {', '.join(self.data)}"

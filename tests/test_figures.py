@@ -104,6 +104,8 @@ def test_kernel_pairs_share_a_scale_and_state_their_distance(every_figure, theor
     np.testing.assert_allclose(data["G_tilde_2_mean"], mean)
     distance = np.linalg.norm(theory.G_tilde[-1, 1] - mean) / np.linalg.norm(mean)
     assert data["G_tilde_2_distance"] == pytest.approx(distance)
+    words = every_figure["kernels"].distances()
+    assert f"G̃² {100 * distance:.2g} %" in words and words.startswith("Φ¹ ") and ", K " in words
     pictures = [axes for axes in figure.axes if axes.collections and axes.get_label() != "<colorbar>"]
     limits = [axes.collections[0].get_clim() for axes in pictures]
     assert limits[0::2] == limits[1::2] and len(limits) == 6
