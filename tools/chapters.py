@@ -147,16 +147,17 @@ def run_all() -> dict[str, Path]:
     folder, found, failures = ROOT / "_build" / "chapters", {}, []
     at_once = min(AT_ONCE, len(names())) or 1
     with ThreadPoolExecutor(at_once) as pool:
-        jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in names()}
-        for chapter, job in jobs.items():
-            try:
-                found[chapter] = job.result()
-            except ToolError as error:
-                failures.append(str(error))
-            except KeyboardInterrupt:
-                interrupted.set()
-                pool.shutdown(cancel_futures=True)  # chapters that wait for their turn must not start now
-                raise
+        try:
+            jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in names()}
+            for chapter, job in jobs.items():
+                try:
+                    found[chapter] = job.result()
+                except ToolError as error:
+                    failures.append(str(error))
+        except KeyboardInterrupt:  # also between two results: left alone, the pool would run all chapters first
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+            raise
     if failures:
         raise ToolError("\n".join(failures))
     return found
