@@ -182,10 +182,14 @@ def warn_if_unstable(experiment, K):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Relative distances ‖a − b‖_F/‖b‖_F over all times and layers, with the reference's standard error."""
+    """Relative distances ‖a − b‖_F/‖b‖_F over all times and layers, by quantity.
+
+    `standard_error` is the reference's, `theory_error` the Monte Carlo error that the theory states of itself.
+    """
 
     distance: dict
     standard_error: dict
+    theory_error: dict
 
     def __getitem__(self, name):
         return self.distance[name], self.standard_error[name]
@@ -194,6 +198,14 @@ class Comparison:
         percent = lambda x: f"{100 * x:.2g} %"  # noqa: E731
         rows = [(name, percent(x), percent(self.standard_error[name])) for name, x in self.distance.items()]
         return "\n".join(f"{a:<9}{b:>10}{c:>14}" for a, b, c in [("quantity", "distance", "reference SE"), *rows])
+
+    def agreement(self):
+        """One line a quantity: its distance in units of both errors, added in quadrature; two of them still agree."""
+        lines = []
+        for name, distance in self.distance.items():
+            ratio = distance / np.hypot(self.standard_error[name], self.theory_error[name])
+            lines.append(f"{name:<9} distance is {ratio:.1f} standard errors, agrees: {ratio <= 2}")
+        return "\n".join(lines)
 
 
 def check_dtype(dtype):
@@ -213,6 +225,7 @@ def compare(theory, runs):
     """
     distance, error = {}, {}
     spread = getattr(runs, "standard_error", None)
+    own = theory.provenance.errors.get("monte_carlo", {})
     for name in OBSERVABLES:
         a, b = getattr(theory, name), getattr(runs, name)
         if a.shape != b.shape:
@@ -222,4 +235,4 @@ def compare(theory, runs):
         norm = np.linalg.norm(b)
         distance[name] = float(np.linalg.norm(a - b) / norm)
         error[name] = float(np.linalg.norm(spread[name]) / norm) if spread else float("nan")
-    return Comparison(distance, error)
+    return Comparison(distance, error, {name: own.get(name, 0.0) for name in OBSERVABLES})

@@ -214,6 +214,17 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     return Ensemble(experiment, width, tuple(used), **mean, standard_error=error)
 
 
+def groups(experiment, width, networks, first, count=8):
+    """`count` independent ensembles of `networks` networks each, seeds first, first + 1, …
+
+    Their spread gives the standard error of any metric, however nonlinear.
+    """
+    return [
+        ensemble(experiment, width, range(start, start + networks))
+        for start in range(first, first + count * networks, networks)
+    ]
+
+
 def extrapolate(ensembles):
     """Least-squares line in 1/N through ensembles of two or more widths, read off at 1/N = 0.
 

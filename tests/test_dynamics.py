@@ -91,6 +91,16 @@ def test_comparison_prints_a_row_for_each_quantity():
     assert all("1.2 %" in row for row in rows[1:])
 
 
+def test_agreement_counts_both_errors():
+    run = dynamics(0)
+    provenance = dataclasses.replace(run.provenance, errors=dict(monte_carlo=dict.fromkeys(OBSERVABLES, 0.03)))
+    theory = dataclasses.replace(run, provenance=provenance, **{name: 1.1 * getattr(run, name) for name in OBSERVABLES})
+    for se, ratio, agrees in ((0.05, "1.7", True), (0.02, "2.8", False)):
+        lines = dl.compare(theory, ensemble(run, se)).agreement().splitlines()
+        assert [line.split()[0] for line in lines] == list(OBSERVABLES)
+        assert all(f"is {ratio} standard errors, agrees: {agrees}" in line for line in lines), lines
+
+
 @pytest.mark.parametrize("name", OBSERVABLES)
 def test_compare_refuses_other_shapes(name):
     a, b = dynamics(0), dynamics(1)

@@ -184,6 +184,12 @@ def test_ensemble_is_the_mean_and_its_standard_error():
     np.testing.assert_array_equal(ensemble.times, 0.1 * np.arange(STEPS))
 
 
+def test_groups_are_ensembles_of_consecutive_seeds():
+    found = network.groups(experiment(), 12, 2, first=7, count=3)
+    assert [e.seeds for e in found] == [(7, 8), (9, 10), (11, 12)]
+    np.testing.assert_array_equal(found[1].K, network.ensemble(experiment(), 12, (9, 10)).K)
+
+
 @pytest.mark.parametrize("seeds", [[], [3]])
 def test_one_seed_has_no_standard_error(seeds):
     with pytest.raises(ValueError, match=rf"`seeds` must hold at least two seeds.*got {len(seeds)}"):

@@ -1,0 +1,69 @@
+"""Tables of claims: theory beside networks, with a verdict by one rule (`RULE`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .figures import Table, mean_and_error
+
+RULE = (
+    "*Holds*: theory and networks differ by at most 2 standard errors (SE), those of both in quadrature, or by 2 % of "
+    "the theory's value, whichever is larger. *In part*: by at most twice that. *No*: more. A claim with a direction "
+    "must also go that way, in theory, and in networks by more than 2 SE; a claim about an order holds if every step "
+    "goes the right way, in theory, and in networks by more than 2 SE, in part if only the first and the last stand apart. A slope "
+    "holds if its SE is at most 0.1 and it lies within 2 SE of what is claimed."
+)
+HEAD = ("claim", "paper figure", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+
+
+def origin(groups):
+    """What was simulated, in words: widths and number of networks of the ensembles."""
+    widths = sorted({e.width for e in groups})
+    span = f"{widths[0]:g}" if len(widths) == 1 else f"{widths[0]:g}…{widths[-1]:g}"
+    return f"N = {span}, {sum(len(e.seeds) for e in groups)} seeds"
+
+
+def _verdict(good, fair):
+    return "holds" if good else "in part" if fair else "no"
+
+
+class Claims:
+    """Rows of a table of claims. Values are (mean, standard error); a theory without noise may be a number."""
+
+    def __init__(self):
+        self.rows = []
+
+    def _add(self, claim, figure, quantity, theory, networks, where, verdict):
+        self.rows.append((claim, figure, quantity, theory, f"{networks} ({where})", verdict))
+
+    def agree(self, claim, figure, quantity, theory, networks, where, sign=0):
+        """Theory and networks agree on a number; with `sign` ±1 the claim is also that it has this sign."""
+        (value, noise), (mean, error) = np.broadcast_to(theory, 2) * (1, np.ndim(theory) > 0), networks
+        off, allowed = abs(value - mean), max(2 * np.hypot(noise, error), 0.02 * abs(value))
+        right = not sign or (sign * value > 0 and sign * mean > 2 * error)
+        verdict = _verdict(right and off <= allowed, right and off <= 2 * allowed)
+        self._add(claim, figure, quantity, f"{value:.3g}", f"{mean:.3g} ± {error:.1g}", where, verdict)
+
+    def slope(self, claim, figure, quantity, slope, where, expected=-1.0):
+        """A fitted exponent (value, standard error) is the expected one, and known to 0.1."""
+        value, error = slope
+        off = abs(value - expected)
+        verdict = _verdict(off <= 2 * error and error <= 0.1, off <= 4 * error)
+        self._add(claim, figure, quantity, f"{expected:.3g}", f"{value:.3g} ± {error:.1g}", where, verdict)
+
+    def ordered(self, claim, figure, quantity, theory, networks, where, sign=1):
+        """Values rise (sign 1) or fall (−1) along a list of runs; `networks` holds the groups' values for each run.
+
+        Groups with the same index share seeds, so that differences are taken within a group.
+        """
+        steps = [*zip(range(len(theory)), range(1, len(theory))), (0, -1)]
+        gains = [mean_and_error(sign * np.subtract(networks[b], networks[a])) for a, b in steps]
+        right = [gain > 2 * error and sign * (theory[b] - theory[a]) > 0 for (gain, error), (a, b) in zip(gains, steps)]
+        means, errors = zip(*map(mean_and_error, networks))
+        shown = ", ".join(f"{mean:.3g}" for mean in means) + f" ± {max(errors):.1g}"
+        expected = ", ".join(f"{value:.3g}" for value in theory)
+        self._add(claim, figure, quantity, expected, shown, where, _verdict(all(right), right[-1]))
+
+    def table(self):
+        """The table, to be displayed."""
+        return Table(HEAD, tuple(self.rows))
