@@ -23,7 +23,7 @@ from .parameters import read_notebook
 
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
-INPUTS = ("dmftlib/**/*.py", "benchmarks/**/*.npz", "requirements.lock")
+INPUTS = ("dmftlib/**/*.py", "requirements.lock")
 interrupted = threading.Event()
 
 
