@@ -232,7 +232,7 @@ def compare(theory, runs):
             raise ValueError(
                 f"`{name}` has shape {a.shape} in `theory` and {b.shape} in `runs`; compare like with like."
             )
-        norm = np.linalg.norm(b)
+        norm = np.linalg.norm(b) or 1.0  # outputs at initialization are zeros: their distance is absolute
         distance[name] = float(np.linalg.norm(a - b) / norm)
         error[name] = float(np.linalg.norm(spread[name]) / norm) if spread else float("nan")
     return Comparison(distance, error, {name: own.get(name, 0.0) for name in OBSERVABLES})

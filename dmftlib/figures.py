@@ -49,11 +49,11 @@ class FigureWithData:
 
     def distances(self):
         """Relative distances of theory from networks that the figure shows, in words for a caption."""
-        found = {name.removesuffix("_distance"): d for name, d in self.data.items() if name.endswith("_distance")}
-        words = [
-            f"{SYMBOLS_IN_WORDS[n.rstrip('_0123456789')]}{n[-1].translate(RAISED) * n[-1].isdigit()} {100 * d:.2g} %"
-            for n, d in found.items()
-        ]
+        words = []
+        for name in (name.removesuffix("_distance") for name in self.data if name.endswith("_distance")):
+            symbol = SYMBOLS_IN_WORDS.get(name.rstrip("_0123456789"))
+            label = name if symbol is None else symbol + name[-1].translate(RAISED) * name[-1].isdigit()
+            words.append(f"{label} {100 * self.data[name + '_distance']:.2g} %")
         return ", ".join(words)
 
     def __repr__(self):
@@ -190,7 +190,7 @@ def _final(run, name, layer):
     return getattr(run, name)[-1] if layer is None else getattr(run, name)[-1, layer - 1]
 
 
-def _kernel_pair(figure, pair, theory, networks, name, layer, titles):
+def _kernel_pair(figure, pair, theory, networks, name, layer, titles, label=None):
     """Final kernel in theory and networks on one colour scale, their distance above; returns its data."""
     a = _final(theory, name, layer)
     b, error = mean_and_error([_final(e, name, layer) for e in networks])
@@ -210,11 +210,12 @@ def _kernel_pair(figure, pair, theory, networks, name, layer, titles):
         axes.set_title(title)
         sns.despine(ax=axes, left=True, bottom=True)
     layer_label = "" if layer is None else f"^{{{layer}}}"
-    pair[0].set_ylabel(f"${SYMBOLS[name]}{layer_label}$", rotation=0, ha="right", va="center", fontsize=13)
+    symbol = f"${SYMBOLS[name]}{layer_label}$" if label is None else f"{label}  ${SYMBOLS[name]}{layer_label}$"
+    pair[0].set_ylabel(symbol, rotation=0, ha="right", va="center", fontsize=13 if label is None else 10)
     pair[1].set_xlabel(f"distance {100 * distance:.2g} %", loc="left")
     bar = figure.colorbar(pair[0].collections[0], ax=list(pair), aspect=12, pad=0.02, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
-    key = name if layer is None else f"{name}_{layer}"
+    key = label or (name if layer is None else f"{name}_{layer}")
     return {key: a, f"{key}_mean": b, f"{key}_standard_error": error, f"{key}_distance": float(distance)}
 
 
@@ -230,34 +231,61 @@ def kernels(theory, networks, rows):
     return FigureWithData(figure, data)
 
 
+def _density(axes, key, theory, networks, variances, bins):
+    """Density of preactivations (neurons, P): theory, networks, and the Gaussian at initialization; returns its data."""
+    edge = np.quantile(np.abs(theory), 0.995)
+    edges = np.linspace(-edge, edge, bins + 1)
+    middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+    density = lambda h: np.histogram(h, edges)[0] / h.size / size  # noqa: E731
+    mean, error = mean_and_error([density(h) for h in networks])
+    sd = np.sqrt(variances)[:, None]
+    before, shown = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0), density(theory)
+    axes.stairs(mean, edges, color=NETWORKS, fill=True, alpha=0.25)
+    axes.stairs(mean, edges, color=NETWORKS, label=f"{len(networks)} networks, N = {len(networks[0])}")
+    axes.plot(middle, shown, color=THEORY, label="theory, N = ∞")
+    axes.plot(middle, before, color="0.45", linestyle=":", label="at initialization")
+    axes.set(ylabel="density", xlim=(-edge, edge), ylim=(0, 1.05 * max(map(np.max, (before, mean, shown)))))
+    data = {f"h_{key}": middle, f"density_{key}": shown, f"initial_{key}": before}
+    return data | {f"density_{key}_mean": mean, f"density_{key}_standard_error": error}
+
+
+def _densities(panels, bins):
+    """One panel for each (key, label, theory, networks, variances)."""
+    figure = Figure(figsize=(WIDTH, 1.9 * len(panels) + 0.8), layout="constrained")
+    networks = panels[0][3]
+    data = dict(N=len(networks[0]), seeds=len(networks))
+    for axes, (key, label, *fields) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels):
+        data |= _density(axes, key, *fields, bins)
+        axes.set_xlabel(label)
+    first = figure.axes[0]
+    first.set_ylim(0, 1.4 * first.get_ylim()[1])
+    first.legend(loc="upper left")
+    return FigureWithData(figure, data)
+
+
 @_styled
 def densities(theory, runs, initial_variances, bins=40):
     """Density of final preactivations h^ℓ over neurons and samples, one panel a layer.
 
     `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
     """
-    L = len(theory.final_h)
-    figure = Figure(figsize=(WIDTH, 1.9 * L + 0.8), layout="constrained")
-    data = dict(N=runs[0].final_h.shape[1], seeds=len(runs))
-    for l, axes in enumerate(figure.subplots(L, squeeze=False)[:, 0]):
-        edge = np.quantile(np.abs(theory.final_h[l]), 0.995)
-        edges = np.linspace(-edge, edge, bins + 1)
-        middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
-        density = lambda h: np.histogram(h, edges)[0] / h.size / size  # noqa: B023, E731
-        mean, error = mean_and_error([density(run.final_h[l]) for run in runs])
-        sd = np.sqrt(initial_variances[l])[:, None]
-        before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
-        axes.stairs(mean, edges, color=NETWORKS, fill=True, alpha=0.25)
-        axes.stairs(mean, edges, color=NETWORKS, label=f"{data['seeds']} networks, N = {data['N']}")
-        axes.plot(middle, density(theory.final_h[l]), color=THEORY, label="theory, N = ∞")
-        axes.plot(middle, before, color="0.45", linestyle=":", label="at initialization")
-        axes.set(xlabel=f"final $h^{{{l + 1}}}$", ylabel="density", xlim=(-edge, edge), ylim=(0, None))
-        data |= {f"h_{l + 1}": middle, f"density_{l + 1}": density(theory.final_h[l]), f"initial_{l + 1}": before}
-        data |= {f"density_{l + 1}_mean": mean, f"density_{l + 1}_standard_error": error}
-        if l == 0:
-            axes.set_ylim(0, 1.45 * max(before.max(), mean.max()))
-            axes.legend(loc="upper left")
-    return FigureWithData(figure, data)
+    layers = enumerate(zip(theory.final_h, initial_variances))
+    return _densities(
+        [(l + 1, f"final $h^{{{l + 1}}}$", h, [run.final_h[l] for run in runs], v) for l, (h, v) in layers], bins
+    )
+
+
+@_styled
+def densities_of_runs(runs, initial_variances, bins=40):
+    """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
+
+    `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
+    """
+    panels = [
+        (label, f"final $h^L$, {label}", theory.final_h[-1], [run.final_h[-1] for run in networks], initial_variances)
+        for label, (theory, networks) in runs.items()
+    ]
+    return _densities(panels, bins)
 
 
 @_styled
@@ -345,6 +373,21 @@ def overview(theory, networks):
     data |= _loss(figure.add_subplot(grid[0, :]), theory, networks)
     titles = ("theory, N = ∞", f"networks, N = {data['N']}")
     data |= _kernel_pair(figure, pair, theory, networks, "Phi", theory.experiment.hidden_layers, titles)
+    return FigureWithData(figure, data)
+
+
+@_styled
+def kernels_of_runs(runs, name, layer):
+    """One final kernel of several runs, theory beside networks, each row with a colour scale of its own.
+
+    `runs` maps a label to (theory, ensembles); `layer` ≥ 1, or None for K.
+    """
+    figure = Figure(figsize=(WIDTH, 2.0 * len(runs) + 0.2), layout="constrained")
+    data = _origin(next(iter(runs.values()))[1])
+    titles = ("theory, N = ∞", f"{data['seeds']} networks, N = {data['N']}")
+    for pair, (label, run) in zip(figure.subplots(len(runs), 2, squeeze=False), runs.items()):
+        data |= _kernel_pair(figure, pair, *run, name, layer, titles, label)
+        titles = ("", "")
     return FigureWithData(figure, data)
 
 

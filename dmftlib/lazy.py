@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .activations import gaussian_average
-from .dynamics import check_records
+from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
 from .rules import Layer, needs
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -131,11 +131,12 @@ def average(a, b):
 
 @dataclass(frozen=True)
 class Kernels:
-    """Static kernels at γ₀ → 0: Phi, G, G_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK."""
+    """Static kernels at γ₀ → 0: Phi, G, G_tilde and G_tilde_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK."""
 
     Phi: np.ndarray
     G: np.ndarray
     G_tilde: np.ndarray
+    G_tilde_tilde: np.ndarray
     K: np.ndarray
 
 
@@ -148,6 +149,14 @@ def kernels(experiment, Delta=None):
     return _kernels(experiment, task.X, task.y if Delta is None else np.asarray(Delta, float))
 
 
+def initial(experiment):
+    """The state at initialization and infinite width: a Dynamics of one step, exact, to compare networks with."""
+    arrays = {name: value[None] for name, value in vars(kernels(experiment)).items()}
+    errors = dict(monte_carlo=dict.fromkeys(OBSERVABLES, 0.0))
+    provenance = Provenance("lazy", np.inf, 0, "float64", errors=errors)
+    return Dynamics(experiment, provenance, np.zeros((1, experiment.task.P)), **arrays)
+
+
 def _kernels(experiment, X, Delta):
     rule, K_x = experiment.rule, X @ X.T / X.shape[1]
     Phi, layers = [K_x], []
@@ -158,14 +167,15 @@ def _kernels(experiment, X, Delta):
         layers.append(layer)
     top = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
     g = g_tilde = _Field(top, ((np.ones((len(X), 1)), ONE, None),))
-    G, G_tilde = [], [np.ones_like(K_x)]
+    G, G_tilde, G_tilde_tilde = [], [np.ones_like(K_x)], []
     for layer in reversed(layers):
         layer.g, layer.g_tilde_next = layer.gain * layer.W_T(g), g_tilde
         g_tilde, g = rule.pseudo_gradient(layer), layer.g
         G.insert(0, average(g, g))
         G_tilde.insert(0, average(g, g_tilde))
+        G_tilde_tilde.insert(0, average(g_tilde, g_tilde))
     K = sum(a * b for a, b in zip(G_tilde, Phi))
-    return Kernels(np.stack(Phi[1:]), np.stack(G), np.stack(G_tilde[:-1]), K)
+    return Kernels(*map(np.stack, (Phi[1:], G, G_tilde[:-1], G_tilde_tilde)), K)
 
 
 @dataclass(frozen=True)

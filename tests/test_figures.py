@@ -120,6 +120,21 @@ def test_densities_integrate_to_what_they_show(every_figure):
         assert total == pytest.approx(0.995, abs=0.003)
 
 
+def test_several_runs_share_a_figure_of_kernels_and_one_of_densities(theory, networks):
+    runs = {"GD": (theory, networks[64]), "again": (theory, networks[64])}
+    shown = figures.kernels_of_runs(runs, "Phi", 2)
+    np.testing.assert_array_equal(shown.data["again"], theory.Phi[-1, 1])
+    one = figures.kernels(theory, networks[64], [("Phi", 2)])
+    assert shown.distances() == ", ".join(one.distances().replace("Φ²", label) for label in runs)
+    assert shown.data["seeds"] == 9 and shown.data["N"] == 64
+    single = [dl.network.train(theory.experiment, 64, s) for s in (1, 2)]
+    variances = np.diag(theory.experiment.task.K_x)
+    both = figures.densities_of_runs({label: (theory, single) for label in runs}, variances).data
+    alone = figures.densities(theory, single, np.stack([variances] * 2)).data
+    np.testing.assert_array_equal(both["density_GD_mean"], alone["density_2_mean"])
+    np.testing.assert_array_equal(both["density_again"], alone["density_2"])
+
+
 def test_the_width_figure_subtracts_the_error_of_the_theory(every_figure, theory, networks):
     data = every_figure["error_against_width"].data
     floor = theory.provenance.errors["monte_carlo"]["K"] ** 2

@@ -201,3 +201,15 @@ def test_too_large_a_step_is_reported_with_the_step():
     dl.lazy.predict(dataclasses.replace(e, lr=1.9 / largest))
     with pytest.raises(dl.Diverged, match=r"at step \d+ .*`lr` = .* try lr ="):
         dl.lazy.predict(dataclasses.replace(e, lr=2.6 / largest))
+
+
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN(), dl.Hebb()], ids=str)
+def test_the_initial_state_is_what_the_rich_theory_starts_from(rule):
+    e = dl.Experiment(dl.Task.random(3, 8, seed=2), rule, 2, "tanh", gamma0=1.0, lr=0.1, steps=1)
+    exact, sampled = dl.lazy.initial(e), dl.meanfield.solve(e, 65536)
+    for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K"):
+        a, b = getattr(exact, name), getattr(sampled, name)
+        assert a.shape == b.shape
+        # 65536 samples: entries scatter by about 1/256 of the largest.
+        np.testing.assert_allclose(a, b, atol=0.02 * max(np.abs(a).max(), 1.0), err_msg=name)
+    assert dl.compare(exact, sampled).theory_error["K"] == 0
