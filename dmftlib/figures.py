@@ -430,7 +430,7 @@ def several_runs(runs, metrics):
 
     `runs` maps a label to (theory, ensembles), `metrics` an axis label to a function of a run, shape (T,).
     """
-    figure = Figure(figsize=(WIDTH, 2.2 * len(metrics) + 0.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.2 * len(metrics) + 0.9), layout="constrained")
     panels = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
     theory, networks = next(iter(runs.values()))
     data = dict(times=theory.times, **_origin(networks))
@@ -439,7 +439,9 @@ def several_runs(runs, metrics):
         data[name] = _several(axes, theory.times, curves)
         axes.set(ylabel=name, yscale="log" if name == "loss" else "linear")
     panels[-1].set_xlabel("time (lr × step)")
-    panels[0].legend(title=f"lines: theory; markers: {data['seeds']} networks, N = {data['N']}", title_fontsize=9)
+    style = dict(loc="outside upper center", ncols=min(2, len(runs)), title_fontsize=9)
+    title = f"lines: theory; markers: {data['seeds']} networks, N = {data['N']}"
+    figure.legend(*panels[0].get_legend_handles_labels(), title=title, **style)
     return FigureWithData(figure, data)
 
 

@@ -214,13 +214,13 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     return Ensemble(experiment, width, tuple(used), **mean, standard_error=error)
 
 
-def groups(experiment, width, networks, first, count=8):
+def groups(experiment, width, networks, first, count=8, dtype="float64"):
     """`count` independent ensembles of `networks` networks each, seeds first, first + 1, …
 
     Their spread gives the standard error of any metric, however nonlinear.
     """
     return [
-        ensemble(experiment, width, range(start, start + networks))
+        ensemble(experiment, width, range(start, start + networks), dtype)
         for start in range(first, first + count * networks, networks)
     ]
 
