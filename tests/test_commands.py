@@ -105,6 +105,10 @@ def test_make_record_runs_a_preset_once_and_keeps_its_record(checkout):
     }
     assert record["commit"] and not record["dirty"] and record["date"] and record["peak_memory_MB"] > 0
     assert "small: unchanged, not run again" in make(checkout, "record", "CHAPTER=small", "PRESET=paper").stdout
+    again = make(checkout, "run", "CHAPTER=small", "PRESET=paper", "PARAMS=n=2")
+    assert again.returncode == 0, again.stderr
+    executed = json.loads((checkout / "runs" / "small-paper-n=2" / "small.ipynb").read_text())
+    assert not executed["metadata"]["dmftlib"]["dirty"], "records of other runs count as changes"
 
 
 def test_make_run_refuses_a_preset_that_does_not_exist(checkout):
