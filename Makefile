@@ -17,11 +17,14 @@ test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict bu
 	@$(PY) -m ruff format --check .
 	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
 
-run: $(READY)  ## one chapter with your parameters: make run CHAPTER=gd PARAMS="gamma0=4 P=8"
-	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS"
+run: $(READY)  ## one chapter with your parameters, or at the paper's scale: make run CHAPTER=gd PARAMS="P=8" PRESET=paper
+	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS" "$$PRESET"
 
 accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
 	@$(PY) -m tools accept "$$CHAPTER"
+
+record: $(READY)  ## run a chapter with a preset, unless that was done, and keep its record: make record CHAPTER=gd PRESET=paper
+	@$(PY) -m tools record "$$CHAPTER" "$$PRESET"
 
 bench: $(READY)  ## run every script in benchmarks/, one after another
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
@@ -50,4 +53,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book test run accept bench serve lock clean
+.PHONY: help book test run accept record bench serve lock clean

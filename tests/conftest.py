@@ -21,6 +21,9 @@ SMALL_CHAPTER = [
 ]
 
 
+SMALL_PRESETS = '[paper.small]\nn = 5\nword = "b"\n'
+
+
 def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> None:
     """A notebook whose cells are (id, source); the one called `parameters` gets the tag."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {path.stem}", id="title")])
@@ -45,6 +48,7 @@ def small_tree(tmp_path):
     for name, text in SMALL_BOOK.items():
         (tree / name).write_text(text)
     write_chapter(tree / "notebooks" / "small.ipynb")
+    (tree / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
     return tree
 
 

@@ -1,10 +1,12 @@
+import json
 import re
 import tomllib
 
 import pytest
 import yaml
 
-from tools import ROOT, ToolError, chapters, pages
+from tools import ROOT, ToolError, chapters, pages, records
+from tools.parameters import read_presets
 
 LINKS = {"repository_url": "https://github.com/someone/somewhere", "doi": "10.5281/zenodo.1"}
 ABSENT = {"repository_url": "", "doi": ""}
@@ -88,6 +90,62 @@ def test_the_closing_block_says_what_was_run(small_book):
     assert pages.closing_block("small", notebook, ABSENT).startswith("### What is shown here")
     notebook.metadata["dmftlib"] = record | {"dirty": True}
     assert "commit `abc1234` with uncommitted changes." in pages.closing_block("small", notebook, ABSENT)
+
+
+RECORD = {
+    "seconds": 123.4,
+    "peak_memory_MB": 2345,
+    "machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"},
+    "commit": "abc1234",
+    "dirty": True,
+    "claims": [
+        {
+            "claim": "First",
+            "quantity": "f",
+            "theory": "1",
+            "networks": "1 ± 0.1 (N = 64, 24 seeds)",
+            "verdict": "holds",
+        },
+        {"claim": "|K|", "quantity": "K", "theory": "2", "networks": "3 ± 0.1 (N = 32…96, 72 seeds)", "verdict": "no"},
+        {
+            "claim": "Third",
+            "quantity": "Φ",
+            "theory": "3",
+            "networks": "4 ± 1 (N = 96, 24 seeds)",
+            "verdict": "in part",
+        },
+    ],
+}
+
+
+def cells(block):
+    return [[cell.strip() for cell in line[1:-1].split(" | ")] for line in block.splitlines() if line.startswith("|")]
+
+
+def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(small_book):
+    command, link = "`make run CHAPTER=small PRESET=paper`", "[small](../notebooks/small.ipynb)"
+    assert cells(pages.scale_block("paper"))[2:] == [[command, "not run yet", "", "", "", "", ""]]
+    chapters.write_text(json.dumps(RECORD), records.place("small", "paper"))
+    rows = cells(pages.scale_block("paper"))
+    dirty = "`abc1234` with uncommitted changes"
+    assert rows[2] == [command, "96", "72", "123 s", "2.3 GB", "7 processors, m68k, AmigaOS", dirty]
+    assert rows[5] == [link, "1", "1", "1"]
+    assert rows[8:] == [
+        [link, "\\|K\\|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no"],
+        [link, "Third", "Φ", "3", "4 ± 1 (N = 96, 24 seeds)", "in part"],
+    ]
+    good = RECORD | {"dirty": False, "claims": RECORD["claims"][:1]}
+    chapters.write_text(json.dumps(good), records.place("small", "paper"))
+    block = pages.scale_block("paper")
+    assert cells(block)[2][-1] == "`abc1234`" and cells(block)[5:] == [[link, "1", "0", "0"]]
+    assert block.endswith("Every claim that was recorded holds.\n")
+
+
+def test_the_page_of_the_paper_s_scale_shows_every_chapter_s_command_and_the_preset(html):
+    page = re.sub(r"<[^>]+>", "", (html / "book" / "paper_scale.html").read_text())
+    for chapter in read_presets(records.presets(), "paper"):
+        assert f"make run CHAPTER={chapter} PRESET=paper" in page
+        assert f"[paper.{chapter}]" in page
 
 
 def test_a_warning_stops_the_build_and_the_last_good_book_stays(small_book):

@@ -1,5 +1,6 @@
 """What a newcomer types: make, in a folder that is not ours and has spaces in its name."""
 
+import json
 import os
 import re
 import shutil
@@ -85,6 +86,40 @@ def test_make_run_takes_parameters_and_writes_only_under_runs(checkout):
     ]
     assert "bb 0.2857142857142857" in (folder / "html" / "notebooks" / "small.html").read_text()
     assert status(checkout) == ""
+
+
+def test_make_run_takes_a_preset_and_parameters_win(checkout):
+    done = make(checkout, "run", "CHAPTER=small", "PRESET=paper", "PARAMS=n=2")
+    assert done.returncode == 0, done.stderr
+    executed = (checkout / "runs" / "small-paper-n=2" / "small.ipynb").read_text()
+    assert "bb 0.2857142857142857" in executed  # n = 2 as typed, the word "b" of the preset
+    assert json.loads(executed)["metadata"]["dmftlib"]["preset"] == "paper"
+    assert status(checkout) == ""
+
+
+def test_make_record_runs_a_preset_once_and_keeps_its_record(checkout):
+    done = make(checkout, "record", "CHAPTER=small", "PRESET=paper")
+    assert done.returncode == 0, done.stderr
+    path = "notebooks/records/paper/small.json"
+    assert done.stdout.splitlines()[-1] == f"Recorded in {path}"
+    assert status(checkout).split() == ["??", "notebooks/records/"]
+    record = json.loads((checkout / path).read_text())
+    assert record["parameters"] == {"n": 5, "word": "b"} and record["printed"] == {
+        "print": ["bbbbb 0.7142857142857143"]
+    }
+    assert record["commit"] and not record["dirty"] and record["date"] and record["peak_memory_MB"] > 0
+    assert "small: unchanged, not run again" in make(checkout, "record", "CHAPTER=small", "PRESET=paper").stdout
+    again = make(checkout, "run", "CHAPTER=small", "PRESET=paper", "PARAMS=n=2")
+    assert again.returncode == 0, again.stderr
+    executed = json.loads((checkout / "runs" / "small-paper-n=2" / "small.ipynb").read_text())
+    assert not executed["metadata"]["dmftlib"]["dirty"], "records of other runs count as changes"
+
+
+def test_make_run_refuses_a_preset_that_does_not_exist(checkout):
+    done = make(checkout, "run", "CHAPTER=small", "PRESET=papr")
+    assert done.returncode != 0
+    assert "there is no preset 'papr'; presets.toml has: paper." in done.stderr
+    assert not (checkout / "runs").exists()
 
 
 def test_make_run_refuses_a_wrong_parameter(checkout):

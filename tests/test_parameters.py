@@ -1,7 +1,18 @@
 import pytest
 
-from tools import chapters
-from tools.parameters import ParameterError, read_cell, read_line, read_notebook, read_settings
+from tools import chapters, records
+from tools.parameters import (
+    ParameterError,
+    read_cell,
+    read_line,
+    read_notebook,
+    read_preset,
+    read_presets,
+    read_settings,
+)
+
+# Chapters that train no networks, so that the paper's width means nothing to them.
+WITHOUT_NETWORKS = set()
 
 CELL = """gamma0: float = 1.0  # richness; near 0 is lazy (0, 10]
 P: int = 8  # training samples [2, 64]
@@ -98,3 +109,42 @@ def test_a_chapter_has_exactly_one_parameters_cell():
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_every_line_of_every_committed_parameters_cell_is_in_the_grammar(chapter):
     assert read_notebook(chapters.read(chapters.committed(chapter)))
+
+
+def test_a_preset_gives_checked_values(tmp_path):
+    path = tmp_path / "presets.toml"
+    path.write_text("[paper.gd]\ngamma0 = 4.0\nwidths = [64, 4000]\nrich = false\n[paper.fa]\n[quick.gd]\nP = 2\n")
+    assert read_preset(path, "paper", read_cell(CELL), "gd") == {"gamma0": 4.0, "widths": [64, 4000], "rich": False}
+    assert read_preset(path, "paper", read_cell(CELL), "fa") == {}
+    assert read_preset(path, "quick", read_cell(CELL), "gd") == {"P": 2}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[quick.gd]\n[big.gd]", r"there is no preset 'paper'; presets\.toml has: quick, big\."),
+        ("[paper.fa]\n[paper.dfa]", r"says nothing about gd, only about fa, dfa; add a table \[paper\.gd\]"),
+        ("[paper.gd]\nP = \nn = 1", r"presets\.toml is not TOML: .*line 2"),
+        ("[paper.gd]\ngama0 = 4.0", r"gd has no parameter `gama0`\. Did you mean `gamma0`\?\nThe parameters of gd are"),
+        ("[paper.gd]\ngamma0 = 4", r"`gamma0` must be float; got 4"),
+        ("[paper.gd]\ngamma0 = 11.0", r"`gamma0` must lie in \(0, 10\]; got 11\.0"),
+        ("[paper.gd]\nwidths = [64, 8000]", r"`widths` must lie in \[16, 4096\]; got 8000"),
+    ],
+)
+def test_a_wrong_preset_says_what_is_wrong_and_what_there_is(tmp_path, text, message):
+    path = tmp_path / "presets.toml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=message):
+        read_preset(path, "paper", read_cell(CELL), "gd")
+
+
+@pytest.mark.parametrize("chapter", [name for name in chapters.names() if name not in WITHOUT_NETWORKS])
+def test_every_chapter_has_the_paper_s_width_in_its_paper_preset(chapter):
+    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
+    values = read_preset(records.presets(), "paper", parameters, chapter)
+    widths = [values.get(name, parameter.default) for name, parameter in parameters.items() if "width" in name]
+    assert max(N for width in widths for N in (width if isinstance(width, list) else [width])) == 4000
+
+
+def test_the_paper_preset_speaks_of_chapters_that_exist():
+    assert set(read_presets(records.presets(), "paper")) <= set(chapters.names())

@@ -1,12 +1,15 @@
 import json
+import os
+import platform
+from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, write_chapter
+from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
 
-from tools import ToolError, chapters
+from tools import ToolError, chapters, records
 from tools.__main__ import main
-from tools.parameters import read_notebook
+from tools.parameters import read_notebook, read_preset, read_presets
 
 # Values that make a chapter run in seconds; each must be allowed by its parameters cell.
 SMALL = {
@@ -78,6 +81,7 @@ FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
 def tree(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
     write_chapter(tmp_path / "notebooks" / "small.ipynb")
+    (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
     return tmp_path
 
 
@@ -104,7 +108,10 @@ def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
     assert texts(notebook) == ["bb 0.2857142857142857\n"]
     record = notebook.metadata["dmftlib"]
     assert record["parameters"] == {"n": 2, "word": "b"}
-    assert record["seconds"] > 0 and record["version"]
+    assert record["seconds"] > 0 and record["version"] and record["preset"] == ""
+    kind = {"processors": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()}
+    assert record["machine"] == kind
+    assert platform.node() not in path.read_text()
     assert str(tree) not in path.read_text(), "a machine's path is in the result"
     assert [p.name for p in path.parent.iterdir()] == ["small.ipynb"]
 
@@ -112,7 +119,7 @@ def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
 def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monkeypatch):
     runs = []
 
-    def execute(chapter, values, folder, at_once):
+    def execute(chapter, values, folder, at_once, preset):
         runs.append(values)
         notebook = chapters.strip(chapters.read(chapters.committed(chapter)))
         notebook.metadata["dmftlib"] = {"seconds": 0.0}
@@ -142,18 +149,77 @@ def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monk
     assert again() == 0
 
 
-def test_an_interrupted_write_leaves_the_old_file(tree, monkeypatch):
-    path = chapters.committed("small")
+def test_the_peak_memory_is_that_of_the_chapter_itself(tree):
+    write_chapter(tree / "notebooks" / "large.ipynb", [*SMALL_CHAPTER, ("fill", "x = b'x' * 700_000_000; del x")])
+    small, large = (
+        chapters.execute(chapter, {}, tree / "runs").metadata["dmftlib"]["peak_memory_MB"]
+        for chapter in ("small", "large")
+    )
+    assert 20 < small < 400 and 700 < large < 1100
+    assert chapters.execute("small", {}, tree / "runs").metadata["dmftlib"]["peak_memory_MB"] < 400
+
+
+TABLE = """<table><thead><tr><th>claim</th><th>quantity</th><th>theory</th><th>network mean ± SE</th><th>verdict</th></tr></thead>
+<tbody>
+<tr><td>A &lt; B</td><td>f</td><td>1</td><td>1.1 ± 0.1 (N = 64, 8 seeds)</td><td>holds</td></tr>
+<tr><td>B</td><td>K</td><td></td><td>3 ± 0.1 (N = 64…256, 40 seeds)</td><td>no</td></tr>
+</tbody></table>"""
+
+
+def executed_notebook():
+    """As left by a run: one line printed, a table of claims, and a table of something else."""
+    other = TABLE.replace("verdict", "remark")
+    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n")]
+    outputs += [nbformat.v4.new_output("display_data", {"text/html": text}) for text in (TABLE, other)]
+    cell, silent = nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b")
+    run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234", "key": "0f"}
+    return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run})
+
+
+def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
+    path = records.keep("small", "paper", executed_notebook())
+    assert path == tree / "notebooks" / "records" / "paper" / "small.json"
+    names = ("claim", "quantity", "theory", "networks", "verdict")
+    assert records.kept("small", "paper") == {
+        "chapter": "small",
+        "preset": "paper",
+        "parameters": {"n": 5},
+        "seconds": 3.5,
+        "commit": "abc1234",
+        "printed": {"a": ["f 1.0"]},
+        "claims": [
+            dict(zip(names, ("A < B", "f", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "holds"))),
+            dict(zip(names, ("B", "K", "", "3 ± 0.1 (N = 64…256, 40 seeds)", "no"))),
+        ],
+    }
+    assert records.networks(records.kept("small", "paper")) == (256, 40)
+    assert records.networks({"claims": []}) is None
+    assert records.kept("small", "other") is None
+
+
+@pytest.mark.parametrize("write", ["notebook", "record"])
+def test_an_interrupted_write_leaves_the_old_file(tree, monkeypatch, write):
+    path = records.keep("small", "paper", executed_notebook()) if write == "record" else chapters.committed("small")
     before = path.read_bytes()
 
-    def interrupted(notebook, part):
-        part.write_text("half of it")
+    def interrupted(part, text, **options):
+        part.write_bytes(text.encode()[:9])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chapters.nbformat, "write", interrupted)
+    monkeypatch.setattr(Path, "write_text", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        chapters.write(chapters.nbformat.v4.new_notebook(), path)
+        if write == "record":
+            records.keep("small", "paper", executed_notebook())
+        else:
+            chapters.write(nbformat.v4.new_notebook(), path)
     assert path.read_bytes() == before
+
+
+def test_every_committed_record_is_of_the_preset_as_it_is_now():
+    for chapter in read_presets(records.presets(), "paper"):
+        if record := records.kept(chapter, "paper"):
+            parameters = read_notebook(chapters.read(chapters.committed(chapter)))
+            assert record["parameters"] == read_preset(records.presets(), "paper", parameters, chapter), chapter
 
 
 def test_a_failing_chapter_is_kept_for_inspection_and_does_not_stop_the_others(tree):
@@ -203,6 +269,9 @@ def test_old_and_new_numbers_stand_side_by_side():
         (["accept", ""], "there is no chapter ''; the chapters are: small"),
         (["run", "small", "m=4"], "small has no parameter `m`"),
         (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
+        (["run", "small", "", "papr"], "there is no preset 'papr'; presets.toml has: paper"),
+        (["record", "small", ""], "there is no preset ''; presets.toml has: paper"),
+        (["record", "fa", "paper"], "there is no chapter 'fa'; the chapters are: small"),
     ],
 )
 def test_a_wrong_command_stops_before_anything_runs(tree, capsys, arguments, message):
@@ -221,6 +290,8 @@ def test_a_parameters_cell_outside_the_grammar_stops_the_book_before_anything_ru
 def test_a_folder_of_runs_is_named_after_its_values(tree):
     assert chapters.run_folder("gd", {}).name == "gd-default"
     assert chapters.run_folder("gd", {"gamma0": 4.0, "P": 8}).name == "gd-P=8-gamma0=4.0"
+    assert chapters.run_folder("gd", {}, "paper").name == "gd-paper"
+    assert chapters.run_folder("gd", {"P": 8}, "paper").name == "gd-paper-P=8"
     names = {chapters.run_folder("gd", {"widths": list(range(100)), "seed": seed}).name for seed in range(3)}
     assert len(names) == 3 and all(len(name) <= 100 for name in names)
     assert json.dumps(sorted(names)).isascii()

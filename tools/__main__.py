@@ -1,12 +1,12 @@
-"""The commands behind the Makefile: python -m tools book | run | accept."""
+"""The commands behind the Makefile: python -m tools book | run | accept | record."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from . import ROOT, ToolError, chapters, pages
-from .parameters import read_notebook, read_settings
+from . import ROOT, ToolError, chapters, pages, records
+from .parameters import read_notebook, read_preset, read_settings
 
 
 def book() -> None:
@@ -14,13 +14,22 @@ def book() -> None:
     print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
 
 
-def run(chapter: str, text: str) -> None:
-    values = read_settings(text, read_notebook(chapters.read(chapters.committed(chapter))), chapter)
-    folder = chapters.run_folder(chapter, values)
-    notebook = chapters.cached(chapter, values, folder)
+def run(chapter: str, text: str, preset: str) -> None:
+    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
+    given = read_settings(text, parameters, chapter)
+    chosen = read_preset(records.presets(), preset, parameters, chapter) if preset else {}
+    folder = chapters.run_folder(chapter, given, preset)
+    notebook = chapters.cached(chapter, chosen | given, folder, preset=preset)
     # Other parameters may make a sentence or a reference of the chapter moot, so warnings are not errors here.
     pages.build(folder / "html", {chapter: notebook}, strict=False)
     print(f"Notebook: {notebook}\nPage:     {folder / 'html' / 'notebooks' / f'{chapter}.html'}")
+
+
+def record(chapter: str, preset: str) -> None:
+    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
+    values = read_preset(records.presets(), preset, parameters, chapter)
+    notebook = chapters.cached(chapter, values, chapters.run_folder(chapter, {}, preset), preset=preset)
+    print(f"Recorded in {records.keep(chapter, preset, chapters.read(notebook)).relative_to(ROOT)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,16 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     runner = commands.add_parser("run")
     runner.add_argument("chapter")
     runner.add_argument("parameters", nargs="?", default="")
+    runner.add_argument("preset", nargs="?", default="")
     commands.add_parser("accept").add_argument("chapter")
+    recorder = commands.add_parser("record")
+    recorder.add_argument("chapter")
+    recorder.add_argument("preset")
     chosen = parser.parse_args(arguments)
     try:
         match chosen.command:
             case "book":
                 book()
             case "run":
-                run(chosen.chapter, chosen.parameters)
+                run(chosen.chapter, chosen.parameters, chosen.preset)
             case "accept":
                 chapters.accept(chosen.chapter)
+            case "record":
+                record(chosen.chapter, chosen.preset)
     except ToolError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

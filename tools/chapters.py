@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -48,12 +52,16 @@ def read(path: Path):
     return nbformat.read(path, as_version=4)
 
 
-def write(notebook, path: Path) -> None:
+def write_text(text: str, path: Path) -> None:
     """Whole or not at all, whenever the run is interrupted."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    nbformat.write(notebook, part)
+    part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def write(notebook, path: Path) -> None:
+    write_text(nbformat.writes(notebook) + "\n", path)
 
 
 def strip(notebook):
@@ -78,11 +86,18 @@ def key(chapter: str, values: dict[str, Any]) -> str:
 
 
 def state() -> dict[str, Any]:
-    """The version, the commit, and whether the tree had other changes; read before a run writes anything."""
+    """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
-    return {"version": version("dmftlib"), "commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+    status = [*git, "status", "--porcelain", "--", ".", ":!notebooks/records"]  # a run does not depend on records
+    changes = subprocess.run(status, capture_output=True, text=True)
+    return {
+        "version": version("dmftlib"),
+        "commit": commit.stdout.strip(),
+        "dirty": bool(changes.stdout.strip()),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"processors": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
+    }
 
 
 def environment(at_once: int) -> dict[str, str]:
@@ -93,11 +108,24 @@ def environment(at_once: int) -> dict[str, str]:
     return {**os.environ, **limits, **cache}
 
 
-def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1):
+def finish(process: subprocess.Popen) -> int:
+    """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel."""
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        if interrupted.is_set():
+            os.kill(process.pid, signal.SIGTERM)  # process.terminate would ask for the status, and wait4 gets it once
+        time.sleep(0.1)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts in KiB
+
+
+def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = ""):
     """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy."""
     source, part = committed(chapter), folder / f"{chapter}.running.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"parameters": values, **state()}
+    record = {"preset": preset, "parameters": values, **state()}
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
     command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
     command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
@@ -105,15 +133,12 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
-        errors = None
-        while errors is None:
-            try:
-                _, errors = papermill.communicate(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                if interrupted.is_set():
-                    papermill.terminate()
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
+        with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
+            memory = finish(papermill)
+        stderr.seek(0)
+        errors = stderr.read()
     if papermill.returncode:
         where = ""
         if part.exists():
@@ -121,19 +146,20 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
             where = f"\nThe executed copy, up to the error, is {failed}."
         raise ToolError(f"{chapter} failed.\n{errors[-3000:].strip()}{where}")
     notebook = strip(read(part))
-    notebook.metadata["dmftlib"] = {**record, "seconds": round(time.monotonic() - start, 1)}
+    seconds = round(time.monotonic() - start, 1)
+    notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
     part.unlink()
     return notebook
 
 
-def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1) -> Path:
+def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
     if path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted:
         say(f"{chapter}: unchanged, not run again")
         return path
     say(f"{chapter}: running")
-    notebook = execute(chapter, values, folder, at_once)
+    notebook = execute(chapter, values, folder, at_once, preset)
     notebook.metadata["dmftlib"]["key"] = wanted
     write(notebook, path)
     say(f"{chapter}: done in {notebook.metadata['dmftlib']['seconds']:.0f} s")
@@ -163,10 +189,10 @@ def run_all() -> dict[str, Path]:
     return found
 
 
-def run_folder(chapter: str, values: dict[str, Any]) -> Path:
-    """runs/gd-gamma0=4.0-P=8, readable and the same for the same values."""
-    name = "-".join([chapter, *(f"{name}={value}" for name, value in sorted(values.items()))])
-    name = re.sub(r"[^\w.=,-]", "", name) if values else f"{chapter}-default"
+def run_folder(chapter: str, given: dict[str, Any], preset: str = "") -> Path:
+    """runs/gd-paper-P=8-gamma0=4.0: preset and given values, readable and the same for the same values."""
+    parts = [*([preset] if preset else []), *(f"{name}={value}" for name, value in sorted(given.items()))]
+    name = re.sub(r"[^\w.=,-]", "", "-".join([chapter, *(parts or ["default"])]))
     if len(name) > 100:
         name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return ROOT / "runs" / name

@@ -6,15 +6,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters
-from .parameters import read_notebook
+from . import ROOT, ToolError, chapters, records
+from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
 
@@ -23,23 +24,33 @@ def settings(path: Path = SETTINGS) -> dict[str, str]:
     return tomllib.loads(path.read_text())
 
 
+def table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table; a bar inside a cell does not end it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def commit(record: Mapping) -> str:
+    """`abc1234`, with whether there were changes besides; nothing outside of a repository."""
+    dirty = " with uncommitted changes" if record["dirty"] else ""
+    return record["commit"] and f"`{record['commit']}`{dirty}"
+
+
 def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     """How to cite and rerun a chapter, with what is known about the run that is shown."""
     parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib")
     values = record["parameters"] if record else {}
-    table = ["| parameter | here | meaning | allowed |", "|---|---|---|---|"]
-    for p in parameters.values():
-        table.append(
-            f"| `{p.name}` | `{values.get(p.name, p.default)!r}` | {p.help} | {p.allowed and f'`{p.allowed}`'} |"
-        )
+    rows = [
+        (f"`{p.name}`", f"`{values.get(p.name, p.default)!r}`", p.help, p.allowed and f"`{p.allowed}`")
+        for p in parameters.values()
+    ]
     if record:
-        commit = f", commit `{record['commit']}`" if record["commit"] else ""
-        dirty = " with uncommitted changes" if record["commit"] and record["dirty"] else ""
-        shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{commit}{dirty}."
+        at = f", commit {commit(record)}" if record["commit"] else ""
+        shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
     else:
         shown = "Shown with the outputs that are stored in the repository."
     name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
-    blocks = ["### What is shown here", shown, "\n".join(table)]
+    blocks = ["### What is shown here", shown, table(("parameter", "here", "meaning", "allowed"), rows)]
     if not any("## Cite and rerun" in cell.source for cell in notebook.cells):  # a chapter may say more itself
         blocks = [
             "## Cite and rerun",
@@ -54,6 +65,37 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
         source = f"{links['repository_url']}/blob/main/notebooks/{chapter}.ipynb"
         blocks.append(f"Source: [notebooks/{chapter}.ipynb]({source}).")
     return "\n\n".join(blocks)
+
+
+def scale_block(preset: str) -> str:
+    """What was recorded of the chapters' runs with a preset: how they ran, and which claims do not hold."""
+    runs, verdicts, failing = [], [], []
+    for chapter in read_presets(records.presets(), preset):
+        link, record = f"[{chapter}](../notebooks/{chapter}.ipynb)", records.kept(chapter, preset)
+        command = f"`make run CHAPTER={chapter} PRESET={preset}`"
+        if record is None:
+            runs.append((command, "not run yet", *[""] * 5))
+            continue
+        width, most = records.networks(record) or ("—", "—")
+        machine = "{processors} processors, {architecture}, {system}".format(**record["machine"])
+        memory = f"{record['peak_memory_MB'] / 1000:.1f} GB"
+        runs.append((command, width, most, f"{record['seconds']:.0f} s", memory, machine, commit(record)))
+        counts = Counter(row["verdict"] for row in record["claims"])
+        verdicts.append((link, *(counts[verdict] for verdict in ("holds", "in part", "no"))))
+        failing += [
+            (link, *(row[name] for name in ("claim", "quantity", "theory", "networks", "verdict")))
+            for row in record["claims"]
+            if row["verdict"] != "holds"
+        ]
+    blocks = [table(("command", "N", "networks", "time", "memory", "machine", "commit"), runs)]
+    if verdicts:
+        blocks += ["How many claims hold:", table(("chapter", "holds", "in part", "no"), verdicts)]
+    if failing:
+        head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+        blocks += ["The claims that do not hold, or only in part:", table(head, failing)]
+    elif verdicts:
+        blocks.append("Every claim that was recorded holds.")
+    return "\n\n".join(blocks) + "\n"
 
 
 def configuration(links: Mapping[str, str]) -> dict:
@@ -81,6 +123,9 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     (tree / "book" / "_static" / "mathjax").mkdir(parents=True)
     shutil.copyfile(mathjax, tree / "book" / "_static" / "mathjax" / "tex-svg.js")
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
+    (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
+    (tree / "notebooks").mkdir()
+    shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))

@@ -13,7 +13,11 @@ import ast
 import difflib
 import re
 import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import ToolError
@@ -119,10 +123,28 @@ def read_notebook(notebook) -> dict[str, Parameter]:
     return read_cell(cells[0].source)
 
 
-def read_settings(text: str, parameters: dict[str, Parameter], chapter: str) -> dict[str, Any]:
-    """Values from a command line, "gamma0=4 P=8", or one error that lists what is valid."""
+def named(name: str, parameters: Mapping[str, Parameter], chapter: str) -> Parameter:
+    if name not in parameters:
+        close = difflib.get_close_matches(name, parameters, n=1)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        raise ParameterError(f"{chapter} has no parameter `{name}`.{hint}")
+    return parameters[name]
+
+
+@contextmanager
+def listing(parameters: Mapping[str, Parameter], chapter: str) -> Iterator[None]:
+    """Whatever is wrong with a value, the error also lists what is valid."""
     try:
-        values = {}
+        yield
+    except ParameterError as error:
+        valid = "\n".join(f"  {parameter}" for parameter in parameters.values())
+        raise ParameterError(f"{error}\nThe parameters of {chapter} are\n{valid}") from None
+
+
+def read_settings(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
+    """Values from a command line, "gamma0=4 P=8", or one error that lists what is valid."""
+    values = {}
+    with listing(parameters, chapter):
         try:
             settings = shlex.split(text)
         except ValueError as error:  # a quotation mark without its partner
@@ -131,12 +153,29 @@ def read_settings(text: str, parameters: dict[str, Parameter], chapter: str) -> 
             name, equals, value = setting.partition("=")
             if not equals:
                 raise ParameterError(f"parameters are written name=value; got {setting!r}.")
-            if name not in parameters:
-                close = difflib.get_close_matches(name, parameters, n=1)
-                hint = f" Did you mean `{close[0]}`?" if close else ""
-                raise ParameterError(f"{chapter} has no parameter `{name}`.{hint}")
-            values[name] = parameters[name].check(parameters[name].parse(value))
-        return values
-    except ParameterError as error:
-        valid = "\n".join(f"  {parameter}" for parameter in parameters.values())
-        raise ParameterError(f"{error}\nThe parameters of {chapter} are\n{valid}") from None
+            parameter = named(name, parameters, chapter)
+            values[name] = parameter.check(parameter.parse(value))
+    return values
+
+
+def read_presets(path: Path, preset: str) -> dict[str, dict[str, Any]]:
+    """The values that a preset of the file gives to each chapter, not yet checked."""
+    try:
+        presets = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(f"{path.name} is not TOML: {error}.") from None
+    if preset not in presets:
+        raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
+    return presets[preset]
+
+
+def read_preset(path: Path, preset: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
+    """The values that a preset gives to one chapter, checked as if they had been typed."""
+    entries = read_presets(path, preset)
+    if chapter not in entries:
+        raise ParameterError(
+            f"the preset {preset!r} says nothing about {chapter}, only about {', '.join(entries)}; "
+            f"add a table [{preset}.{chapter}] to {path.name}."
+        )
+    with listing(parameters, chapter):
+        return {name: named(name, parameters, chapter).check(value) for name, value in entries[chapter].items()}

@@ -1,0 +1,53 @@
+"""Records of runs with a preset: what the committed files under notebooks/records/ hold of them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from . import chapters
+
+
+def presets() -> Path:
+    return chapters.ROOT / "notebooks" / "presets.toml"
+
+
+def place(chapter: str, preset: str) -> Path:
+    return chapters.ROOT / "notebooks" / "records" / preset / f"{chapter}.json"
+
+
+def claims(notebook) -> list[dict[str, str]]:
+    """The rows of the chapter's tables of claims, which are the tables whose last column is the verdict."""
+    rows = []
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        lines = re.findall(r"<tr>(.*?)</tr>", output.get("data", {}).get("text/html", ""), re.DOTALL)
+        head, *body = [re.findall(r"<t[hd]>(.*?)</t[hd]>", line, re.DOTALL) for line in lines] or [[]]
+        if head[-1:] == ["verdict"]:
+            names = ["networks" if name.startswith("network") else html.unescape(name) for name in head]
+            rows += [dict(zip(names, map(html.unescape, cells), strict=True)) for cells in body]
+    return rows
+
+
+def keep(chapter: str, preset: str, notebook) -> Path:
+    """Write what is kept of an executed chapter: its run, the lines that its cells printed, its claims."""
+    run = {name: value for name, value in notebook.metadata["dmftlib"].items() if name != "key"}
+    printed = {cell: lines for cell, lines in chapters.printed(notebook).items() if lines}
+    record = {"chapter": chapter, **run, "printed": printed, "claims": claims(notebook)}
+    path = place(chapter, preset)
+    chapters.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", path)
+    return path
+
+
+def kept(chapter: str, preset: str) -> dict[str, Any] | None:
+    path = place(chapter, preset)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def networks(record: dict[str, Any]) -> tuple[int, int] | None:
+    """The largest width that a claim rests on, and the most networks, of all widths, that one with this width rests on."""
+    found = re.findall(r"\(N = ([^()]*), (\d+) seeds\)", "\n".join(row["networks"] for row in record["claims"]))
+    sizes = [(max(map(int, re.findall(r"\d+", widths))), int(seeds)) for widths, seeds in found]
+    return max(sizes, default=None)
