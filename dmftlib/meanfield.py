@@ -453,18 +453,22 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     if experiment.phi.name == "linear":
         tol = least
-    x64 = dtype == "float64"
-    with jax.enable_x64(x64):
-        halves = [_Half(experiment, samples // 2, (seed, half), tol, dtype, record) for half in (0, 1)]
-        # One hidden layer has no matrix to reveal, so nothing to truncate.
-        coarse = halves[0].coarser() if experiment.hidden_layers > 1 else halves[0]
 
-    def run(sweep):
-        with jax.enable_x64(x64):  # a setting of each thread
-            sweep.run()
+    def in_dtype(function):
+        """`function`, run with the precision asked for: a setting of each thread."""
 
+        def run(argument):
+            with jax.enable_x64(dtype == "float64"):
+                return function(argument)
+
+        return run
+
+    draw = lambda half: _Half(experiment, samples // 2, (seed, half), tol, dtype, record)  # noqa: E731
     with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
-        list(threads.map(run, {*halves, coarse}))
+        halves = list(threads.map(in_dtype(draw), (0, 1)))
+        # One hidden layer has no matrix to reveal, so nothing to truncate.
+        coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
+        list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
     history = _history(halves, experiment) if record else None
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
