@@ -125,7 +125,7 @@ def _positive(name, value, meaning):
 
 def _check_gate(rule, activation):
     """Raise ValueError if φ̇ of the activation cannot serve as a gate: not finite, or zero wherever one looks."""
-    h = np.array([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])
+    h = np.float32([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])
     gate = np.asarray(activation.phi_dot(h))
     bad = h[~np.isfinite(gate)]
     if bad.size or not gate.any():
