@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from .activations import Activation, activation_from
-from .rules import Rule, check_rule
+from .rules import Rule, check_rule, needs
 
 
 def _finite_array(name, value, ndim, shape_words):
@@ -123,6 +123,19 @@ def _positive(name, value, meaning):
     return float(value)
 
 
+def _check_gate(rule, activation):
+    """Raise ValueError if φ̇ of the activation cannot serve as a gate: not finite, or zero wherever one looks."""
+    h = np.float32([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])
+    gate = np.asarray(activation.phi_dot(h))
+    bad = h[~np.isfinite(gate)]
+    if bad.size or not gate.any():
+        fault = f"is not finite at h = {bad[0]:g}" if bad.size else "is 0 everywhere, so no gate would ever open"
+        raise ValueError(
+            f"`activation` {activation.name!r} has no gate for the rule {rule!r}: its derivative φ̇ {fault}. Gated "
+            'rules need one that is finite and not zero, such as "relu" or "tanh"; or pass `phi_dot` to Activation.'
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Experiment:
     """One learning rule on one task: what every engine runs.
@@ -161,5 +174,7 @@ class Experiment:
             steps=_whole("steps", self.steps, 1),
         )
         check_rule(self.rule)
+        if "gate" in needs(self.rule):
+            _check_gate(self.rule, values["phi"])
         for name, value in values.items():
             object.__setattr__(self, name, value)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -453,18 +454,22 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     if experiment.phi.name == "linear":
         tol = least
-    x64 = dtype == "float64"
-    with jax.enable_x64(x64):
-        halves = [_Half(experiment, samples // 2, (seed, half), tol, dtype, record) for half in (0, 1)]
-        # One hidden layer has no matrix to reveal, so nothing to truncate.
-        coarse = halves[0].coarser() if experiment.hidden_layers > 1 else halves[0]
 
-    def run(sweep):
-        with jax.enable_x64(x64):  # a setting of each thread
-            sweep.run()
+    def in_dtype(function):
+        """`function`, run with the precision asked for: a setting of each thread."""
 
+        def run(argument):
+            with jax.enable_x64(dtype == "float64"):
+                return function(argument)
+
+        return run
+
+    draw = lambda half: _Half(experiment, samples // 2, (seed, half), tol, dtype, record)  # noqa: E731
     with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
-        list(threads.map(run, {*halves, coarse}))
+        halves = list(threads.map(in_dtype(draw), (0, 1)))
+        # One hidden layer has no matrix to reveal, so nothing to truncate.
+        coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
+        list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
     history = _history(halves, experiment) if record else None
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
@@ -488,6 +493,24 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors)
     last = {n: np.concatenate([np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves], 1) for n in ("h", "z")}
     return Dynamics.from_records(experiment, provenance, records, last, history)
+
+
+def average(runs):
+    """Mean of solutions of one experiment with different seeds; their spread becomes its Monte Carlo error.
+
+    What is not averaged (fields, history) is that of the first. Raises ValueError for fewer than two.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"`runs` must hold at least two solutions, so that they have a spread; got {len(runs)}.")
+    values = {name: np.stack([getattr(run, name) for run in runs]) for name in RECORDED}
+    mean = {name: value.mean(axis=0) for name, value in values.items()}
+    error = {name: value.std(axis=0, ddof=1) / np.sqrt(len(runs)) for name, value in values.items()}
+    noise = {name: float(np.linalg.norm(error[name]) / max(np.linalg.norm(mean[name]), 1e-300)) for name in RECORDED}
+    first = runs[0].provenance
+    errors = first.errors | dict(monte_carlo=noise)
+    f_test = None if runs[0].f_test is None else np.mean([run.f_test for run in runs], axis=0)
+    provenance = replace(first, size=sum(run.provenance.size for run in runs), errors=errors)
+    return replace(runs[0], provenance=provenance, f_test=f_test, **mean)
 
 
 def _history(halves, experiment):

@@ -57,13 +57,17 @@ class _Weights:
         return v @ self.fresh * self.scale
 
 
-def _gaussian(key, name, layer, shape, dtype):
-    """Every frozen object has its own key: (seed, kind, layer)."""
-    kind = ("weights", "feedback", "gates", "vectors").index(name)
+@partial(jax.jit, static_argnames=("shape", "dtype"))
+def _draw(key, kind, layer, shape, dtype):
     return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, kind), layer), shape, dtype)
 
 
-@partial(jax.jit, static_argnames=("L", "N", "asked", "dtype", "phi_dot"))
+def _gaussian(key, name, layer, shape, dtype):
+    """Every frozen object has its own key: (seed, kind, layer). One compiled draw serves all of one shape."""
+    kind = ("weights", "feedback", "gates", "vectors").index(name)
+    return _draw(key, kind, layer, shape, dtype)
+
+
 def _initialize(key, X, L, N, asked, dtype, phi_dot):
     """Initial weights, frozen feedback and gates; those that the rule does not ask for are None."""
     D = X.shape[1]

@@ -51,3 +51,15 @@ def test_tol_error_falls_with_tol(solves):
     runs, truth = solves
     errors = [np.mean([run.provenance.errors["tol"]["K"] for run in some]) for some in (runs, truth)]
     assert errors[1] < errors[0] / 3  # 100^0.5 = 10 without sampling noise
+
+
+def test_an_average_states_the_scatter_of_its_mean(solves):
+    runs, _ = solves
+    mean = dl.meanfield.average(runs)
+    values = np.stack([run.K for run in runs])
+    np.testing.assert_allclose(mean.K, values.mean(axis=0), rtol=1e-12)
+    scatter = relative(values - mean.K, mean.K) / np.sqrt(len(runs) * (len(runs) - 1))
+    assert mean.provenance.errors["monte_carlo"]["K"] == pytest.approx(scatter)
+    assert mean.provenance.size == 5 * 4096 and mean.provenance.errors["tol"] == runs[0].provenance.errors["tol"]
+    with pytest.raises(ValueError, match="at least two solutions"):
+        dl.meanfield.average(runs[:1])

@@ -143,6 +143,13 @@ def test_the_width_figure_subtracts_the_error_of_the_theory(every_figure, theory
     assert -2 < data["K"]["slope"] < -0.3 and data["K"]["slope_error"] > 0
 
 
+def test_the_exponent_is_that_of_a_straight_line_where_all_widths_are_large(monkeypatch, theory, networks):
+    for least, pair in ((17, ("limit", "limit_error")), (16, ("slope", "slope_error"))):
+        monkeypatch.setattr(figures, "STRAIGHT", least)
+        fit = figures.error_against_width(theory, networks, {"K": ("K", slice(None))}).data["K"]
+        assert fit["exponent"] == tuple(fit[name] for name in pair)
+
+
 def test_theory_and_networks_differ_without_colour(every_figure):
     for name in ("learning_curves", "overview", "richness"):
         axes = next(a for a in every_figure[name].figure.axes if len(a.containers))

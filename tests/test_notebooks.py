@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+import dmftlib as dl
 from tools import chapters
 
 CHAPTERS = chapters.names()
@@ -81,6 +82,16 @@ def test_the_distances_between_theory_and_networks_are_printed_for_nbval_to_comp
     )
     rows = re.findall(r"^(f|Phi|G|G_tilde|K) +[\d.e+-]+ % +[\d.e+-]+ %", printed, re.MULTILINE)
     assert set(rows) == {"f", "Phi", "G", "G_tilde", "K"}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_table_of_claims_states_the_one_rule_of_verdicts(chapter):
+    heads = [
+        cell.source for cell in chapters.read(chapters.committed(chapter)).cells if "-claims-table)=" in cell.source
+    ]
+    assert all(dl.claims.RULE in head for head in heads)
+    drawn = [cell.id for cell in code_cells(chapter) if "dl.claims.Claims()" in cell.source]
+    assert len(heads) == len(drawn), "a table of claims is made by `dl.claims.Claims`, below the rule"
 
 
 def test_the_readme_shows_the_chapter_s_first_figure():

@@ -4,6 +4,7 @@ import ast
 import inspect
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy_network import RULES
@@ -122,3 +123,20 @@ def test_rule_without_a_lazy_average_says_so():
 
     with pytest.raises(NotImplementedError, match="no average for the product of h and phi"):
         lazy.kernels(experiment(Squared()))
+
+
+@pytest.mark.parametrize(
+    "activation, words",
+    [
+        (dl.Activation("sign", jnp.sign), r"'sign' has no gate for the rule GLN\(\): its derivative φ̇ is 0 everywhere"),
+        (
+            dl.Activation("root", lambda h: jnp.sqrt(jnp.abs(h))),
+            r"'root' has no gate .* is not finite at h = 0\. .*\"relu\"",
+        ),
+    ],
+)
+def test_a_gated_rule_needs_an_activation_with_a_gate(activation, words):
+    task = dl.Task.random(2, 3)
+    with pytest.raises(ValueError, match=words):
+        dl.Experiment(task, dl.GLN(), 2, activation, gamma0=1.0, lr=0.1, steps=3)
+    dl.Experiment(task, dl.GD(), 2, activation, gamma0=1.0, lr=0.1, steps=3)  # other rules do not ask for it
