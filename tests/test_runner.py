@@ -61,6 +61,14 @@ SMALL = {
         "deep_samples": 1024,
         "deep_width": 32,
     },
+    "errata": {
+        "lr": 0.01,
+        "width": 64,
+        "networks": 2,
+        "layers": [1, 2],
+        "gated_width": 16,
+        "gated_networks": 2,
+    },
     "hebb": {
         "P": 4,
         "shallow_gamma0": 0.5,
