@@ -503,4 +503,6 @@ def curves(panels, x_label, log=""):
         all_axes[0].plot([], [], color=SEVERAL[k], label=label, markersize=4, markerfacecolor="white", **style)
     all_axes[-1].set_xlabel(x_label)
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(2, len(labels)))
-    return FigureWithData(figure, {name: dict(lines=lines, markers=markers) for name, (lines, markers) in panels.items()})
+    return FigureWithData(
+        figure, {name: dict(lines=lines, markers=markers) for name, (lines, markers) in panels.items()}
+    )
