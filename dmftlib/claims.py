@@ -54,14 +54,16 @@ class Claims:
     def ordered(self, claim, figure, quantity, theory, networks, where, sign=1):
         """Values rise (sign 1) or fall (−1) along a list of runs; `networks` holds the groups' values for each run.
 
-        Groups with the same index share seeds, so that differences are taken within a group.
+        Groups with the same index share seeds, so that differences are taken within a group. `theory` is None where it
+        has no such number, as for errors of finite networks: then networks decide.
         """
+        expected = "" if theory is None else ", ".join(f"{value:.3g}" for value in theory)
+        theory = sign * np.arange(len(networks)) if theory is None else theory
         steps = [*zip(range(len(theory)), range(1, len(theory))), (0, -1)]
         gains = [mean_and_error(sign * np.subtract(networks[b], networks[a])) for a, b in steps]
         right = [gain > 2 * error and sign * (theory[b] - theory[a]) > 0 for (gain, error), (a, b) in zip(gains, steps)]
         means, errors = zip(*map(mean_and_error, networks))
         shown = ", ".join(f"{mean:.3g}" for mean in means) + f" ± {max(errors):.1g}"
-        expected = ", ".join(f"{value:.3g}" for value in theory)
         self._add(claim, figure, quantity, expected, shown, where, _verdict(all(right), right[-1]))
 
     def table(self):

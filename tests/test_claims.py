@@ -62,6 +62,13 @@ def test_an_order_needs_every_step_in_theory_and_networks():
     assert verdict("ordered", [1, 2, 3], groups(3, 2, 1)) == "no"
 
 
+def test_an_order_of_networks_alone():
+    groups = lambda *means: [m + np.array([-0.01, 0.0, 0.01]) for m in means]  # noqa: E731
+    assert verdict("ordered", None, groups(3, 2, 1), sign=-1) == "holds"
+    assert verdict("ordered", None, groups(3, 1, 1), sign=-1) == "in part"
+    assert verdict("ordered", None, groups(3, 2, 1)) == "no"
+
+
 def test_origin_says_widths_and_seeds():
     ensemble = lambda width, n: type("E", (), dict(width=width, seeds=range(n)))  # noqa: E731
     assert origin([ensemble(64, 3), ensemble(64, 4)]) == "N = 64, 7 seeds"
