@@ -46,6 +46,18 @@ SMALL = {
         "widths": [16, 32],
         "networks": 2,
     },
+    "finite_width": {
+        "depths": [1],
+        "P": 3,
+        "steps": 12,
+        "samples": 1024,
+        "widths": [16, 32],
+        "networks": 2,
+        "bias_widths": [16, 32],
+        "bias_networks": 4,
+        "singles": 16,
+        "fractions": [0.5, 1.0],
+    },
     "own_rule": {"alphas": [0.0, 1.0], "P": 4, "steps": 12, "samples": 1024, "widths": [16, 32], "networks": 2},
     "rules": {
         "P": 4,
