@@ -196,3 +196,17 @@ def test_errors_of_several_runs_are_those_of_each(theory, networks):
         assert shown.data[label]["slope"] == alone.data["a"]["slope"]
     assert shown.data["a"]["norm"] == np.linalg.norm(theory.K)
     assert len({container.lines[0].get_marker() for container in shown.figure.axes[0].containers}) == 2
+
+
+def test_change_against_richness_keeps_lines_and_markers_apart():
+    fine, few = np.geomspace(0.01, 10, 30), np.array([0.01, 1.0, 10])
+    line, dots = (fine, fine**2), (few, few**2, 0.1 * few**2)
+    shown = figures.change_against_richness({"a": (line, dots), "b": (line, dots)}, [(few, few, "∝ γ₀")])
+    np.testing.assert_array_equal(shown.data["b"]["theory"], line[1])
+    np.testing.assert_array_equal(shown.data["a"]["mean"], dots[1])
+    np.testing.assert_array_equal(shown.data["a"]["standard_error"], dots[2])
+    (axes,) = shown.figure.axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    lines = [line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 30]
+    assert len(set(lines)) == 2 and len({c.lines[0].get_marker() for c in axes.containers}) == 2
+    assert [text.get_text() for text in axes.texts] == ["∝ γ₀"] and shown.png()
