@@ -581,3 +581,27 @@ def spread(runs, name="K"):
     title = f"lines: Gaussian, from N = {data['narrower']}; markers: {data['seeds']} networks, N = {data['N']}"
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, title=title, title_fontsize=9)
     return FigureWithData(figure, data)
+
+
+@_styled
+def change_against_richness(runs, guides=()):
+    """How far features moved against γ₀ on logarithmic axes: theory as a line, networks as markers.
+
+    `runs` maps a label to (gammas, theory) of the line and (gammas, mean, standard error) of the networks; `guides`
+    lists (gammas, values, label) of dotted lines, such as powers.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes, data = figure.subplots(), {}
+    for k, (label, ((fine, theory), (gammas, mean, error))) in enumerate(runs.items()):
+        k %= len(MARKS)
+        style = dict(color=SEVERAL[k], linestyle=DASHES[k])
+        axes.plot(fine, theory, linewidth=1.3, **style)
+        axes.plot([], [], label=label, marker=MARKS[k], markersize=4, markerfacecolor="white", **style)
+        _sample(axes, np.asarray(gammas), mean, error, 1, color=SEVERAL[k], marker=MARKS[k])
+        data[label] = dict(fine=fine, theory=theory, gammas=gammas, mean=mean, standard_error=error)
+    for x, values, label in guides:
+        axes.plot(x, values, color="0.45", linestyle=":", linewidth=1)
+        axes.annotate(label, (x[-1], values[-1]), (4, -2), textcoords="offset points", color="0.3", fontsize=9)
+    axes.set(xscale="log", yscale="log", xlabel="richness γ₀", ylabel=r"change of features, $\Delta H_y$")
+    axes.legend(title="lines: theory; markers: networks", title_fontsize=9)
+    return FigureWithData(figure, data)

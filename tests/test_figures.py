@@ -282,3 +282,17 @@ def test_the_spread_of_single_networks_is_shown_beside_the_gaussian_one(experime
     distances = [np.linalg.norm(run.K - theory.K) / np.linalg.norm(theory.K) for run in single]
     np.testing.assert_allclose(shown.data["a"]["networks"], np.sort(distances))
     assert np.all(np.diff(shown.data["a"]["share"]) > 0)
+
+
+def test_change_against_richness_keeps_lines_and_markers_apart():
+    fine, few = np.geomspace(0.01, 10, 30), np.array([0.01, 1.0, 10])
+    line, dots = (fine, fine**2), (few, few**2, 0.1 * few**2)
+    shown = figures.change_against_richness({"a": (line, dots), "b": (line, dots)}, [(few, few, "∝ γ₀")])
+    np.testing.assert_array_equal(shown.data["b"]["theory"], line[1])
+    np.testing.assert_array_equal(shown.data["a"]["mean"], dots[1])
+    np.testing.assert_array_equal(shown.data["a"]["standard_error"], dots[2])
+    (axes,) = shown.figure.axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    lines = [line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 30]
+    assert len(set(lines)) == 2 and len({c.lines[0].get_marker() for c in axes.containers}) == 2
+    assert [text.get_text() for text in axes.texts] == ["∝ γ₀"] and shown.png()
