@@ -172,7 +172,7 @@ def sampling(monkeypatch):
     monkeypatch.setattr(meanfield, "is_linear", lambda rule: False)
 
 
-@pytest.mark.parametrize("samples, seed", [(512, 0), (512, 1), (900, 0)])
+@pytest.mark.parametrize("samples, seed", [(512, 0), (900, 1)])
 @pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.6), dl.DFA(), dl.Hebb()])
 def test_samples_with_matched_moments_are_exact_up_to_tol(rule, samples, seed, request):
     e = dataclasses.replace(SAMPLED, rule=rule, gamma0=0.3 if rule == dl.Hebb() else 1.2)
@@ -191,7 +191,7 @@ def test_without_matching_the_error_falls_as_one_over_root_samples(sampling, mon
     monkeypatch.setattr(
         meanfield._Half, "keep", lambda self, layer, rows: jnp.asarray(rng.standard_normal(rows.shape), self.dtype)
     )
-    sizes, seeds = np.array([512, 1024, 2048, 4096]), 12
+    sizes, seeds = np.array([512, 1536, 4608]), 8
     errors = {name: [] for name in ("Phi", "K")}
     for samples in sizes:
         runs = [dl.meanfield.solve(SAMPLED, samples=int(samples), seed=seed, tol=1e-6) for seed in range(seeds)]
@@ -232,6 +232,13 @@ def test_a_rule_that_does_not_is_sampled(rule):
     e = dataclasses.replace(SAMPLED, rule=rule, gamma0=0.3, lr=0.003, steps=3)
     run = dl.meanfield.solve(e, samples=1024)
     assert max(run.provenance.errors["monte_carlo"].values()) > 1e-6
+
+
+def test_single_precision_is_exact_to_its_rounding():
+    e = experiment("GD", steps=20)
+    single, double = dl.meanfield.solve(e, dtype="float32"), dl.meanfield.solve(e)
+    for name in RECORDED:
+        assert relative(getattr(single, name), getattr(double, name)) < 1e-5, name
 
 
 def test_gated_linear_networks_are_exact_only_given_their_gates():
