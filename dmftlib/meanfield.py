@@ -358,7 +358,9 @@ class _Half:
     def grow(self, gap, basis, more):
         """Room for `more` directions in one basis of one gap; what was there stays as it is."""
         state, layer = self.state["gaps"][gap], gap + (basis == "p")
-        new = {kind: self.draw(layer, kind, more, len(state[basis])) for kind in set(self.images[basis].values())}
+        new = {
+            kind: self.draw(layer, kind, more, len(state[basis])) for kind in dict.fromkeys(self.images[basis].values())
+        }
         rows = {name: new[kind] for name, kind in self.images[basis].items()}
         rows[basis] = jnp.zeros((more, self.S), self.dtype)
         if basis == "q":

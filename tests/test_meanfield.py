@@ -5,6 +5,8 @@ the time here is compilation.
 """
 
 import dataclasses
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -520,3 +522,20 @@ def test_a_missing_response_of_feedback_alignment_is_caught(method, fault, monke
     # Measured: 2.2 times what is allowed without D, more without C; 0.7 for the correct solver.
     found = excess(dl.meanfield.solve(reference.CASES["hard"], samples=4096, tol=1e-3), "hard")
     assert max(found.values()) > 1.5
+
+
+def test_the_draws_do_not_depend_on_how_python_hashes_strings():
+    code = (
+        "import jax, dmftlib as dl\n"
+        "from dmftlib.meanfield import _Half\n"
+        "e = dl.Experiment(dl.Task.random(2, 4), dl.FA(0.5), 2, 'tanh', 1.0, 0.1, steps=2)\n"
+        "with jax.enable_x64(True):\n"
+        "    print(_Half(e, 256, (0, 0), 1e-4, 'float64', False).state['gaps'][0]['b'].tobytes().hex())"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        )
+        for seed in "01"  # before it was fixed, these two put the two kinds of fresh images in different orders
+    ]
+    assert runs[0].stdout == runs[1].stdout and runs[0].stdout
