@@ -128,6 +128,28 @@ def squared_error(ensemble, theory, name="K", steps=slice(None)):
     return float((bias + variance) / np.linalg.norm(reference) ** 2)
 
 
+def split_error(networks, theory, name="K", steps=slice(None)):
+    """(bias², variance) of one network relative to ‖theory‖², each (value, standard error), from ensembles of one width.
+
+    Bias² is ‖mean − theory‖² less what noise adds to it: variance/n of all n networks, and the theory's own Monte Carlo
+    variance. It is unbiased, so it may come out negative. Its error leaves out one ensemble at a time.
+    """
+    reference = getattr(theory, name)[steps]
+    square, floor = np.linalg.norm(reference) ** 2, theory.provenance.errors["monte_carlo"][name] ** 2
+    means = np.stack([getattr(e, name)[steps] for e in networks])
+    sizes = np.array([len(e.seeds) for e in networks])
+    variances = sizes * [np.linalg.norm(e.standard_error[name][steps]) ** 2 / square for e in networks]
+
+    def bias(kept):
+        noise = variances[kept].mean() / sizes[kept].sum() + floor
+        return np.linalg.norm(means[kept].mean(axis=0) - reference) ** 2 / square - noise
+
+    every = np.arange(len(networks))
+    without = np.array([bias(np.delete(every, k)) for k in every])
+    error = np.sqrt((1 - 1 / len(every)) * ((without - without.mean()) ** 2).sum())
+    return (bias(every), error), mean_and_error(variances)
+
+
 def feature_change(run):
     """‖Φ^L(T) − Φ^L(0)‖/‖Φ^L(0)‖: how far the last layer's features moved."""
     first, last = run.Phi[0, -1], run.Phi[-1, -1]
@@ -475,4 +497,111 @@ def error_of_runs(runs, name="K", steps=slice(None)):
     axes.minorticks_off()
     axes.set_ylim(axes.get_ylim()[0], 30 * axes.get_ylim()[1])
     axes.legend(loc="upper right")
+    return FigureWithData(figure, data)
+
+
+@_styled
+def bias_and_variance(theory, networks, series):
+    """Variance (filled) and bias² (open) of one network against width, relative to the theory, with fitted slopes.
+
+    Arguments as for `error_against_width`. Data by label: for variance and for bias their mean, standard_error, slope
+    and slope_error. Bias² within two standard errors of 0 is shown as a bar from that limit down, and has no slope.
+    """
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    axes = figure.subplots()
+    widths = np.array(sorted(networks))
+    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
+    for k, (label, (name, steps)) in enumerate(series.items()):
+        split = np.array([split_error(networks[N], theory, name, steps) for N in widths])
+        data[label], k = {}, k % len(MARKS)
+        for part, (mean, error) in dict(variance=split[:, 1].T, bias=split[:, 0].T).items():
+            seen = mean > 2 * error
+            slope = fit_slope(widths, mean, error) if seen.all() else (np.nan, np.nan)
+            data[label][part] = dict(mean=mean, standard_error=error, slope=slope[0], slope_error=slope[1])
+            text = f"{label}, {part}{'²' * (part == 'bias')}: "
+            text += "within the noise" if np.isnan(slope[0]) else f"slope {slope[0]:.2f} ± {slope[1]:.2f}"
+            style = dict(color=SEVERAL[k], marker=MARKS[k])
+            fill = {} if part == "bias" else dict(markerfacecolor=SEVERAL[k])
+            _sample(axes, widths[seen], mean[seen], error[seen], 1, text.replace("-", "−"), **style, **fill)
+            axes.errorbar(widths[~seen], 2 * error[~seen], 0.3 * error[~seen], uplims=True, linestyle="none", **style)
+            if seen.all():
+                line = np.exp(np.log(mean).mean() + slope[0] * (np.log(widths) - np.log(widths).mean()))
+                axes.plot(widths, line, color=SEVERAL[k], linestyle="-" if part == "variance" else "--", linewidth=1.2)
+    axes.set(xscale="log", yscale="log", xlabel="width N", ylabel="relative to the theory's square")
+    axes.set(xticks=widths, xticklabels=widths)
+    axes.minorticks_off()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center")
+    return FigureWithData(figure, data)
+
+
+def relative_errors(runs, theory, name="K"):
+    """‖a − theory‖/‖theory‖ of single networks, rising."""
+    reference = getattr(theory, name)
+    return np.sort([np.linalg.norm(getattr(run, name) - reference) for run in runs]) / np.linalg.norm(reference)
+
+
+def gaussian_errors(runs, theory, width, name="K", draws=4000):
+    """Relative errors, rising, of networks of a given width if they fluctuate as Gaussians without bias.
+
+    The covariance is that of `runs`, single networks of another width, times the ratio of the widths.
+    """
+    values = np.stack([getattr(run, name).ravel() for run in runs])
+    spread = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) ** 2 / (len(runs) - 1)
+    squares = np.random.default_rng(0).chisquare(1, (draws, len(spread))) @ spread
+    return np.sort(np.sqrt(squares * runs[0].provenance.size / width)) / np.linalg.norm(getattr(theory, name))
+
+
+@_styled
+def spread(runs, name="K"):
+    """Share of single networks whose relative error is below a value, for several runs.
+
+    `runs` maps a label to (theory, single networks, narrower ones): lines are Gaussian fluctuations whose size is
+    taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes = figure.subplots()
+    data = {}
+    for k, (label, (theory, singles, narrower)) in enumerate(runs.items()):
+        k %= len(MARKS)
+        data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
+        expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
+        share = (np.arange(len(found)) + 0.5) / len(found)
+        axes.plot(expected, (np.arange(len(expected)) + 0.5) / len(expected), color=SEVERAL[k], linestyle=DASHES[k])
+        every = max(1, len(found) // 20)
+        style = dict(color=SEVERAL[k], marker=MARKS[k], markersize=4, markerfacecolor="white")
+        axes.plot(found[::every], share[::every], linestyle="none", **style)
+        axes.plot([], [], label=label, linestyle=DASHES[k], **style)
+        data[label] = dict(theory=expected, networks=found, share=share)
+    axes.set(xscale="log", xlabel=f"relative error of ${SYMBOLS[name]}$ of one network", ylabel="share below it")
+    shown = np.concatenate([data[label]["networks"] for label in runs])
+    low, high = 0.8 * shown.min(), 1.25 * shown.max()
+    ticks = [tick for tick in 0.1 * 2.0 ** np.arange(-12, 8) if low <= tick <= high]
+    axes.set(xlim=(low, high), xticks=ticks, xticklabels=[f"{tick:.2g}" for tick in ticks])
+    axes.minorticks_off()
+    title = f"lines: Gaussian, from N = {data['narrower']}; markers: {data['seeds']} networks, N = {data['N']}"
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, title=title, title_fontsize=9)
+    return FigureWithData(figure, data)
+
+
+@_styled
+def change_against_richness(runs, guides=()):
+    """How far features moved against γ₀ on logarithmic axes: theory as a line, networks as markers.
+
+    `runs` maps a label to (gammas, theory) of the line and (gammas, mean, standard error) of the networks; `guides`
+    lists (gammas, values, label) of dotted lines, such as powers.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes, data = figure.subplots(), {}
+    for k, (label, ((fine, theory), (gammas, mean, error))) in enumerate(runs.items()):
+        k %= len(MARKS)
+        style = dict(color=SEVERAL[k], linestyle=DASHES[k])
+        axes.plot(fine, theory, linewidth=1.3, **style)
+        axes.plot([], [], label=label, marker=MARKS[k], markersize=4, markerfacecolor="white", **style)
+        _sample(axes, np.asarray(gammas), mean, error, 1, color=SEVERAL[k], marker=MARKS[k])
+        data[label] = dict(fine=fine, theory=theory, gammas=gammas, mean=mean, standard_error=error)
+    for x, values, label in guides:
+        axes.plot(x, values, color="0.45", linestyle=":", linewidth=1)
+        axes.annotate(label, (x[-1], values[-1]), (4, -2), textcoords="offset points", color="0.3", fontsize=9)
+    axes.set(xscale="log", yscale="log", xlabel="richness γ₀", ylabel=r"change of features, $\Delta H_y$")
+    axes.legend(title="lines: theory; markers: networks", title_fontsize=9)
     return FigureWithData(figure, data)

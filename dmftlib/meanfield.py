@@ -25,12 +25,13 @@ from scipy.stats.qmc import Sobol
 
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
 from .experiment import _whole
-from .rules import Layer, needs
+from .rules import Layer, is_linear, needs
 
 # How the tol error is estimated: from a run with tol 30 times larger. What is discarded has an amplitude of √tol, and
 # that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py, tests/test_error_estimates.py).
 COARSER, TOL_POWER, MOST_TOL = 30.0, 0.5, 3e-3
-EXACT = 1e-16  # linear fields never leave the span of their draws, so their basis can be complete
+LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
+EXACT = {"float64": 1e-24, "float32": 1e-12}  # of linear fields, which never leave the span of their draws
 
 
 DIRECTIONS_A_ROUND = 4  # a round reads both bases once, whatever the number of directions it adds
@@ -436,13 +437,62 @@ class _Half:
             self.t, self.state, self.records, self.last = int(t), state, records, last
 
 
+def _room(experiment):
+    """More Gaussians than a layer of `experiment` begins with: its start, and what `_Half` reserves in both bases."""
+    return 12 * len(experiment.task.X_all) + 32 * experiment.task.P + 4 * DIRECTIONS_A_ROUND
+
+
+class _NoRoom(Exception):
+    """More Gaussians than coordinates."""
+
+
+class _Exact(_Half):
+    """Linear fields in coordinates: axis k of the S is the k-th Gaussian of a layer, not a neuron.
+
+    Fields are then combinations of the Gaussians drawn, and orthonormal rows are all that averages see. Unit vectors
+    are such rows. Sampled rows would do as well, but for rounding: it leaves the span of what was drawn, and a direction
+    found in a small residual carries it on (measured: 1e-9 in Φ where this reaches 1e-15).
+    """
+
+    def __init__(self, experiment, S, *arguments):
+        try:
+            super().__init__(experiment, S, *arguments)
+        except _NoRoom:
+            self.__init__(experiment, 2 * S, *arguments)
+
+    def keep(self, layer, rows):
+        block = self.blocks[layer]
+        if len(block) + len(rows) > self.S:
+            raise _NoRoom
+        rows = np.sqrt(self.S) * np.eye(self.S)[len(block) : len(block) + len(rows)]
+        self.blocks[layer] = np.concatenate([block, rows])
+        return jnp.asarray(rows, self.dtype)
+
+    def run(self):
+        try:
+            return super().run()
+        except _NoRoom:  # rare: again from the start, with twice the coordinates
+            record = "phi" in self.records
+            self.__init__(self.experiment, 2 * self.S, self.seed, float(self.task[-1]), self.dtype, record)
+            return self.run()
+
+    def sampled(self, samples, seed):
+        """Fields of the last recorded state in `samples` neurons, by name: (L, samples, P)."""
+        L = self.experiment.hidden_layers
+        draws = [np.random.default_rng((seed, l)).standard_normal((samples, self.S)) for l in range(L)]
+        return {n: np.stack(draws) @ np.asarray(x).transpose(0, 2, 1) / np.sqrt(self.S) for n, x in self.last.items()}
+
+
 def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=False):
     """Mean field dynamics of an experiment at infinite width; returns Dynamics.
 
     samples   sampled neurons a layer, in two independent halves whose difference gives the Monte Carlo error
     tol       a direction is added to a basis while some field has more than tol × the mean field variance of
-              its step outside it; linear activations use 1e-16 and are exact
+              its step outside it
     record    keep all fields, for two-time kernels and responses
+
+    A linear activation is exact (to rounding, with every built-in rule): nothing is sampled but final_h and final_z,
+    and tol is immaterial.
 
     Raises ValueError for bad arguments or fewer samples than directions; Diverged, with the step, when the
     loss is not finite or grows without bound. Warns when lr·λ_max(K) exceeds 2.
@@ -451,11 +501,10 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     samples, seed = _whole("samples", samples, 4), _whole("seed", seed, 0)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
-    least = 1e-6 if dtype == "float32" else EXACT
+    least = LEAST_TOL[dtype]
     if not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
-    if experiment.phi.name == "linear":
-        tol = least
+    exact = experiment.phi.name == "linear" and is_linear(experiment.rule)
 
     def in_dtype(function):
         """`function`, run with the precision asked for: a setting of each thread."""
@@ -466,9 +515,13 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
 
         return run
 
-    draw = lambda half: _Half(experiment, samples // 2, (seed, half), tol, dtype, record)  # noqa: E731
+    def draw(half):
+        if exact:
+            return _Exact(experiment, _room(experiment), (0,), EXACT[dtype], dtype, record)
+        return _Half(experiment, samples // 2, (seed, half), tol, dtype, record)
+
     with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
-        halves = list(threads.map(in_dtype(draw), (0, 1)))
+        halves = 2 * [in_dtype(draw)(0)] if exact else list(threads.map(in_dtype(draw), (0, 1)))
         # One hidden layer has no matrix to reveal, so nothing to truncate.
         coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
         list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
@@ -493,7 +546,11 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     )
     outside = max(half.recorded("outside").max() for half in halves)
     provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors)
-    last = {n: np.concatenate([np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves], 1) for n in ("h", "z")}
+    if exact:
+        last = halves[0].sampled(samples, seed)
+    else:
+        parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
+        last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}
     return Dynamics.from_records(experiment, provenance, records, last, history)
 
 

@@ -166,6 +166,13 @@ def test_equations_need_no_network(html):
     assert (html / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
 
 
+def test_the_copies_of_scripts_name_licences_that_the_readme_names(html):
+    readme = (ROOT / "README.md").read_text()
+    assert "MathJax\n(Apache 2.0) and plotly.js (MIT)" in readme
+    plotly = (html / "_static" / "plotly" / "plotly.min.js").read_text(encoding="utf-8")
+    assert "Licensed under the MIT license" in plotly[:300]
+
+
 def test_how_to_cite():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["authors"] == [{"name": "The dmftlib developers"}]

@@ -4,13 +4,18 @@ import functools
 import os
 import shutil
 import threading
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+import nbformat
+import numpy as np
 import pytest
-from test_book import PAGES
+from conftest import write_chapter
+from test_book import ABSENT, PAGES
 
-from tools import ROOT
+from dmftlib import Task, interactive, twolayer
+from tools import ROOT, chapters, pages
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
@@ -30,13 +35,19 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def address(html):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=html))
+@contextmanager
+def served(folder):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    with served(html) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +68,11 @@ def browser():
 class Visit:
     """A loaded page, its equations set, with what went wrong on the way."""
 
-    def __init__(self, browser, url, width=1280, theme="light"):
+    def __init__(self, browser, url, width=1280, theme="light", scripts=True):
         self.requests, self.failures, self.errors = [], [], []
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, java_script_enabled=scripts
+        )
         self.context.add_init_script(
             f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
         )
@@ -70,7 +83,8 @@ class Visit:
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(url, wait_until="load")
-        page.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise }")
+        if scripts:
+            page.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise }")
 
     def __enter__(self):
         return self
@@ -131,3 +145,86 @@ def test_each_problem_is_seen(browser, tmp_path, problem, body):
     page.write_text(f"<!doctype html><title>a</title><main>{body}</main>")
     with Visit(browser, page.as_uri()) as visit:
         assert problem in visit.problems()
+
+
+# --- The figure with sliders ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sliders(small_tree, monkeypatch):
+    """Address of a chapter, in a book as it is built, that shows the figure with its defaults."""
+    for module in (chapters, pages):
+        monkeypatch.setattr(module, "ROOT", small_tree)
+    chapter = small_tree / "notebooks" / "small.ipynb"
+    write_chapter(chapter, [("parameters", "n: int = 3  # how many [1, 10]"), ("figure", "interactive.two_layer()")])
+    notebook = nbformat.read(chapter, as_version=4)
+    html = {"text/html": interactive.two_layer()._repr_html_(), "text/plain": "Sliders"}
+    notebook.cells[-1].outputs = [nbformat.v4.new_output("execute_result", html, execution_count=1)]
+    nbformat.write(notebook, chapter)
+    pages.build(small_tree / "html", {}, ABSENT)
+    with served(small_tree / "html") as address:
+        yield f"{address}/notebooks/small.html"
+
+
+CURVES = """() => Object.fromEntries(document.getElementById("two-layer-plot").data.map(
+    curve => [curve.name + " " + curve.yaxis, [...curve.y]]))"""
+
+
+def assert_shows(page, gamma0, rho):
+    """Every curve, and the table, are those of the library at this γ₀ and ρ."""
+    shown, times = page.evaluate(CURVES), 4.0 * np.linspace(0, 1, 51) ** 2
+    task = Task.whitened([1.5])
+    solve = {
+        "GD": lambda t: twolayer.gd(task, gamma0, t),
+        "FA(ρ)": lambda t: twolayer.fa(task, gamma0, t, rho),
+        "DFA = FA(0)": lambda t: twolayer.fa(task, gamma0, t),
+        "Hebb": lambda t: twolayer.hebb(task, gamma0, t),
+    }
+    assert len(shown) == 12
+    for k, (rule, run) in enumerate(solve.items()):
+        run, end = run(times), run([np.inf])
+        for axis, values in (("y", run.Delta[:, 0]), ("y2", run.H_y), ("y3", run.G_tilde[:, 0, 0, 0])):
+            np.testing.assert_allclose(shown[f"{rule} {axis}"], values, rtol=1e-3, atol=1e-12, err_msg=rule)
+        for q, value in ((1, end.H_y[0]), (2, end.G_tilde[0, 0, 0, 0])):
+            np.testing.assert_allclose(float(page.inner_text(f"#two-layer-end-{k}-{q}")), value, rtol=1e-3, atol=1e-12)
+
+
+def test_sliders_move_all_curves_by_key_and_fetch_nothing(browser, sliders):
+    for width, theme in ((1280, "light"), (390, "light"), (390, "dark")):
+        with Visit(browser, sliders, width, theme) as visit:
+            page = visit.page
+            page.wait_for_selector("#two-layer-plot .main-svg")
+            assert page.is_hidden("#two-layer-picture")
+            assert_shows(page, 1.0, 0.5)
+            gamma0, rho = page.get_by_label("Richness γ₀"), page.get_by_label("Feedback correlation ρ")
+            gamma0.focus()
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("Tab")
+            page.keyboard.press("End")
+            assert (
+                gamma0.get_attribute("aria-valuetext") == "γ₀ = 2" and page.inner_text("#two-layer-gamma0-value") == "2"
+            )
+            assert rho.get_attribute("aria-valuetext") == "ρ = 1" and page.inner_text("#two-layer-rho-value") == "1"
+            assert_shows(page, 2.0, 1.0)
+            page.keyboard.press("Home")
+            assert_shows(page, 2.0, 0.0)
+            box = page.locator("#two-layer-plot .main-svg").first.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            page.locator("#two-layer").screenshot(path=SHOTS / f"sliders-{width}-{theme}.png")
+            assert visit.problems() == {}
+
+
+def test_without_scripts_a_picture_stands_in_place_of_the_sliders(browser, sliders):
+    with Visit(browser, sliders, scripts=False) as visit:
+        assert visit.page.is_visible("#two-layer-picture") and visit.page.get_attribute("#two-layer-picture", "alt")
+        assert visit.page.is_hidden("#two-layer-controls") and visit.page.is_hidden("#two-layer-plot")
+        assert visit.page.inner_text("#two-layer-end-0-1") == "1.803"
+
+
+def test_without_plotly_the_picture_stays(browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><meta charset=utf-8><main>{interactive.two_layer()._repr_html_()}</main>")
+    with Visit(browser, page.as_uri()) as visit:
+        assert visit.page.is_visible("#two-layer-picture") and visit.page.is_hidden("#two-layer-controls")

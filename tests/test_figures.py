@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -34,6 +36,8 @@ def every_figure(experiment, theory, networks):
         richness=figures.richness([0.5, 1.0], [theory] * 2, [networks[32]] * 2, theory.f, 0.3),
         error_against_width=figures.error_against_width(theory, networks, {"K": ("K", slice(None))}),
         overview=figures.overview(theory, networks[64]),
+        bias_and_variance=figures.bias_and_variance(theory, networks, {"K": ("K", slice(None))}),
+        spread=figures.spread({"a": (theory, [run, run], [run, run])}),
     )
 
 
@@ -203,3 +207,92 @@ def test_errors_of_several_runs_are_those_of_each(theory, networks):
         assert shown.data[label]["slope"] == alone.data["a"]["slope"]
     assert shown.data["a"]["norm"] == np.linalg.norm(theory.K)
     assert len({container.lines[0].get_marker() for container in shown.figure.axes[0].containers}) == 2
+
+
+class Drawn:
+    """Stand-ins for runs: K is a constant vector plus noise of a known size."""
+
+    rng = np.random.default_rng(0)
+    theory = SimpleNamespace(K=np.full(3, 2.0), provenance=SimpleNamespace(errors={"monte_carlo": {"K": 0.1}}))
+
+    def groups(self, width, count=8, n=4):
+        """Mean off by 4/N in every entry, variance 9/N."""
+        draws = 2 + 4 / width + 3 / np.sqrt(width) * self.rng.standard_normal((count, n, 3))
+        return [
+            SimpleNamespace(
+                width=width, seeds=range(n), K=d.mean(0), standard_error={"K": d.std(0, ddof=1) / np.sqrt(n)}
+            )
+            for d in draws
+        ]
+
+    def singles(self, width, n):
+        draws = 2 + self.rng.standard_normal((n, 3)) * np.sqrt([8, 2, 1]) / np.sqrt(width)
+        return [SimpleNamespace(K=d, provenance=SimpleNamespace(size=width)) for d in draws]
+
+
+def test_bias_and_variance_are_right_on_average_with_the_errors_stated():
+    width, drawn = 16, Drawn()
+    split = np.array([figures.split_error(drawn.groups(width), drawn.theory) for _ in range(1000)])
+    (bias, bias_error), (variance, variance_error) = split.transpose(1, 2, 0)
+    # This theory is exact although it states a Monte Carlo error: its square is what is missing from the bias.
+    for values, stated, exact in (
+        (bias + 0.1**2, bias_error, 3 * (4 / width) ** 2 / 12),
+        (variance, variance_error, 3 * 9 / width / 12),
+    ):
+        assert abs(values.mean() - exact) < 4 * values.std() / np.sqrt(1000)
+        assert abs(np.sqrt((stated**2).mean()) / values.std() - 1) < 0.15
+
+
+def test_bias_variance_and_squared_error_are_one_sum(theory, networks):
+    group = networks[32][:1] * 2  # two copies of one group: its mean is theirs
+    n, floor = len(group[0].seeds), theory.provenance.errors["monte_carlo"]["K"] ** 2
+    (bias, _), (variance, _) = figures.split_error(group, theory)
+    whole = figures.squared_error(group[0], theory) - floor
+    assert bias + variance / (2 * n) + variance * (n - 1) / n == pytest.approx(whole)
+
+
+def test_bias_and_variance_have_their_slopes_and_noise_has_none(theory, networks):
+    drawn = Drawn()
+    wide = {N: drawn.groups(N, n=4000) for N in (16, 32, 64)}
+    exact = SimpleNamespace(K=drawn.theory.K, provenance=SimpleNamespace(errors={"monte_carlo": {"K": 0.0}}))
+    found = figures.bias_and_variance(exact, wide, {"K": ("K", slice(None))}).data["K"]
+    for part, slope in (("variance", -1), ("bias", -2)):
+        assert abs(found[part]["slope"] - slope) < 3 * found[part]["slope_error"] < 0.3
+    shown = figures.bias_and_variance(theory, networks, {"K": ("K", slice(None))})
+    assert np.isnan(shown.data["K"]["bias"]["slope"])
+    assert shown.data["seeds"] == [9, 9, 9]
+    for k, N in enumerate((16, 32, 64)):
+        for part, pair in zip(("bias", "variance"), figures.split_error(networks[N], theory)):
+            assert pair == (shown.data["K"][part]["mean"][k], shown.data["K"][part]["standard_error"][k])
+
+
+def test_gaussian_errors_at_one_width_follow_from_another():
+    drawn = Drawn()
+    expected = figures.gaussian_errors(drawn.singles(16, 2000), drawn.theory, 256)
+    found = figures.relative_errors(drawn.singles(256, 2000), drawn.theory)
+    assert (found**2).mean() == pytest.approx(11 / 256 / 12, rel=0.1)
+    np.testing.assert_allclose(*(np.quantile(x, [0.1, 0.5, 0.9]) for x in (expected, found)), rtol=0.1)
+
+
+def test_the_spread_of_single_networks_is_shown_beside_the_gaussian_one(experiment, theory):
+    narrow, single = ([dl.network.train(experiment, N, seed) for seed in range(6)] for N in (16, 32))
+    shown = figures.spread({"a": (theory, single, narrow)})
+    assert (shown.data["N"], shown.data["seeds"], shown.data["narrower"]) == (32, 6, 16)
+    np.testing.assert_array_equal(shown.data["a"]["networks"], figures.relative_errors(single, theory))
+    distances = [np.linalg.norm(run.K - theory.K) / np.linalg.norm(theory.K) for run in single]
+    np.testing.assert_allclose(shown.data["a"]["networks"], np.sort(distances))
+    assert np.all(np.diff(shown.data["a"]["share"]) > 0)
+
+
+def test_change_against_richness_keeps_lines_and_markers_apart():
+    fine, few = np.geomspace(0.01, 10, 30), np.array([0.01, 1.0, 10])
+    line, dots = (fine, fine**2), (few, few**2, 0.1 * few**2)
+    shown = figures.change_against_richness({"a": (line, dots), "b": (line, dots)}, [(few, few, "∝ γ₀")])
+    np.testing.assert_array_equal(shown.data["b"]["theory"], line[1])
+    np.testing.assert_array_equal(shown.data["a"]["mean"], dots[1])
+    np.testing.assert_array_equal(shown.data["a"]["standard_error"], dots[2])
+    (axes,) = shown.figure.axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    lines = [line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 30]
+    assert len(set(lines)) == 2 and len({c.lines[0].get_marker() for c in axes.containers}) == 2
+    assert [text.get_text() for text in axes.texts] == ["∝ γ₀"] and shown.png()

@@ -15,7 +15,6 @@ import numpy as np
 import numpy_network
 import pytest
 from numpy_network import RHO, RULES
-from scipy.integrate import solve_ivp
 
 import dmftlib as dl
 from dmftlib import meanfield
@@ -69,52 +68,6 @@ def test_two_layer_linear_is_exact_step_by_step(rule):
     for name, value in expected.items():
         # 101 steps of rounding: the samples' Gaussians are orthonormal to 1e-15.
         np.testing.assert_allclose(getattr(run, name), value, rtol=0, atol=1e-11, err_msg=name)
-
-
-def closed_form(rule, e, t_end):
-    """What paper.md §4 predicts at time t_end in continuous time, from its ordinary differential equations."""
-    gamma0, y = e.gamma0, e.task.y
-    norm = np.linalg.norm(y)
-
-    def solve(derivative, start):
-        return solve_ivp(derivative, (0, t_end), start, rtol=1e-11, atol=1e-12).y[:, -1]
-
-    if rule == "GD":
-        (Delta,) = solve(lambda t, D: -2 * np.sqrt(1 + gamma0**2 * (norm - D) ** 2) * D, [norm])
-        H_y = np.sqrt(1 + gamma0**2 * (norm - Delta) ** 2)
-        return dict(Delta_y=Delta, H_y=H_y, G_tilde=H_y)
-    if rule in ("FA", "DFA"):  # at L = 1, DFA is FA with ρ = 0
-        rho = RHO if rule == "FA" else 0.0
-        (a,) = solve(lambda t, a: gamma0 * norm - a**3 / 2 - (1 + rho) * a, [0.0])
-        return dict(Delta_y=(gamma0 * norm - a**3 / 2 - (1 + rho) * a) / gamma0, H_y=1 + a**2, G_tilde=rho + a**2 / 2)
-
-    def hebb(_, state):
-        Delta, H = state[:2], state[2:]
-        return np.concatenate([-(H + gamma0 * Delta * (y - Delta)) * Delta, 2 * gamma0 * Delta**2 * H])
-
-    state = solve(hebb, [*y, 1.0, 1.0])
-    return dict(Delta=state[:2], H=state[2:])
-
-
-@pytest.mark.parametrize("rule", LINEAR_RULES)
-def test_two_layer_closed_forms_are_met_with_an_error_of_first_order_in_lr(rule):
-    # Gradient descent of step η is Euler's method for the equations of paper.md §4: halving η halves what is left.
-    t_end, errors, etas = 0.5, [], (0.02, 0.01, 0.005)
-    for eta in etas:
-        e = dataclasses.replace(TWO_LAYER, rule=RULES[rule], lr=eta)
-        run, t = dl.meanfield.solve(e, samples=64), round(t_end / eta)
-        unit = Y / np.linalg.norm(Y)
-        found = dict(
-            Delta_y=run.Delta[t] @ unit, H_y=run.H_y[t], G_tilde=run.G_tilde[t, 0, 0, 0],
-            Delta=run.Delta[t], H=np.diag(run.Phi[t, 0]),
-        )  # fmt: skip
-        expected = closed_form(rule, e, t_end)
-        errors.append([np.linalg.norm(found[name] - value) for name, value in expected.items()])
-        if rule == "Hebb":  # no growth off the diagonal
-            np.testing.assert_allclose(run.Phi[t, 0, 0, 1], 0.0, atol=1e-12)
-    # Measured slopes lie within 0.03 of 1; a wrong factor leaves a floor and a slope near 0.
-    slopes = np.polyfit(np.log(etas), np.log(np.array(errors) + 1e-300), 1)[0]
-    np.testing.assert_allclose(slopes, 1.0, atol=0.1)
 
 
 DEEP_LINEAR = dl.Experiment(dl.Task.random(2, 3, seed=1, P_test=1), dl.GD(), 3, "linear", gamma0=1.2, lr=0.06, steps=8)

@@ -1,4 +1,4 @@
-"""Stages the book and builds its HTML: prose, executed chapters with a closing block, settings, offline MathJax."""
+"""Stages the book and builds its HTML: prose, executed chapters with a closing block, settings, scripts that pages load."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ from . import ROOT, ToolError, chapters, records
 from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
+# What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
+ASSETS = {
+    "mathjax/tex-svg.js": ("sphinx-mathjax-offline", "sphinx-mathjax-offline/static/mathjax/tex-svg.js"),
+    "plotly/plotly.min.js": ("plotly", "plotly/package_data/plotly.min.js"),
+}
 
 
 def settings(path: Path = SETTINGS) -> dict[str, str]:
@@ -119,9 +124,10 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", tree / "book")
-    mathjax = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")
-    (tree / "book" / "_static" / "mathjax").mkdir(parents=True)
-    shutil.copyfile(mathjax, tree / "book" / "_static" / "mathjax" / "tex-svg.js")
+    for name, (package, file) in ASSETS.items():
+        asset = tree / "book" / "_static" / name
+        asset.parent.mkdir(parents=True)
+        shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
     (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
     (tree / "notebooks").mkdir()

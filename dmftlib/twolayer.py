@@ -1,0 +1,238 @@
+r"""Closed forms: one hidden layer, φ(h) = h, whitened data (K_x = I), continuous time (paper eqs. 7 and 8).
+
+Put L = 1, φ(h) = h and Φ⁰ = K_x = I into the mean field equations and let the step go to 0. Each sample has its own
+input direction, so a field moves with its own error only, and the readout w is the true gradient of every sample:
+
+    dh_μ/dt = γ₀ Δ_μ g̃_μ      dw/dt = γ₀ Σ_μ Δ_μ h_μ      g_μ = w      γ₀ f_μ = ⟨w h_μ⟩      Δ = y − f
+
+from h_μ(0) = χ_μ and w(0), independent unit Gaussians. Averages of products of Gaussians then close:
+
+    H = ⟨h hᵀ⟩      G̃_μν = ⟨w g̃_ν⟩      K = H + G̃ ⊙ I
+
+For GD and FA g̃ is the same for every sample, so the equations keep their form when samples are rotated. Turn the
+first axis along y: with ŷ = y/‖y‖ only h_y = Σ_μ ŷ_μ h_μ and Δ_y = ŷ·Δ move, and y in their equations means ‖y‖.
+What is orthogonal to y starts with no error and stays as it was: H = I + (H_y − 1) ŷŷᵀ. Hebb's g̃ differs between
+samples; its components move each by itself.
+
+`times` is in units of lr × step, as everywhere; it may end with `numpy.inf`, the state when learning is over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from .dynamics import Dynamics, Provenance, target_alignment
+from .experiment import Task, _positive
+from .rules import FA, GD, Hebb, Rule
+
+WHITE = 1e-10  # largest entry of |K_x − I| that still counts as whitened: rounding, not correlations
+TOLERANCE = 1e-12  # of the integrated states
+MOST_CALLS = 50_000  # of a flow; γ₀ = 100 needs 500 to 700
+LEARNED = 40.0  # the time after which a Δ that decays at a rate of at least 1 is below rounding
+
+
+@dataclass(frozen=True, eq=False)
+class TwoLayer:
+    """A two-layer solution at the asked times. Names and shapes are those of Dynamics (L = 1), so that `compare`
+    and figures read both.
+
+    Delta (T, P)                     errors Δ = y − f
+    Phi, G, G_tilde (T, 1, P, P)     ⟨h hᵀ⟩, ⟨g gᵀ⟩, ⟨g g̃ᵀ⟩; likewise G_tilde_tilde, ⟨g̃ g̃ᵀ⟩
+    """
+
+    task: Task
+    rule: Rule
+    gamma0: float
+    times: np.ndarray
+    Delta: np.ndarray
+    Phi: np.ndarray
+    G: np.ndarray
+    G_tilde: np.ndarray
+    G_tilde_tilde: np.ndarray
+
+    provenance = Provenance("twolayer", 0, 0, "float64")  # of size 0: nothing was sampled
+    loss, corr_g, h_y = Dynamics.loss, Dynamics.corr_g, Dynamics.h_y
+
+    @property
+    def f(self):
+        """Outputs y − Δ, shape (T, P)."""
+        return self.task.y - self.Delta
+
+    @property
+    def H(self):
+        """The hidden kernel ⟨h hᵀ⟩, shape (T, P, P)."""
+        return self.Phi[:, 0]
+
+    @property
+    def K(self):
+        """eNTK H + G̃ ⊙ K_x, shape (T, P, P)."""
+        return self.H + self.G_tilde[:, 0] * np.eye(self.task.P)
+
+    @property
+    def H_y(self):
+        """The hidden kernel projected on the target, yᵀHy/‖y‖², shape (T,)."""
+        y = self.task.y
+        return np.einsum("m,tmn,n->t", y, self.H, y) / (y @ y)
+
+    @property
+    def alignment(self):
+        """eNTK–target alignment yᵀKy/(‖K‖_F ‖y‖²), shape (T,)."""
+        return target_alignment(self.K, self.task.y)
+
+
+def _checked(task, gamma0, times):
+    """γ₀ and times as arrays, or an error that names the argument."""
+    if not isinstance(task, Task):
+        raise TypeError(f"`task` must be a dmftlib.Task; got {type(task).__name__}. Build one with Task.whitened(y).")
+    off = np.abs(task.K_x - np.eye(task.P)).max()
+    if off > WHITE:
+        raise ValueError(
+            f"`task` must be whitened for the closed forms: the largest entry of |K_x − I| is {off:.2g}. Use "
+            'Task.whitened(y), or meanfield.solve with activation "linear", which is exact for any data.'
+        )
+    if not task.y.any():
+        raise ValueError("`task` has targets that are all zero: nothing would move. Give at least one other target.")
+    gamma0 = _positive("gamma0", gamma0, "richness; the lazy limit 0 has its own engine, dmftlib.lazy")
+    try:
+        times = np.array(times, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`times` must be an array of numbers of shape (T,); got {type(times).__name__}.") from error
+    if times.ndim != 1 or not times.size:
+        raise ValueError(f"`times` must have shape (T,) with at least one time; got shape {times.shape}.")
+    if np.isnan(times).any() or times[0] < 0 or (times[:-1] >= times[1:]).any():
+        raise ValueError(f"`times` must rise from 0 or later, each once; got {times}. Only the last may be infinite.")
+    return gamma0, times
+
+
+def _flow(derivative, start, times, end, scale):
+    """Solution (T, n) of dx/dt = derivative(x) from x(0) = start at `times`; at an infinite time, `end`.
+
+    `scale` is the order of magnitude that the states reach: small ones need a smaller absolute tolerance.
+    Raises RuntimeError, with the time reached, when the integration does not get to the last time.
+    """
+    finite = times[np.isfinite(times)]
+    if not finite.size:
+        return np.array([end])
+    calls = itertools.count()
+
+    def stopped(t):
+        return RuntimeError(
+            f"the integration stopped at time {t:.3g} of {finite[-1]:.3g}. Rates grow with `gamma0` times the targets: "
+            "make one of them smaller, or ask for earlier `times`."
+        )
+
+    def guarded(t, x):
+        dx = derivative(x)
+        if next(calls) == MOST_CALLS or not np.isfinite(dx).all():
+            raise stopped(t)
+        return dx
+
+    with np.errstate(all="ignore"):  # what overflows is not finite
+        # LSODA turns to an implicit method where the flow is stiff: rates grow as γ₀, learning takes a time of O(1).
+        run = solve_ivp(
+            guarded,
+            (0.0, finite[-1] or 1.0),
+            start,
+            "LSODA",
+            finite,
+            rtol=TOLERANCE,
+            atol=TOLERANCE * min(1.0, scale or 1.0),
+        )
+    if not run.success:
+        raise stopped(run.t[-1] if len(run.t) else 0.0)
+    return run.y.T if finite.size == times.size else np.vstack([run.y.T, end])
+
+
+def _along_y(task, rule, gamma0, times, share, H_y, G, G_tilde, G_tilde_tilde):
+    """TwoLayer of a rule whose g̃ is the same for every sample, from time courses (T,) along y; `share` is Δ_y/y."""
+    unit, ones = task.y / np.linalg.norm(task.y), np.ones((1, task.P, task.P))
+    everywhere = lambda x: x[:, None, None, None] * ones  # noqa: E731
+    Phi = np.eye(task.P) + (H_y - 1)[:, None, None, None] * np.outer(unit, unit)
+    kernels = map(everywhere, (G, G_tilde, G_tilde_tilde))
+    return TwoLayer(task, rule, gamma0, times, share[:, None] * task.y, Phi, *kernels)
+
+
+def gd(task, gamma0, times):
+    """Gradient descent (paper eq. 7, with the factor 2 that is missing in print): returns TwoLayer.
+
+    g̃ = w. Then d(h_y ± w)/dt = ±γ₀Δ (h_y ± w), so with A = γ₀∫Δ the two combinations are e^{±A} times their start:
+
+        H_y = G̃ = cosh 2A      γ₀ f = sinh 2A      dA/dt = γ₀Δ = γ₀y − sinh 2A
+
+    Eliminating A: H_y = √(1 + γ₀²(y−Δ)²) and dΔ/dt = −2 H_y Δ. The 2: h_y and w both learn, each at the rate H_y.
+    At the end H_y = √(1 + γ₀²y²).
+
+    Raises TypeError or ValueError for bad arguments and data that are not whitened, RuntimeError with the time
+    reached if the integration fails.
+    """
+    gamma0, times = _checked(task, gamma0, times)
+    drive = gamma0 * np.linalg.norm(task.y)
+    A = _flow(lambda A: drive - np.sinh(2 * A), [0.0], times, [np.arcsinh(drive) / 2], drive)[:, 0]
+    H_y = np.cosh(2 * A)
+    return _along_y(task, GD(), gamma0, times, 1 - np.sinh(2 * A) / drive, H_y, H_y, H_y, H_y)
+
+
+def fa(task, gamma0, times, rho=0.0):
+    """ρ-aligned feedback alignment (paper eq. 7); ρ = 0 is also direct feedback alignment. Returns TwoLayer.
+
+    g̃ = ρw(0) + √(1−ρ²) w̃ is frozen, ⟨g̃²⟩ = 1 and ⟨w(0) g̃⟩ = ρ. With a = γ₀∫Δ the fields are h_y = χ_y + a g̃ and
+    w = w(0) + a χ_y + ½a² g̃, so
+
+        H_y = 1 + a²      G̃ = ρ + a²/2      γ₀ f = ⟨w h_y⟩ = a³/2 + (1+ρ)a      da/dt = γ₀Δ
+
+    At the end a is the root of a³/2 + (1+ρ)a = γ₀y. With one hidden layer nothing lies between w̃ and the layer:
+    DFA's frozen vector is w̃, and DFA is this with rho = 0.
+
+    Raises as `gd`, and ValueError unless 0 ≤ rho ≤ 1.
+    """
+    gamma0, times = _checked(task, gamma0, times)
+    rule = FA(rho)
+    drive, p = gamma0 * np.linalg.norm(task.y), 2 * (1 + rho)
+    error = lambda a: drive - a**3 / 2 - (1 + rho) * a  # noqa: E731
+    end = 2 * np.sqrt(p / 3) * np.sinh(np.arcsinh(3 * drive / p * np.sqrt(3 / p)) / 3)  # the cubic's only real root
+    a = _flow(error, [0.0], times, [end], drive)[:, 0]
+    G = 1 + (1 + rho) * a**2 + a**4 / 4
+    return _along_y(task, rule, gamma0, times, error(a) / drive, 1 + a**2, G, rho + a**2 / 2, np.ones_like(a))
+
+
+def hebb(task, gamma0, times):
+    """Error-modulated Hebb (paper eq. 8): returns TwoLayer.
+
+    g̃_μ = Δ_μ h_μ, so dh_μ/dt = γ₀Δ_μ² h_μ: with s_μ = γ₀∫Δ_μ² the field is e^{s_μ} χ_μ, a rescaling. Then
+
+        H_μμ = e^{2s_μ}      ds_μ/dt = γ₀Δ_μ²      dΔ_μ/dt = −[H_μμ + γ₀ Δ_μ (y_μ − Δ_μ)] Δ_μ
+
+    with nothing off the diagonal of H. The first term is w's learning, ⟨ẇ h_μ⟩; the second is G̃_μμ Δ_μ: here
+    G̃_νμ = ⟨w g̃_μ⟩ = γ₀ Δ_μ f_μ for every ν. And w = w(0) + Σ_μ c_μ χ_μ with c_μ = γ₀ f_μ e^{−s_μ} gives G. There is no
+    formula for the end; |Δ_μ| decays at a rate of at least H_μμ ≥ 1, so it is taken at a time when e^{-t} is nothing.
+
+    Raises as `gd`.
+    """
+    gamma0, times = _checked(task, gamma0, times)
+    y, P = task.y, task.P
+
+    def course(y):
+        """(T, 2): Δ and s of one component."""
+
+        def derivative(x):
+            Delta, s = x
+            return np.array([-(np.exp(2 * s) + gamma0 * Delta * (y - Delta)) * Delta, gamma0 * Delta**2])
+
+        scale = gamma0 * y**2
+        end = None
+        if np.isinf(times[-1]):
+            end = [0.0, _flow(derivative, [y, 0.0], np.array([LEARNED]), None, scale)[0, 1]]
+        return _flow(derivative, [y, 0.0], times, end, scale)
+
+    values, component = np.unique(y, return_inverse=True)  # equal targets share a course
+    Delta, s = np.moveaxis(np.stack([course(value) for value in values]), 2, 0)[:, component].transpose(0, 2, 1)
+    f, H = y - Delta, np.exp(2 * s)
+    ones = np.ones((P, P))
+    G = (1 + gamma0**2 * (f**2 / H).sum(axis=1))[:, None, None, None] * ones
+    G_tilde = gamma0 * (Delta * f)[:, None, None, :] * ones
+    diagonal = lambda x: x[:, None, :, None] * np.eye(P)  # noqa: E731
+    return TwoLayer(task, Hebb(), gamma0, times, Delta, diagonal(H), G, G_tilde, diagonal(Delta**2 * H))
