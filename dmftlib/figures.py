@@ -605,3 +605,33 @@ def change_against_richness(runs, guides=()):
     axes.set(xscale="log", yscale="log", xlabel="richness γ₀", ylabel=r"change of features, $\Delta H_y$")
     axes.legend(title="lines: theory; markers: networks", title_fontsize=9)
     return FigureWithData(figure, data)
+
+
+@_styled
+def curves(panels, x_label, log=""):
+    """Lines and markers, one panel each. `panels` maps an axis label to (lines, markers); `log` may name "x" and "y".
+
+    `lines` maps a label to (x, y), `markers` a label to (x, mean, standard error); one label in both is one entry of
+    the legend. Data: both, by axis label.
+    """
+    figure = Figure(figsize=(WIDTH, 2.2 * len(panels) + 1.4), layout="constrained")
+    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    labels = list(dict.fromkeys(label for parts in panels.values() for part in parts for label in part))
+    for axes, (y_label, (lines, markers)) in zip(all_axes, panels.items()):
+        for label, (x, y) in lines.items():
+            k = labels.index(label) % len(MARKS)
+            axes.plot(x, y, color=SEVERAL[k], linestyle=DASHES[k])
+        for label, (x, mean, error) in markers.items():
+            k = labels.index(label) % len(MARKS)
+            _sample(axes, np.asarray(x), mean, error, color=SEVERAL[k], marker=MARKS[k])
+        axes.set(ylabel=y_label, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+    for k, label in enumerate(labels):
+        marked, k = any(label in markers for _, markers in panels.values()), k % len(MARKS)
+        lined = any(label in lines for lines, _ in panels.values())
+        style = dict(marker=MARKS[k] if marked else None, linestyle=DASHES[k] if lined else "none")
+        all_axes[0].plot([], [], color=SEVERAL[k], label=label, markersize=4, markerfacecolor="white", **style)
+    all_axes[-1].set_xlabel(x_label)
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(2, len(labels)))
+    return FigureWithData(
+        figure, {name: dict(lines=lines, markers=markers) for name, (lines, markers) in panels.items()}
+    )

@@ -522,8 +522,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
 
     with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
         halves = 2 * [in_dtype(draw)(0)] if exact else list(threads.map(in_dtype(draw), (0, 1)))
-        # One hidden layer has no matrix to reveal, so nothing to truncate.
-        coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
+        # One hidden layer has no matrix to reveal, so nothing to truncate; linear fields stay in a basis that is whole.
+        truncated = experiment.hidden_layers > 1 and not exact
+        coarse = in_dtype(_Half.coarser)(halves[0]) if truncated else halves[0]
         list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
     history = _history(halves, experiment) if record else None
 

@@ -37,6 +37,10 @@ def every_figure(experiment, theory, networks):
         error_against_width=figures.error_against_width(theory, networks, {"K": ("K", slice(None))}),
         overview=figures.overview(theory, networks[64]),
         bias_and_variance=figures.bias_and_variance(theory, networks, {"K": ("K", slice(None))}),
+        curves=figures.curves(
+            {"loss": ({"theory": (theory.times, theory.loss)}, {"networks": (run.times, run.loss, 0.1 * run.loss)})},
+            "t",
+        ),
         spread=figures.spread({"a": (theory, [run, run], [run, run])}),
     )
 
@@ -296,3 +300,16 @@ def test_change_against_richness_keeps_lines_and_markers_apart():
     lines = [line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 30]
     assert len(set(lines)) == 2 and len({c.lines[0].get_marker() for c in axes.containers}) == 2
     assert [text.get_text() for text in axes.texts] == ["∝ γ₀"] and shown.png()
+
+
+def test_curves_give_one_label_one_look_in_all_panels():
+    x = np.array([1.0, 2.0])
+    panels = {"a": ({"line": (x, x)}, {"both": (x, x, 0 * x)}), "b": ({"both": (x, 2 * x)}, {})}
+    drawn = figures.curves(panels, "x", log="xy")
+    top, bottom = drawn.figure.axes
+    assert top.get_xscale() == bottom.get_yscale() == "log"
+    names = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+    assert names == ["line", "both"]
+    np.testing.assert_array_equal(bottom.lines[0].get_ydata(), 2 * x)
+    assert bottom.lines[0].get_color() == figures.SEVERAL[1]  # as the markers above
+    assert drawn.data["a"]["markers"]["both"][1] is x

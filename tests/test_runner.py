@@ -87,6 +87,22 @@ SMALL = {
         "deep_samples": 1024,
         "deep_width": 32,
     },
+    "discrete_time": {
+        "P": 3,
+        "samples": 1024,
+        "widths": [64, 128],
+        "networks": 2,
+        "edge_lrs": [0.3, 0.45],
+        "edge_width": 64,
+    },
+    "errata": {
+        "lr": 0.01,
+        "width": 64,
+        "networks": 2,
+        "layers": [1, 2],
+        "gated_width": 16,
+        "gated_networks": 2,
+    },
     "hebb": {
         "P": 4,
         "shallow_gamma0": 0.5,
