@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 from .dynamics import RECORDED
 
-# A straight line bends by the 1/N correction: with b/N + c/N², its slope is off by about 0.4 c/b over the smallest width.
-# Ratios c/b up to about 10 were seen (tanh, three layers), so from this width on the line is off by less than 0.1.
+# With an error b/N + c/N² a straight line is too steep. From this width on by less than 0.1 if c/b is at most 10, which is
+# assumed, not measured (tests/test_figures.py computes the rest).
 STRAIGHT = 64
 WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes are what is read there
 PALETTE = sns.color_palette("colorblind")

@@ -313,3 +313,9 @@ def test_curves_give_one_label_one_look_in_all_panels():
     np.testing.assert_array_equal(bottom.lines[0].get_ydata(), 2 * x)
     assert bottom.lines[0].get_color() == figures.SEVERAL[1]  # as the markers above
     assert drawn.data["a"]["markers"]["both"][1] is x
+
+
+def test_a_straight_line_is_off_by_less_than_a_tenth_from_the_width_where_it_is_used():
+    widths = figures.STRAIGHT * np.array([1.0, 4.0, 16.0])
+    slope, _ = figures.fit_slope(widths, 1 / widths + 10 / widths**2, np.ones(3))
+    assert -1.1 < slope < -1
