@@ -1,0 +1,82 @@
+"""Questions that a page puts to its reader: guess a number before reading on, or check one's own answer.
+
+Both are a labelled field and a button that work where the page is read, by keyboard, on a phone and without a network. Texts
+are plain; the answer comes from the run that the page shows, with three significant digits.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from numbers import Real
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Question:
+    """`_repr_html_` for a page; printed, the question and, if it is not kept back, the answer."""
+
+    name: str
+    text: str
+    answer: float
+    told: dict  # what the page says afterwards, by outcome
+    tolerance: float
+    unit: str
+    open: bool  # whether the answer is shown
+
+    def _repr_html_(self):
+        shown = f"{self.answer:g}{self.unit and ' '}{self.unit}"
+        data = {"answer": self.answer, "shown": shown, "tolerance": self.tolerance, "open": self.open, **self.told}
+        script = files(__package__).joinpath("question.js").read_text(encoding="utf-8").replace("NAME", self.name)
+        unit = f" {html.escape(self.unit)}" if self.unit else ""
+        answer = html.escape(f"{shown}. {self.told['why']}")
+        reveal = f"<details><summary>Show the answer</summary><p>{answer}</p></details>\n" if self.open else ""
+        return (
+            f'<div id="{self.name}" class="dmftlib-question">\n<form autocomplete="off">\n'
+            f'<p><label for="{self.name}-guess">{html.escape(self.text)}</label></p>\n'
+            f'<p><input id="{self.name}-guess" type="number" step="any" required style="width: 8rem; min-height: 2.5rem; '
+            f'font: inherit">{unit} <button type="submit" style="min-height: 2.5rem; font: inherit; padding: 0 1rem">'
+            f"{'Compare' if self.open else 'Check'}</button></p>\n</form>\n"
+            f'<p id="{self.name}-told" role="status"></p>\n{reveal}'
+            f'<script type="application/json" id="{self.name}-data">{_inside_script(data)}</script>\n'
+            f"<script>\n{script}</script>\n</div>"
+        )
+
+    def __repr__(self):
+        return f"{self.text}" + (f" Answer: {self.answer:g} {self.unit}".rstrip() if self.open else "")
+
+
+def _inside_script(data):
+    return json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
+
+
+def _checked(name, answer):
+    if isinstance(answer, bool) or not isinstance(answer, Real) or not np.isfinite(answer) or answer == 0:
+        raise ValueError(f"`answer` must be a finite number other than 0, to measure distances by; got {answer!r}.")
+    if not name[:1].isalpha() or not name.replace("-", "").isalnum():
+        raise ValueError(f"`name` becomes an HTML id: letters, digits and hyphens, a letter first; got {name!r}.")
+    return float(f"{answer:.3g}")
+
+
+def predict(name, text, answer, why, low="", high="", unit="", tolerance=0.1):
+    """A guess before reading on: the page says how far off it was, in which direction, and why. Returns Question.
+
+    why         explains the answer, whatever the guess
+    low, high   what a guess below or above by more than `tolerance` (relative) has overlooked
+
+    Raises ValueError for a name that is no HTML id, or an answer that is 0 or not finite.
+    """
+    told = {"why": why, "low": low, "high": high}
+    return Question(name, text, _checked(name, answer), told, tolerance, unit, open=True)
+
+
+def self_check(name, text, answer, low="", high="", unit="", tolerance=0.02):
+    """Whether the reader's own result is right, without showing it: for an exercise without a solution. Returns Question.
+
+    Raises as `predict`.
+    """
+    told = {"why": "", "low": low, "high": high}
+    return Question(name, text, _checked(name, answer), told, tolerance, unit, open=False)
