@@ -157,9 +157,11 @@ def look(style):
     number, count = map(int, place.split("/")) if place else (1, 1)
     along = (number - 1) / max(1, count - 1)  # 0 for the first, 1 for the last
     start = list(RULES).index(name) if name else 0
-    if name:
-        base, end = np.array(to_rgb(RULES[name])), np.zeros(3)
-        color = tuple(base if count == 1 else (1 - 0.65 * along) * base + 0.65 * along * end)
+    if name and count > 1:
+        base, toward, share = np.array(to_rgb(RULES[name])), *((1.0, 0.15) if along < 0.15 else (0.0, 0.65 * along))
+        color = tuple((1 - share) * base + share * toward)
+    elif name:
+        color = RULES[name]
     else:
         color = (0.55 * along,) * 3  # the first, which most often is the one to look at, is black
     shift = (start + number - 1) % len(MARKS)

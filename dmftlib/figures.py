@@ -54,7 +54,7 @@ class FigureWithData:
 
     @cached_property
     def figure(self):
-        """The matplotlib figure. Its limits and ticks may be changed: the files follow."""
+        """The matplotlib figure. Its limits and ticks may be changed; other changes do not reach picture and files."""
         return draw(self.drawn)
 
     @property
@@ -63,16 +63,16 @@ class FigureWithData:
         return [as_shown(panel, axes) for panel, axes in zip(self.drawn, self.figure.axes)]
 
     def png(self, dpi=160):
-        """The picture, as bytes that depend on nothing but the figure."""
-        return save(self.figure, "png", dpi)
+        """The picture, drawn from `panels`, as bytes that depend on nothing else."""
+        return save(draw(self.panels), "png", dpi)
 
     def svg(self):
         """The same as SVG, every curve with an id such as panel-1-series-2."""
-        return save(self.figure, "svg")
+        return save(draw(self.panels), "svg")
 
     def pdf(self):
         """The same as PDF."""
-        return save(self.figure, "pdf")
+        return save(draw(self.panels), "pdf")
 
     def csv(self, header=None):
         """What the picture shows, as text that `read_csv` turns into panels; `header` has lines of comment by name."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import nbformat
 
-from . import ROOT, ToolError
+from . import ROOT, ToolError, figures
 from .parameters import read_notebook
 
 AT_ONCE = 2
@@ -146,6 +146,7 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
             where = f"\nThe executed copy, up to the error, is {failed}."
         raise ToolError(f"{chapter} failed.\n{errors[-3000:].strip()}{where}")
     notebook = strip(read(part))
+    figures.mark(notebook, values)
     seconds = round(time.monotonic() - start, 1)
     notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
     part.unlink()

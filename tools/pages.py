@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, records
+from . import ROOT, ToolError, chapters, figures, records
 from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -133,12 +133,15 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
+    known, state = [], chapters.state()
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
+        known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         )
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
+    (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
 
 
 def build(
