@@ -33,7 +33,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes are what is read there
 POINTS, MARKERS = 200, 20  # at most about so many of a line and of an experiment are drawn
 DASHES, MARKS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "osD^v"
-RULES = {"GD": "#0a67a3", "FA": "#c8510a", "DFA": "#b3478c", "GLN": "#00805c", "Hebb": "#8a6a00"}
+RULES = {"GD": "#2166c8", "FA": "#d9560b", "DFA": "#8c2981", "GLN": "#2a9d6f", "Hebb": "#4d3b00"}
 THEORY, GUIDE, REST = "black", "0.45", "0.35"
 KINDS = ("line", "markers", "filled", "bound", "band", "guide", "tag", "image")
 COLUMNS = ("panel", "series", "kind", "label", "x", "y", "standard_error", "value")
@@ -157,11 +157,8 @@ def look(style):
     number, count = map(int, place.split("/")) if place else (1, 1)
     along = (number - 1) / max(1, count - 1)  # 0 for the first, 1 for the last
     start = list(RULES).index(name) if name else 0
-    if name and count > 1:
-        base, toward, share = np.array(to_rgb(RULES[name])), *((1.0, 0.15) if along < 0.15 else (0.0, 0.65 * along))
-        color = tuple((1 - share) * base + share * toward)
-    elif name:
-        color = RULES[name]
+    if name:
+        color = tuple(value * (1 - 0.65 * along) for value in to_rgb(RULES[name]))
     else:
         color = (0.55 * along,) * 3  # the first, which most often is the one to look at, is black
     shift = (start + number - 1) % len(MARKS)
@@ -291,9 +288,9 @@ def draw(panels: Sequence[Panel], note: str = "") -> Figure:
                 axes.set_ylim(rounded(axes.get_ylim()))
         lines = _legend(figure, panels)
         if note:
-            note = textwrap.fill(note, 84)
-            figure.supxlabel(note, x=0.01, ha="left", fontsize=7)
-        figure.set_size_inches(WIDTH, sum(heights) + 0.4 + 0.2 * lines + 0.13 * len(note.splitlines()))
+            note = textwrap.fill(note, 74)
+            figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
+        figure.set_size_inches(WIDTH, sum(heights) + 0.4 + 0.2 * lines + 0.15 * len(note.splitlines()))
         return figure
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -130,7 +131,7 @@ def pictures(csv: str, note: str = "") -> dict[str, bytes]:
         panels = drawing.read_csv(csv)
         for kind, path in kept.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{hashlib.sha256(str(id(panels)).encode()).hexdigest()[:8]}.part")
+            part = path.with_name(f"{path.name}.{os.getpid()}.part")
             part.write_bytes(drawing.save(drawing.draw(panels, note), kind))
             part.replace(path)
     return {kind: path.read_bytes() for kind, path in kept.items()}
