@@ -12,6 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import write_chapter
+from pybtex.database import parse_string
 from test_book import ABSENT, PAGES
 
 from dmftlib import Task, interactive, twolayer
@@ -21,6 +22,16 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
 SHOTS = ROOT / "_build" / "screenshots"
 WIDTHS = {"wide": 1280, "narrow": 390}
+# How the files beneath a figure begin.
+STARTS = {
+    "SVG": b"<?xml",
+    "PDF": b"%PDF",
+    "PNG": b"\x89PNG",
+    "CSV": b"# id: ",
+    "all values": b"{",
+    "BibTeX": b"@misc{fig-",
+    "provenance": b'{\n "id": ',
+}
 
 RAW_TEX = r"""() => {
     const text = document.querySelector("main").cloneNode(true);
@@ -145,6 +156,26 @@ def test_each_problem_is_seen(browser, tmp_path, problem, body):
     page.write_text(f"<!doctype html><title>a</title><main>{body}</main>")
     with Visit(browser, page.as_uri()) as visit:
         assert problem in visit.problems()
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_the_files_beneath_every_figure_can_be_fetched_from_its_page(browser, address, chapter):
+    with Visit(browser, f"{address}/notebooks/{chapter}.html", WIDTHS["narrow"]) as visit:
+        figures = visit.page.locator("main figure").count()
+        lines = visit.page.eval_on_selector_all(
+            ".figure-files",
+            "lines => lines.map(line => [...line.querySelectorAll('a')].map(a => [a.innerText, a.href]))",
+        )
+        sizes = visit.page.eval_on_selector_all(
+            ".figure-files", "lines => lines.map(line => parseFloat(getComputedStyle(line).fontSize))"
+        )
+        assert len(lines) >= figures > 0 and all(12 <= size < 16 for size in sizes)  # small, and still to be read
+        for links in map(dict, lines):
+            for name, url in links.items():
+                fetched = visit.context.request.get(url)
+                assert fetched.ok and fetched.body() and fetched.body().startswith(STARTS[name]), url
+            entries = parse_string(visit.context.request.get(links["BibTeX"]).text(), "bibtex").entries
+            assert len(entries) == 3 and "bordelon2023influence" in entries
 
 
 # --- The figure with sliders ------------------------------------------------------------------------------------------

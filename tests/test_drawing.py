@@ -1,5 +1,6 @@
 """Pictures from data and back, and the looks that a reader learns once."""
 
+import csv
 import itertools
 import re
 import xml.etree.ElementTree as ET
@@ -50,11 +51,11 @@ def test_the_file_has_named_columns_and_says_what_they_are(tmp_path):
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert comments[0] == "# parameters: {'P': 4}" and "# panel 1: x: width N, y: error (title)" in comments
     assert any(line.startswith("# units: ") for line in comments)
-    table = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8", usecols=(0, 1, 4, 5, 6))
-    assert table.dtype.names == ("panel", "series", "x", "y", "standard_error")
-    marks = table[(table["panel"] == 1) & (table["series"] == 2)]
-    np.testing.assert_allclose(marks["y"], 3.1 / x)
-    np.testing.assert_allclose(marks["standard_error"], 0.2 / x)
+    rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
+    assert list(rows[0]) == ["panel", "series", "kind", "label", "x", "y", "standard_error", "value"]
+    marks = [row for row in rows if (row["panel"], row["kind"], row["label"]) == ("1", "markers", "GD: slope −1")]
+    np.testing.assert_allclose([float(row["y"]) for row in marks], 3.1 / x)
+    np.testing.assert_allclose([float(row["standard_error"]) for row in marks], 0.2 / x)
     np.testing.assert_allclose(figures.read_csv(path)[2].series[0].y, [[1, -2, 0.5], [0.25, 1 / 3, 0]], rtol=1e-6)
 
 
