@@ -110,7 +110,7 @@ def test_bibtex_has_the_figure_the_book_and_the_paper(notebook):
     entries = parse_string(shelf.bibtex(known, "https://example.org/book"), "bibtex").entries
     assert list(entries) == ["fig-small", "dmftlib", "bordelon2023influence"]
     figure, book, paper = entries.values()
-    assert figure.fields["title"] == r"Loss for small $\gamma_0$,  off"
+    assert figure.fields["title"] == r"Loss for small $\gamma_0$, off"
     for part in ("fig-small", "chapter small", "version 0.1.0", "commit abc1234", "CC BY 4.0"):
         assert part in figure.fields["note"]
     assert "Version 0.1.0, commit abc1234" in book.fields["note"] and book.fields["url"] == "https://example.org/book"

@@ -142,7 +142,7 @@ def provenance(chapter: str, figure: Shown, notebook, tree: Mapping) -> dict[str
     record = notebook.metadata.get("dmftlib")
     defaults = {name: parameter.default for name, parameter in read_notebook(notebook).items()}
     parameters = defaults | dict(record["parameters"] if record else {})
-    state, run = (record, "this page's build or run") if record else (tree, STORED)
+    state, run = (record, "a run of the chapter") if record else (tree, STORED)
     return {
         "id": figure.id,
         "chapter": chapter,
@@ -184,7 +184,8 @@ def bibtex(about: Mapping, address: str = "") -> str:
         "dmftlib": Entry("misc", {"title": BOOK, "note": whole} | common, author),
         PAPER: parse_file(ROOT / "book" / "references.bib").entries[PAPER],
     }
-    return BibliographyData(entries).to_string("bibtex")
+    text = BibliographyData(entries).to_string("bibtex")
+    return re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(r"\_", "_"), text)  # escaped in formulas, too
 
 
 def files(figure: Shown, about: Mapping, address: str = "") -> dict[str, bytes]:
