@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tools import ROOT, ToolError, chapters, pages, records
+from tools import ROOT, ToolError, chapters, figures, pages, records
 from tools.parameters import read_presets
 
 LINKS = {"repository_url": "https://github.com/someone/somewhere", "doi": "10.5281/zenodo.1"}
@@ -184,6 +184,16 @@ def test_how_to_cite():
     links = pages.settings()
     assert citation.get("repository-code", "") == links["repository_url"]
     assert citation.get("doi", "") == links["doi"]
+
+
+def test_every_figure_has_a_line_of_files_and_an_entry_in_the_index(html):
+    index = (html / "book" / "figures.html").read_text()
+    for chapter in chapters.names():
+        page = chapter_page(html, chapter)
+        for figure in figures.shown(chapters.read(chapters.committed(chapter))):
+            assert f"{figure.id}.bib" in page and f">{figure.id}<" in index, figure.id
+            if figure.named:
+                assert f'href="../notebooks/{chapter}.html#{figure.id}"' in index, figure.id
 
 
 # The part of the Citation File Format's schema, version 1.2.0, that covers what the file uses.
