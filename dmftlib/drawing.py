@@ -233,7 +233,7 @@ def _draw_curves(axes, panel, gid):
 
 
 def _legend(figure, panels):
-    """One legend above the picture, with one entry a label: a line, a marker, or both, as they are drawn."""
+    """One legend above the picture, one entry a label: a line, a marker, or both, as drawn. Returns its lines of text."""
     entries = {}
     for series in (series for panel in panels for series in panel.series if series.kind not in ("tag", "image")):
         if series.label:
@@ -258,44 +258,49 @@ def _legend(figure, panels):
     return len(handles) and -(-len(handles) // columns) + bool(title)
 
 
+def _place(figure, rows, heights):
+    """Axes by panel: a panel alone in its row shares its time, or whatever is along x, with the one above, if it can."""
+    grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
+    place, above = {}, None
+    for r, row in enumerate(rows):
+        alone = len(row) == 1 and not row[0].is_image
+        shares = alone and above is not None and above.x_label == row[0].x_label
+        for c, panel in enumerate(row):
+            spot = grid[r, c] if len(row) > 1 else grid[r, :]
+            place[panel] = figure.add_subplot(spot, sharex=place[above] if shares else None)
+        if shares:
+            place[above].tick_params(labelbottom=False)
+            place[above].xaxis.label.set_visible(False)
+        above = row[0] if alone else None
+    return place
+
+
 def draw(panels: Sequence[Panel], note: str = "") -> Figure:
     """The picture of `panels`, in rows from top to bottom; `note` stands in small print along its lower edge."""
+    note, rows = textwrap.fill(note, 74), _rows(panels)
+    heights = [2.05 if row[0].is_image else 3.1 if len(rows) == 1 else 1.95 for row in rows]
+    gids = {panel: f"panel-{k}" for k, panel in enumerate(panels, 1)}
     with matplotlib.rc_context(STYLE):
-        figure, rows = Figure(layout="constrained"), _rows(panels)
-        alone = len(rows) == 1
-        heights = [2.05 if row[0].is_image else 3.1 if alone else 1.95 for row in rows]
-        grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
-        above, place, gids = None, {}, {panel: f"panel-{k}" for k, panel in enumerate(panels, 1)}
-        for r, row in enumerate(rows):
-            for c, panel in enumerate(row):
-                shared = above if above is not None and panel.x_label == above.x_label and len(row) == 1 else None
-                spot = grid[r, c] if len(row) > 1 else grid[r, :]
-                place[panel] = figure.add_subplot(spot, sharex=place[shared] if shared is not None else None)
-                if shared is not None:
-                    place[shared].tick_params(labelbottom=False)
-                above = None if panel.is_image else panel
+        figure = Figure(layout="constrained")
+        place = _place(figure, rows, heights)
         for row in rows:
             if row[0].is_image:
                 _draw_images(figure, [place[panel] for panel in row], row, [gids[panel] for panel in row])
-            else:
-                for panel in row:
+            for panel in row:
+                if not panel.is_image:
                     _draw_curves(place[panel], panel, gids[panel])
         for panel, axes in place.items():
-            if any(a.get_shared_x_axes().joined(a, axes) for a in list(place.values())[list(place).index(panel) + 1 :]):
-                axes.set_xlabel("")
             if not panel.is_image:  # what the axes chose is part of the data, and so has its six digits
-                axes.set_xlim(rounded(axes.get_xlim()))
-                axes.set_ylim(rounded(axes.get_ylim()))
+                axes.set(xlim=rounded(axes.get_xlim()), ylim=rounded(axes.get_ylim()))
         lines = _legend(figure, panels)
         if note:
-            note = textwrap.fill(note, 74)
             figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
         figure.set_size_inches(WIDTH, sum(heights) + 0.4 + 0.2 * lines + 0.15 * len(note.splitlines()))
         return figure
 
 
 def save(figure: Figure, kind: str, dpi: int = 160) -> bytes:
-    """The picture as png, svg or pdf, in bytes that depend on nothing but the figure."""
+    """A figure that `draw` just made as png, svg or pdf, in bytes that depend on nothing else."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=UNDATED[kind])
