@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, records
+from . import ROOT, ToolError, chapters, costs, records
 from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -54,6 +54,7 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
     else:
         shown = "Shown with the outputs that are stored in the repository."
+    shown = " ".join([shown, *costs.sentences(chapter), *costs.versions(chapter)])
     name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
     blocks = ["### What is shown here", shown, table(("parameter", "here", "meaning", "allowed"), rows)]
     if not any("## Cite and rerun" in cell.source for cell in notebook.cells):  # a chapter may say more itself
@@ -135,6 +136,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
+        costs.add_to(notebook, chapter)
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         )
