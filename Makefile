@@ -33,6 +33,9 @@ bench: $(READY)  ## run every script in benchmarks/, or measure the cost of one 
 	@set -e; if [ "$$CHAPTER" ]; then $(PY) benchmarks/chapters.py $$CHAPTER; \
 	else for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done; fi
 
+links: $(READY)  ## put the repository's address of book/settings.toml into every chapter, for Colab, or take it out
+	@$(PY) -m tools links
+
 serve: $(READY)  ## serve the built book to a browser on this machine
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
@@ -57,4 +60,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book test run sweep accept record bench serve lock clean
+.PHONY: help book test run sweep accept record bench links serve lock clean

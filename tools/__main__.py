@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, pages, records, sweep
+from . import ROOT, ToolError, chapters, comparison, costs, links, pages, records, sweep
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("chapter", "grid", "parameters", "preset", "plot", "jobs", "scheduler"):
         sweeper.add_argument(name, nargs="?", default="")
     commands.add_parser("accept").add_argument("chapter")
+    commands.add_parser("links")
     recorder = commands.add_parser("record")
     recorder.add_argument("chapter")
     recorder.add_argument("preset")
@@ -86,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
                 sweep.sweep(*(getattr(chosen, name) for name in names), number(chosen.jobs), chosen.scheduler)
             case "accept":
                 chapters.accept(chosen.chapter)
+            case "links":
+                links.write_all()
             case "record":
                 record(chosen.chapter, chosen.preset)
     except ToolError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, costs, records
+from . import ROOT, ToolError, chapters, costs, records, reproduction
 from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -131,6 +131,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
         shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
     (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
+    (tree / "book" / "reproduction.txt").write_text(reproduction.block(table), encoding="utf-8")
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))

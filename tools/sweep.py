@@ -7,12 +7,8 @@ writes it, so a cluster needs no shared folder; what stands in runs/ is not run 
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -22,24 +18,9 @@ from typing import Any
 
 import nbformat
 
-from . import ROOT, ToolError, chapters, costs, grid, records
+from . import ToolError, chapters, collected, costs, grid, records
 from .parameters import read_notebook, read_preset, read_settings
 from .progress import say
-
-NUMBER = r"(?:nan|-?inf|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
-NETWORKS = re.compile(rf"({NUMBER}(?:, {NUMBER})*) ± ({NUMBER}) \((.*)\)")
-RESULTS = (
-    "number",
-    "claim",
-    "paper_figure",
-    "quantity",
-    "entry",
-    "theory",
-    "mean",
-    "standard_error",
-    "networks",
-    "verdict",
-)
 
 
 @dataclass(frozen=True)
@@ -83,102 +64,34 @@ def keep(run: Run, key: str, text: str, error: str) -> str:
     failed = run.path.with_suffix(".failed.ipynb")
     if error:
         chapters.write(notebook, failed)
-        return f"{error}\nThe executed copy, up to the error, is {failed}."
+        return f"{error.splitlines()[-1]}\n  The executed copy, up to the error, is {failed}."
     notebook.metadata["dmftlib"]["key"] = key
     chapters.write(notebook, run.path)
     failed.unlink(missing_ok=True)
     return ""
 
 
+def connect(where):
+    """A client of a scheduler, given by its address or as a cluster."""
+    from distributed import Client  # slow to import, and of use to this command only
+
+    try:
+        return Client(where, timeout=30)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ToolError(f"no dask scheduler answers at {where!r}, as in SCHEDULER=tcp://host:8786: {error}") from None
+
+
 def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run, str], None]) -> None:
     """Run on the scheduler, or in `jobs` processes of this machine; `tell` each run as it ends, with what went wrong."""
-    from distributed import Client, LocalCluster, as_completed  # slow to import, and of use to this command only
+    from distributed import LocalCluster, as_completed
 
     local = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    try:
-        with (
-            nullcontext(scheduler) if scheduler else LocalCluster(**local) as where,
-            Client(where, timeout=30) as client,
-        ):
-            at_once = None if scheduler else jobs  # a worker of a cluster gives each of its threads one core
-            futures = {client.submit(compute, r.chapter, r.values, at_once, pure=False): r for r in runs}
-            for future in as_completed(futures):
-                lost = future.exception()  # of the worker: what goes wrong in a chapter is returned
-                tell(futures[future], str(lost) if lost else keep(futures[future], *future.result()))
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ToolError(
-            f"no dask scheduler answers at {scheduler!r}, as in SCHEDULER=tcp://host:8786: {error}"
-        ) from None
-
-
-def claims(run: Run) -> list[dict[str, Any]]:
-    """The table of claims of a finished run: a row for each number, so several for a claim about an order."""
-    rows = []
-    for number, claim in enumerate(records.claims(chapters.read(run.path)), start=1):
-        means, error, networks = NETWORKS.fullmatch(claim["networks"]).groups()
-        theory = claim["theory"].split(", ")
-        for entry, mean in enumerate(means.split(", ")):
-            expected = theory[entry] if entry < len(theory) else ""
-            told = (number, claim["claim"], claim["paper figure"], claim["quantity"], entry + 1)
-            rows.append(run.point | dict(zip(RESULTS, (*told, expected, mean, error, networks, claim["verdict"]))))
-    return rows
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """As CSV; a list is written as in JSON."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
-    return out.getvalue()
-
-
-def matching(rows: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
-    """The numbers of the first claim of one run that says `wanted`; without it, of the first for which theory has a number."""
-    said = [row for row in rows if (wanted in f"{row['claim']}: {row['quantity']}" if wanted else row["theory"])]
-    return [row for row in said if row["number"] == said[0]["number"]]
-
-
-def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wanted: str) -> str:
-    """One claim against the first parameter with numbers, as SVG: theory as a line, networks as markers with standard errors.
-
-    Every combination of the other parameters has a panel.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from dmftlib.figures import NETWORKS as COLOUR
-    from dmftlib.figures import STYLE, THEORY
-
-    x = next((name for name, values in swept.items() if isinstance(values[0], int | float)), next(iter(swept)))
-    ticks = {grid.written(value): n for n, value in enumerate(swept[x])} if isinstance(swept[x][0], str | list) else {}
-    panels: dict[str, list[dict[str, Any]]] = {}
-    for rows in results:
-        others = ", ".join(f"{name} = {grid.written(rows[0][name])}" for name in swept if name != x)
-        panels.setdefault(others, []).extend(matching(rows, wanted))
-    columns = min(3, len(panels))
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "dmftlib"}):
-        figure = Figure(figsize=(3.6 * columns, 2.8 * math.ceil(len(panels) / columns)), layout="constrained")
-        axes = figure.subplots(math.ceil(len(panels) / columns), columns, squeeze=False, sharex=True, sharey=True).flat
-        for ax, (title, rows) in zip(axes, panels.items()):
-            for entry in sorted({row["entry"] for row in rows}):
-                line = [row for row in rows if row["entry"] == entry]
-                at = [ticks.get(grid.written(row[x]), row[x]) for row in line]
-                expected, mean, error = (
-                    [float(row[k] or "nan") for row in line] for k in ("theory", "mean", "standard_error")
-                )
-                ax.plot(at, expected, color=THEORY, label="theory" if entry == 1 else None)
-                ax.errorbar(at, mean, error, fmt="o", color=COLOUR, label="networks ± SE" if entry == 1 else None)
-            ax.set(title=title, xlabel=x, **({"xticks": [*ticks.values()], "xticklabels": [*ticks]} if ticks else {}))
-        for ax in list(axes)[len(panels) :]:
-            ax.set_visible(False)
-        first = next(row for rows in panels.values() for row in rows)
-        figure.axes[0].set_ylabel(first["quantity"])
-        figure.axes[0].legend()
-        figure.suptitle(first["claim"], fontsize=10)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    at_once = None if scheduler else jobs  # a worker of a cluster gives each of its threads one core
+    with nullcontext(scheduler) if scheduler else LocalCluster(**local) as where, connect(where) as client:
+        futures = {client.submit(compute, run.chapter, run.values, at_once, pure=False): run for run in runs}
+        for future in as_completed(futures):
+            lost = future.exception()  # of the worker: what goes wrong in a chapter is returned
+            tell(futures[future], str(lost) if lost else keep(futures[future], *future.result()))
 
 
 def announce(chapter: str, swept: Mapping[str, list[Any]], runs: list[Run], missing: list[Run], jobs: int) -> None:
@@ -193,7 +106,13 @@ def announce(chapter: str, swept: Mapping[str, list[Any]], runs: list[Run], miss
 
 
 def sweep(
-    chapter: str, text: str, settings: str = "", preset: str = "", wanted: str = "", jobs: int = 2, scheduler: str = ""
+    chapter: str,
+    text: str,
+    settings: str = "",
+    preset: str = "",
+    wanted: str = "",
+    jobs: int = chapters.AT_ONCE,
+    scheduler: str = "",
 ) -> None:
     """Run what is missing of a grid, then write its table and its plot; raise, after that, if a run failed."""
     committed = chapters.read(chapters.committed(chapter))
@@ -221,13 +140,13 @@ def sweep(
     count = [0]
     if missing:
         run_all(missing, jobs, scheduler, tell)
-    results = [rows for run in runs if run.is_done and (rows := claims(run))]
+    results = [rows for run in runs if run.is_done and (rows := collected.claims(run.point, chapters.read(run.path)))]
     names = {name: ",".join(map(grid.written, values)) for name, values in swept.items()}
     folder = chapters.run_folder(f"{chapter}-sweep", given | names, preset)
     if results:
-        chapters.write_text(table([row for rows in results for row in rows]), folder / "table.csv")
-        chapters.write_text(plot(swept, results, wanted), folder / "plot.svg")
+        chapters.write_text(collected.table([row for rows in results for row in rows]), folder / "table.csv")
+        chapters.write_text(collected.plot(swept, results, wanted), folder / "plot.svg")
         print(f"Table: {folder / 'table.csv'}\nPlot:  {folder / 'plot.svg'}")
     if failures:
-        told = "\n\n".join(f"{run}: {error}" for run, error in failures.items())
+        told = "\n".join(f"{run}: {error}" for run, error in failures.items())
         raise ToolError(f"{len(failures)} of {len(runs)} runs failed; the others are kept.\n{told}")
