@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+import nbformat
+
 from . import chapters, records
 from .parameters import Parameter
 
@@ -24,8 +26,8 @@ def without_claims(notebook):
     """A copy without its tables of claims, which are compared by themselves."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
-        if records.claims(copy | {"cells": [cell]}):
-            cell["outputs"] = []
+        if records.claims(nbformat.v4.new_notebook(cells=[cell])):
+            cell.outputs = []
     return copy
 
 
