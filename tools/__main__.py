@@ -18,9 +18,9 @@ def book() -> None:
 def explain(chapter: str) -> None:
     """What can be set in a chapter, or, without one, which chapters there are."""
     if not chapter:
-        print(
-            "\n".join(["make run CHAPTER=name, where the name is one of", *(f"  {name}" for name in chapters.names())])
-        )
+        titles = {name: chapters.read(chapters.committed(name)).cells[0].source for name in chapters.names()}
+        print("make run CHAPTER=name HELP=1 lists the parameters of a chapter; the names are")
+        print("\n".join(f"  {name:<14} {title.splitlines()[0].lstrip('# ')}" for name, title in titles.items()))
         return
     parameters = read_notebook(chapters.read(chapters.committed(chapter)))
     lines = [f'make run CHAPTER={chapter} PARAMS="name=value name=value", where the names are']
