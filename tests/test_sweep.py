@@ -245,6 +245,11 @@ def test_the_claim_that_is_drawn_is_the_one_named_or_the_first_with_theory():
     assert {row["claim"] for row in collected.matching(rows_of(), "Falls")} == {"Falls"}
 
 
+def test_a_label_that_differs_between_runs_has_an_ellipsis():
+    assert collected.common(["loss at step 7"] * 2) == "loss at step 7"
+    assert collected.common(["loss at step 7, ρ = 0.5", "loss at step 12, ρ = 0.5"]) == "loss at step …, ρ = …"
+
+
 def texts(svg):
     return {comment.strip() for comment in re.findall(r"<!--(.*?)-->", svg)}
 

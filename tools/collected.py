@@ -56,6 +56,11 @@ def matching(rows: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
     return [row for row in said if row["number"] == said[0]["number"]]
 
 
+def common(labels: list[str]) -> str:
+    """One label for all: where runs differ in a number, as in "loss at step 7", an ellipsis takes its place."""
+    return labels[0] if len(set(labels)) == 1 else re.sub(NUMBER, "…", labels[0])
+
+
 def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wanted: str) -> str:
     """One claim against the first parameter with numbers, as SVG: theory as a line, networks as markers with standard errors.
 
@@ -90,10 +95,10 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
             ax.set(title=title, xlabel=x, **({"xticks": [*ticks.values()], "xticklabels": [*ticks]} if ticks else {}))
         for ax in list(axes)[len(panels) :]:
             ax.set_visible(False)
-        first = next(row for rows in panels.values() for row in rows)
-        figure.axes[0].set_ylabel(first["quantity"])
+        drawn = [row for rows in panels.values() for row in rows]
+        figure.axes[0].set_ylabel(common([row["quantity"] for row in drawn]))
         figure.axes[0].legend()
-        figure.suptitle(first["claim"], fontsize=10)
+        figure.suptitle(common([row["claim"] for row in drawn]), fontsize=10)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()

@@ -12,7 +12,12 @@ import nbformat
 from . import chapters, records
 from .parameters import Parameter
 
-COLUMN = 56  # two of them fit a wide terminal
+LINE = 110  # characters of a long line that are shown
+
+
+def fits(old: str, new: str) -> bool:
+    """Whether two lines can stand side by side on a terminal; longer ones stand one above the other."""
+    return len(old) + len(new) < LINE
 
 
 def settings(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> list[str]:
@@ -37,13 +42,15 @@ def numbers(old, new, most: int) -> list[str]:
     changed = [pair for pair in lines if pair[0] != pair[1]]
     if not changed:
         return [f"Printed numbers: all {len(lines)} lines are as with the defaults."]
-    fit = [[text if len(text) <= COLUMN else f"{text[: COLUMN - 1]}…" for text in pair] for pair in changed[:most]]
-    width = max(len(old) for old, _ in fit)
-    left = len(changed) - len(fit)
+    shown = changed[:most]
+    width = max((len(old) for old, new in shown if fits(old, new)), default=0)
     return [
         f"Printed numbers, with the defaults | now ({len(changed)} of {len(lines)} lines changed):",
-        *(f"  {old:<{width}} | {new}" for old, new in fit),
-        *([f"  and {left} more, in the notebook"] if left else []),
+        *(
+            f"  {old:<{width}} | {new}" if fits(old, new) else f"  {old[:LINE]}\n    now: {new[:LINE]}"
+            for old, new in shown
+        ),
+        *([f"  and {len(changed) - most} more, in the notebook"] if len(changed) > most else []),
     ]
 
 

@@ -7,8 +7,10 @@ writes it, so a cluster needs no shared folder; what stands in runs/ is not run 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -81,13 +83,24 @@ def connect(where):
         raise ToolError(f"no dask scheduler answers at {where!r}, as in SCHEDULER=tcp://host:8786: {error}") from None
 
 
+def ignore_interrupts() -> None:
+    """On a worker of this machine: Ctrl-C reaches every process, and this one is ended by the sweep, without a word.
+
+    A handler, unlike SIG_IGN, is not handed down, so the chapters that the worker runs stop by themselves.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)
+
+
 def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run, str], None]) -> None:
     """Run on the scheduler, or in `jobs` processes of this machine; `tell` each run as it ends, with what went wrong."""
     from distributed import LocalCluster, as_completed
 
     local = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    quiet = {"silence_logs": logging.CRITICAL}  # what matters of a lost worker is in the exception of its run
     at_once = None if scheduler else jobs  # a worker of a cluster gives each of its threads one core
-    with nullcontext(scheduler) if scheduler else LocalCluster(**local) as where, connect(where) as client:
+    with nullcontext(scheduler) if scheduler else LocalCluster(**local, **quiet) as where, connect(where) as client:
+        if not scheduler:
+            client.run(ignore_interrupts)
         futures = {client.submit(compute, run.chapter, run.values, at_once, pure=False): run for run in runs}
         for future in as_completed(futures):
             lost = future.exception()  # of the worker: what goes wrong in a chapter is returned
