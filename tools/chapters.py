@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,17 +25,12 @@ import nbformat
 
 from . import ROOT, ToolError, figures
 from .parameters import read_notebook
+from .progress import cells, say, screen, without_bars
 
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
 INPUTS = ("dmftlib/**/*.py", "requirements.lock")
 interrupted = threading.Event()
-
-
-def say(line: str) -> None:
-    """One write a line, so that chapters running side by side do not mix theirs."""
-    sys.stdout.write(f"  {line}\n")
-    sys.stdout.flush()
 
 
 def names() -> list[str]:
@@ -101,16 +97,20 @@ def state() -> dict[str, Any]:
 
 
 def environment(at_once: int) -> dict[str, str]:
-    """Threads that `at_once` kernels can share, and compiled functions kept for the next run."""
+    """Threads that `at_once` kernels can share, and compiled functions kept for the next run, unless they have a place."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
     cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
-    return {**os.environ, **limits, **cache}
+    return {**cache, **os.environ, **limits}
 
 
-def finish(process: subprocess.Popen) -> int:
-    """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel."""
+def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
+    """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel.
+
+    `look` is called again and again until then.
+    """
     while True:
+        look()
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
@@ -121,30 +121,44 @@ def finish(process: subprocess.Popen) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts in KiB
 
 
-def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = ""):
-    """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy."""
+def execute(
+    chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "", watched: bool = True
+):
+    """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy.
+
+    While it runs, the screen shows which cell is being executed, if it is `watched`.
+    """
     source, part = committed(chapter), folder / f"{chapter}.running.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
     record = {"preset": preset, "parameters": values, **state()}
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
     command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
-    command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
+    command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
     command += ["--parameters_yaml", json.dumps(values)]
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
-        with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
-            memory = finish(papermill)
+
+        def look():
+            if watched and (cell := cells(stderr.fileno())):
+                screen.show(chapter, f"{cell}, {time.monotonic() - start:.0f} s")
+
+        try:
+            with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
+                memory = finish(papermill, look)
+        finally:
+            screen.done(chapter)
         stderr.seek(0)
-        errors = stderr.read()
+        errors = without_bars(stderr.read())
     if papermill.returncode:
         where = ""
         if part.exists():
             os.replace(part, failed)
             where = f"\nThe executed copy, up to the error, is {failed}."
-        raise ToolError(f"{chapter} failed.\n{errors[-3000:].strip()}{where}")
+        said = errors.rpartition("PapermillExecutionError:")[2]  # without papermill's own stack
+        raise ToolError(f"{chapter} failed.\n{said[-3000:].strip()}{where}")
     notebook = strip(read(part))
     figures.mark(notebook, values)
     seconds = round(time.monotonic() - start, 1)
@@ -153,10 +167,15 @@ def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1
     return notebook
 
 
+def is_current(path: Path, wanted: str) -> bool:
+    """Whether `path` holds an executed chapter with this key."""
+    return path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted
+
+
 def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
-    if path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted:
+    if is_current(path, wanted):
         say(f"{chapter}: unchanged, not run again")
         return path
     say(f"{chapter}: running")
@@ -208,10 +227,15 @@ def printed(notebook) -> dict[str, list[str]]:
     return lines
 
 
+def pairs(old, new) -> list[tuple[str, str]]:
+    """The lines with numbers that two executions of a notebook printed, each beside its counterpart."""
+    before, after = printed(old), printed(new)
+    return [pair for cell in after for pair in zip_longest(before.get(cell, []), after[cell], fillvalue="")]
+
+
 def side_by_side(old, new) -> str:
     """What two executions of a notebook printed; a changed line is marked with *."""
-    before, after = printed(old), printed(new)
-    rows = [pair for cell in after for pair in zip_longest(before.get(cell, []), after[cell], fillvalue="")]
+    rows = pairs(old, new)
     width = max((len(a) for a, _ in rows), default=0)
     return "\n".join(f"{' ' if a == b else '*'} {a:<{width}} | {b}" for a, b in rows)
 

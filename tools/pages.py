@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, figures, records
+from . import ROOT, ToolError, chapters, costs, figures, records, reproduction
 from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -54,6 +54,7 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
     else:
         shown = "Shown with the outputs that are stored in the repository."
+    shown = " ".join([shown, *costs.sentences(chapter), *costs.versions(chapter)])
     name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
     blocks = ["### What is shown here", shown, table(("parameter", "here", "meaning", "allowed"), rows)]
     if not any("## Cite and rerun" in cell.source for cell in notebook.cells):  # a chapter may say more itself
@@ -130,6 +131,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
         shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
     (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
+    (tree / "book" / "reproduction.txt").write_text(reproduction.block(table), encoding="utf-8")
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
@@ -137,6 +139,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
         known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
+        costs.add_to(notebook, chapter)
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         )
