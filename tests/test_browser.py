@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +15,8 @@ from test_book import ABSENT, PAGES
 
 from dmftlib import Task, interactive, twolayer
 from tools import ROOT, chapters, pages
+from tools.pdf import BROWSER, FLAGS
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
 SHOTS = ROOT / "_build" / "screenshots"
 WIDTHS = {"wide": 1280, "narrow": 390}
 
@@ -60,7 +58,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=[f"--{flag}" for flag in FLAGS.split()])
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield browser
         browser.close()
 

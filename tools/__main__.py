@@ -1,17 +1,24 @@
-"""The commands behind the Makefile: python -m tools book | run | accept | record."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | accept | record."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from . import ROOT, ToolError, chapters, pages, records
+from . import ROOT, ToolError, chapters, pages, pdf, records
 from .parameters import read_notebook, read_preset, read_settings
 
 
 def book() -> None:
     pages.build(ROOT / "_build" / "html", chapters.run_all())
     print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def whole_book() -> None:
+    pdf.check()
+    html = ROOT / "_build" / "html"
+    pages.build(html, chapters.run_all(), with_pdf=True)
+    print(f"The book is in {html / 'index.html'}\nAs one file:   {html / '_static' / pdf.NAME}")
 
 
 def run(chapter: str, text: str, preset: str) -> None:
@@ -36,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("book")
+    commands.add_parser("pdf")
     runner = commands.add_parser("run")
     runner.add_argument("chapter")
     runner.add_argument("parameters", nargs="?", default="")
@@ -49,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         match chosen.command:
             case "book":
                 book()
+            case "pdf":
+                whole_book()
             case "run":
                 run(chosen.chapter, chosen.parameters, chosen.preset)
             case "accept":
