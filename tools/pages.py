@@ -161,7 +161,7 @@ def build(
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))
     if with_pdf:
-        pdf.write(tree / "_build" / "html")
+        pdf.write(tree / "_build" / "html", tree / "_build" / "html" / "_static" / pdf.NAME)
     shutil.rmtree(html, ignore_errors=True)
     shutil.move(tree / "_build" / "html", html)
     shutil.rmtree(tree)

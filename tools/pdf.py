@@ -39,10 +39,11 @@ FOOTER = (
     '<div style="font-size: 8pt; width: 100%; text-align: center; color: #444">'
     '<span class="pageNumber"></span> of <span class="totalPages"></span></div>'
 )
-# Set when all equations stand where they belong and all pictures are there; the figures with sliders keep theirs.
+# Done when all equations are set and all pictures are there; returns how many equations are not. Sliders show a picture.
 READY = """async () => {
     await MathJax.startup.promise;
     await Promise.all([...document.images].map(image => { image.loading = "eager"; return image.decode(); }));
+    return [...document.querySelectorAll(".math")].filter(math => !math.querySelector("mjx-container")).length;
 }"""
 
 
@@ -51,7 +52,7 @@ def link() -> str:
     return f'<p>The whole book is also <a href="../_static/{NAME}">one PDF file</a>, with an outline and page numbers.</p>\n'
 
 
-def contents(html: Path) -> list[tuple[str, list[str]]]:
+def contents() -> list[tuple[str, list[str]]]:
     """Parts and their pages, in order; the first part is the page that the book begins with."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     rest = [*toc.get("chapters", [])]
@@ -63,8 +64,11 @@ def slug(page: str) -> str:
     return page.replace("/", "-")
 
 
-def _anchored(article, page: str, known: set[str]) -> None:
-    """Make every id of a page unique in the whole document, and every link within the book a link to such an id."""
+def _anchored(article, page: str, known: set[str], root: str) -> None:
+    """Make every id of a page unique in the whole document, and every link within the book a link to such an id.
+
+    Files that a page offers stay behind: their links become plain text. Pictures are read from `root`.
+    """
     for node in article.find_all(id=True):
         node["id"] = f"{slug(page)}--{node['id']}"
     for node in article.find_all(attrs={"for": True}):
@@ -72,23 +76,25 @@ def _anchored(article, page: str, known: set[str]) -> None:
     for node in article.find_all("a", href=True):
         address, fragment = urldefrag(urljoin(f"{page}.html", node["href"]))
         target = address.removesuffix(".html")
-        if urlsplit(address).scheme or target not in known:
+        if urlsplit(address).scheme:
             continue
-        node["href"] = f"#{slug(target)}--{fragment}" if fragment else f"#{slug(target)}"
+        if target in known:
+            node["href"] = f"#{slug(target)}--{fragment}" if fragment else f"#{slug(target)}"
+        else:
+            del node["href"]
     for node in article.find_all(src=True):
-        node["src"] = urljoin(f"{page}.html", node["src"])
+        node["src"] = urljoin(f"{root}/{page}.html", node["src"])
 
 
 def assemble(html: Path) -> str:
-    """One document from the built pages in `html`, with addresses relative to that folder."""
-    parts = contents(html)
+    """One document from the built pages in `html`."""
+    parts, root = contents(), html.resolve().as_uri()
     order = [page for _, pages in parts for page in pages]
     read = {page: BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in order}
     first = read[order[0]]
     title = str(yaml.safe_load((ROOT / "_config.yml").read_text())["title"])
     head = [str(node) for node in first.head.find_all("link", rel="stylesheet")]
     head += [str(node) for node in first.head.find_all("script") if "MathJax" in node.text or "mathjax" in str(node)]
-    base = html.joinpath(*Path(order[0]).parent.parts).resolve().as_uri()
     lines, sections = [], []
     for caption, pages in parts:
         lines.append(f"<li><strong>{caption}</strong></li>" if caption else "")
@@ -99,12 +105,11 @@ def assemble(html: Path) -> str:
             for node in article.find_all("details"):
                 if "hide" not in node.get("class", []):
                     node["open"] = ""
-            _anchored(article, page, set(order))
+            _anchored(article, page, set(order), root)
             heading = article.find("h1").get_text().removesuffix("#").strip()
             lines.append(f'<li><a href="#{slug(page)}">{heading}</a></li>')
             sections.append(f'<section class="page" id="{slug(page)}">{article.decode_contents()}</section>')
-    # Styles and scripts of the first page are relative to its folder; the pages' own addresses are relative to the root.
-    styles = "\n".join(head).replace('="../', f'="{base}/../')
+    styles = "\n".join(head).replace('="../', f'="{root}/')  # as the first page has them, from its own folder
     return (
         f'<!doctype html>\n<html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
         f"<title>{title}</title>\n{styles}\n<style>{STYLE}</style></head>\n<body><main class='bd-main'>"
@@ -146,22 +151,22 @@ def check() -> None:
         raise ToolError("the PDF needs the test tools, which drive Chromium: make .venv/installed-test.")
 
 
-def write(html: Path) -> Path:
-    """Print the pages in `html` into one file among them; returns its place."""
+def write(html: Path, place: Path) -> None:
+    """Print the pages in `html` into one file, complete or not at all."""
     check()
     from playwright.sync_api import sync_playwright
 
     chapters.say("printing the PDF")
-    document, place = html / "whole-book.html", html / "_static" / NAME
+    document, part = place.with_suffix(".html"), place.with_suffix(".part")
     text = assemble(html)
     document.write_text(text, encoding="utf-8")
-    part = place.with_name(NAME + ".part")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         page = browser.new_page()
         page.set_default_timeout(600_000)
         page.goto(document.resolve().as_uri(), wait_until="load")
-        page.evaluate(READY)
+        if unset := page.evaluate(READY):
+            raise ToolError(f"{unset} equations of the book were not set, so that the PDF would show TeX.")
         page.pdf(
             path=part,
             outline=True,
@@ -176,4 +181,3 @@ def write(html: Path) -> Path:
     document.unlink()
     name_outline(part, titles(text))
     os.replace(part, place)
-    return place
