@@ -137,7 +137,7 @@ def results(page):
 
 
 @pytest.mark.parametrize(
-    "query, chapter", [("feedback alignment", "fa"), ("richness", "networks"), ("lazy.kernels", "api")]
+    "query, chapter", [("feedback alignment", "fa"), ("richness", "glossary"), ("lazy.kernels", "api")]
 )
 def test_search_finds_the_page(browser, html, address, query, chapter):  # noqa: F811
     for start in (address, html.resolve().as_uri()):
