@@ -48,13 +48,18 @@ def address(html):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
+def need_browser():
+    """Skip where there is no browser, or fail where one is required."""
     if BROWSER is None:
         sentence = "no Chromium was found, so the pages were not looked at: apt-get install chromium (Debian)"
         if os.environ.get("DMFTLIB_BROWSER") == "required":
             pytest.fail(sentence)
         pytest.skip(sentence)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need_browser()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

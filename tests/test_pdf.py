@@ -6,13 +6,14 @@ import pytest
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 from test_book import ABSENT, PAGES, small_book  # noqa: F401  fixture
-from test_browser import BROWSER, browser  # noqa: F401  fixture
+from test_browser import need_browser
 
 from tools import ToolError, pages, pdf
 
 
 @pytest.fixture(scope="module")
-def whole(browser, html, tmp_path_factory):  # noqa: F811  skips where there is no browser
+def whole(html, tmp_path_factory):
+    need_browser()
     place = tmp_path_factory.mktemp("whole book") / pdf.NAME
     pdf.write(html, place)
     return PdfReader(place)
@@ -84,8 +85,8 @@ def test_without_a_browser_it_says_what_is_missing(monkeypatch):
         pdf.check()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium was found")
 def test_the_first_page_links_the_file_when_it_was_made(small_book, monkeypatch):  # noqa: F811
+    need_browser()
     monkeypatch.setattr(pdf, "ROOT", small_book)
     (small_book / "book" / "welcome.md").write_text(
         "# Welcome\n\n```{include} pdf.txt\n```\n\n{cite}`bordelon2023influence` $x^2$\n\n```{bibliography}\n```\n"
