@@ -12,6 +12,9 @@ help:  ## this list
 book: $(READY)  ## run the chapters that changed and build the book; prints where it is
 	@$(PY) -m tools book
 
+pdf: $(TEST_READY)  ## the book, and all of it in one PDF that its first page links
+	@$(PY) -m tools pdf
+
 test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict build, the book in a browser
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -60,4 +63,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book test run sweep accept record bench links serve lock clean
+.PHONY: help book pdf test run sweep accept record bench links serve lock clean

@@ -115,10 +115,10 @@ def _image_average(a, b):
         return 1.0
     if a is None or b is None or a.matrix != b.matrix:
         return 0.0
-    return 1.0 if a.argument is None else average(a.argument, b.argument)
+    return 1.0 if a.argument is None else _average(a.argument, b.argument)
 
 
-def average(a, b):
+def _average(a, b):
     """⟨a_μ b_ν⟩ of two fields of one layer, shape (P, P)."""
     total = 0.0
     for c, local, image in a.terms:
@@ -163,7 +163,7 @@ def _kernels(experiment, X, Delta):
     for _ in range(experiment.hidden_layers):
         layer = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
         layer.features, layer.gain = rule.features(layer), rule.gain(layer)
-        Phi.append(average(layer.features, layer.features))
+        Phi.append(_average(layer.features, layer.features))
         layers.append(layer)
     top = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
     g = g_tilde = _Field(top, ((np.ones((len(X), 1)), ONE, None),))
@@ -171,9 +171,9 @@ def _kernels(experiment, X, Delta):
     for layer in reversed(layers):
         layer.g, layer.g_tilde_next = layer.gain * layer.W_T(g), g_tilde
         g_tilde, g = rule.pseudo_gradient(layer), layer.g
-        G.insert(0, average(g, g))
-        G_tilde.insert(0, average(g, g_tilde))
-        G_tilde_tilde.insert(0, average(g_tilde, g_tilde))
+        G.insert(0, _average(g, g))
+        G_tilde.insert(0, _average(g, g_tilde))
+        G_tilde_tilde.insert(0, _average(g_tilde, g_tilde))
     K = sum(a * b for a, b in zip(G_tilde, Phi))
     return Kernels(*map(np.stack, (Phi[1:], G, G_tilde[:-1], G_tilde_tilde)), K)
 

@@ -43,7 +43,8 @@ def small_tree(tmp_path):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "book" / "_static").mkdir(parents=True)
     kept = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", ".gitignore", "_config.yml")
-    for name in (*kept, "book/settings.toml", "book/figures.toml", "book/references.bib", "book/_static/favicon.svg"):
+    static = ("book/_static/favicon.svg", "book/_static/book.css")
+    for name in (*kept, "book/settings.toml", "book/figures.toml", "book/references.bib", *static):
         shutil.copy2(ROOT / name, tree / name)
     for name, text in SMALL_BOOK.items():
         (tree / name).write_text(text)

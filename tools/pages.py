@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, costs, figures, records, reproduction
+from . import ROOT, ToolError, api, chapters, costs, figures, lists, pdf, records, reproduction
 from .parameters import read_notebook, read_presets
 
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -121,7 +121,7 @@ def configuration(links: Mapping[str, str]) -> dict:
     return config
 
 
-def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) -> None:
+def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", tree / "book")
@@ -145,20 +145,29 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
         )
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
     (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
+    (tree / "book" / "claims.txt").write_text(lists.claims(tree), encoding="utf-8")
+    (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
+    api.fill(tree / "book" / "api.md")
 
 
 def build(
-    html: Path, executed: Mapping[str, Path], links: Mapping[str, str] | None = None, strict: bool = True
+    html: Path,
+    executed: Mapping[str, Path],
+    links: Mapping[str, str] | None = None,
+    strict: bool = True,
+    with_pdf: bool = False,
 ) -> None:
-    """The book in `html`, complete or not at all; any warning stops a strict build."""
+    """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
     tree = html.with_name(html.name + "-stage")
-    stage(tree, executed, settings() if links is None else links)
+    stage(tree, executed, settings() if links is None else links, with_pdf)
     chapters.say("building the HTML")
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
     done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], capture_output=True, text=True)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))
+    if with_pdf:
+        pdf.write(tree / "_build" / "html", tree / "_build" / "html" / "_static" / pdf.NAME)
     shutil.rmtree(html, ignore_errors=True)
     shutil.move(tree / "_build" / "html", html)
     shutil.rmtree(tree)
