@@ -167,6 +167,11 @@ def test_it_finds_room_when_it_began_with_too_little(solved, monkeypatch):
         assert relative(getattr(again, name), getattr(run, name)) < 1e-10, name
 
 
+def test_a_step_that_is_too_large_is_named_with_the_step_reached():
+    with pytest.raises(dl.Diverged, match=r"at step \d+ the loss is .* `lr` = 1 is probably too large"):
+        dl.meanfield.solve(dataclasses.replace(experiment("GD"), lr=1.0))
+
+
 def test_two_times_and_responses_are_those_of_the_equations():
     e = experiment("GD", steps=6)
     run = dl.meanfield.solve(e, record=True)
