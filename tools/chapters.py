@@ -24,6 +24,7 @@ import nbformat
 
 from . import ROOT, ToolError
 from .parameters import read_notebook
+from .scratch import borrow, give_back, put, scratch
 
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
@@ -49,15 +50,18 @@ def committed(chapter: str) -> Path:
 
 
 def read(path: Path):
-    return nbformat.read(path, as_version=4)
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, KeyError) as error:  # not JSON, or other JSON
+        raise ToolError(f"{path} is not a notebook: {error}. Restore it, for example with git checkout.") from None
 
 
 def write_text(text: str, path: Path) -> None:
-    """Whole or not at all, whenever the run is interrupted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    """Whole or not at all, whenever the run is killed or the disk is full."""
+    with scratch(path) as (own, _):
+        part = own / path.name
+        part.write_text(text, encoding="utf-8")
+        put(part, path)
 
 
 def write(notebook, path: Path) -> None:
@@ -100,12 +104,16 @@ def state() -> dict[str, Any]:
     }
 
 
-def environment(at_once: int) -> dict[str, str]:
-    """Threads that `at_once` kernels can share, and compiled functions kept for the next run."""
+def compiled() -> Path:
+    """Where compiled functions are kept for the next run."""
+    return ROOT / "_build" / "jax-cache"
+
+
+def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
+    """Threads that `at_once` kernels can share, and a place for compiled functions."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
-    return {**os.environ, **limits, **cache}
+    return {**os.environ, **limits, "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
 
 
 def finish(process: subprocess.Popen) -> int:
@@ -123,39 +131,53 @@ def finish(process: subprocess.Popen) -> int:
 
 def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = ""):
     """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy."""
-    source, part = committed(chapter), folder / f"{chapter}.running.ipynb"
-    folder.mkdir(parents=True, exist_ok=True)
     record = {"preset": preset, "parameters": values, **state()}
+    with scratch(folder / chapter) as (own, lock):
+        return _execute(chapter, record, folder, own, lock, at_once)
+
+
+def _execute(chapter: str, record: dict[str, Any], folder: Path, own: Path, lock: int, at_once: int):
+    """`execute` in a folder of its own, which its processes hold as long as any of them lives."""
+    source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
+    borrow(compiled(), cache)
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
     command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
     command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
-    command += ["--parameters_yaml", json.dumps(values)]
+    command += ["--parameters_yaml", json.dumps(record["parameters"])]
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
-        with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
+        with subprocess.Popen(command, env=environment(at_once, cache), **pipes) as papermill:
             memory = finish(papermill)
         stderr.seek(0)
         errors = stderr.read()
     if papermill.returncode:
         where = ""
         if part.exists():
-            os.replace(part, failed)
+            put(part, failed)
             where = f"\nThe executed copy, up to the error, is {failed}."
         raise ToolError(f"{chapter} failed.\n{errors[-3000:].strip()}{where}")
     notebook = strip(read(part))
     seconds = round(time.monotonic() - start, 1)
     notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
-    part.unlink()
+    give_back(cache, compiled())
     return notebook
+
+
+def _made_with(path: Path) -> str | None:
+    """The key of an executed chapter; None if there is none that can be read."""
+    try:
+        return read(path).metadata.get("dmftlib", {}).get("key") if path.exists() else None
+    except ToolError:
+        return None
 
 
 def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
-    if path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted:
+    if _made_with(path) == wanted:
         say(f"{chapter}: unchanged, not run again")
         return path
     say(f"{chapter}: running")

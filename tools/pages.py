@@ -16,6 +16,7 @@ import yaml
 
 from . import ROOT, ToolError, chapters, records
 from .parameters import read_notebook, read_presets
+from .scratch import put, scratch
 
 SETTINGS = ROOT / "book" / "settings.toml"
 # What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
@@ -122,7 +123,6 @@ def configuration(links: Mapping[str, str]) -> dict:
 
 def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
-    shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
         asset = tree / "book" / "_static" / name
@@ -145,14 +145,18 @@ def build(
     html: Path, executed: Mapping[str, Path], links: Mapping[str, str] | None = None, strict: bool = True
 ) -> None:
     """The book in `html`, complete or not at all; any warning stops a strict build."""
-    tree = html.with_name(html.name + "-stage")
-    stage(tree, executed, settings() if links is None else links)
-    chapters.say("building the HTML")
+    with scratch(html) as (own, lock):
+        tree = own / "stage"
+        stage(tree, executed, settings() if links is None else links)
+        chapters.say("building the HTML")
+        _build(tree, strict, lock)
+        put(tree / "_build" / "html", html)
+
+
+def _build(tree: Path, strict: bool, lock: int) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], capture_output=True, text=True)
+    options = {"capture_output": True, "text": True, "pass_fds": [lock]}
+    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))
-    shutil.rmtree(html, ignore_errors=True)
-    shutil.move(tree / "_build" / "html", html)
-    shutil.rmtree(tree)
