@@ -44,8 +44,9 @@ def names() -> list[str]:
 
 def committed(chapter: str) -> Path:
     path = ROOT / "notebooks" / f"{chapter}.ipynb"
-    if not path.is_file():
-        raise ToolError(f"there is no chapter {chapter!r}; the chapters are: {', '.join(names())}.")
+    if chapter not in names():
+        wrong = f"there is no chapter {chapter!r}" if chapter else "no chapter was named; add CHAPTER=name"
+        raise ToolError(f"{wrong}; the chapters are: {', '.join(names())}.")
     return path
 
 
