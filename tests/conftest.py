@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from slow import SLOW
 
 from tools import ROOT, chapters, pages
 from tools.scratch import borrow, give_back, scratch
@@ -27,6 +28,12 @@ def pytest_configure(config):
         lambda: give_back(cache, chapters.compiled())
     )  # before the folder is removed: last in, first out
     os.environ.update(chapters.environment(2, cache))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {item.path.name, item.name.partition("[")[0]} & SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 SMALL_BOOK = {

@@ -50,9 +50,11 @@ def rests_on(fault, outcome):
     """What a result depends on: the library, the fault, and the tests: of a fault that was caught, the file that did."""
     library = [*(ROOT / "dmftlib").rglob("*.py"), ROOT / "pyproject.toml"]
     helpers = [path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")]
-    helpers = [path for path in helpers if path.name not in ("faults.py", "seed_faults.py")]
+    helpers = [path for path in helpers if path.name not in ("faults.py", "seed_faults.py", "slow.py")]
     caught = re.search(r"tests/(test_\w+\.py)", outcome)
-    tests = [ROOT / "tests" / caught[1]] if caught else [*(ROOT / "tests").glob("test_*.py")]
+    tests = (
+        [ROOT / "tests" / caught[1]] if caught else [*(ROOT / "tests").glob("test_*.py"), ROOT / "tests" / "slow.py"]
+    )
     seed = hashlib.sha256(repr((fault.where, fault.old, fault.new)).encode()).hexdigest()
     return seed + digest([*library, *helpers, *tests])
 
