@@ -16,6 +16,7 @@ import numpy as np
 
 from .activations import gaussian_average
 from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
+from .experiment import _finite_array, check_experiment
 from .rules import Layer, needs
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -144,9 +145,15 @@ def kernels(experiment, Delta=None):
     """Kernels at γ₀ → 0, derived from the rule's formula. gamma0, lr and steps play no part.
 
     Delta (P,) is the error, for rules that depend on it: by default y, its initial value.
+
+    Raises TypeError or ValueError, naming the argument, for anything else.
     """
+    check_experiment(experiment)
     task = experiment.task
-    return _kernels(experiment, task.X, task.y if Delta is None else np.asarray(Delta, float))
+    Delta = task.y if Delta is None else _finite_array("Delta", Delta, 1, "(P,): one error a sample")
+    if len(Delta) != task.P:
+        raise ValueError(f"`Delta` must be (P,) with P = {task.P} samples; got {Delta.shape}. Pass one error a sample.")
+    return _kernels(experiment, task.X, Delta)
 
 
 def initial(experiment):
@@ -193,6 +200,7 @@ def predict(experiment):
 
     Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
     """
+    check_experiment(experiment)
     task, P = experiment.task, experiment.task.P
     X, y = task.X_all, task.y
     Delta_all = np.zeros(len(X))

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,9 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
+from .checks import listed, one_experiment
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
-from .experiment import _whole
+from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, is_linear, needs
 
 # How the tol error is estimated: from a run with tol 30 times larger. What is discarded has an amplitude of √tol, and
@@ -510,12 +512,13 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     Raises ValueError for bad arguments or fewer samples than directions; Diverged, with the step, when the
     loss is not finite or grows without bound. Warns when lr·λ_max(K) exceeds 2.
     """
+    check_experiment(experiment)
     check_dtype(dtype)
-    samples, seed = _whole("samples", samples, 4), _whole("seed", seed, 0)
+    samples, seed = _whole("samples", samples, 4), _seed(seed)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
     least = LEAST_TOL[dtype]
-    if not least <= tol <= MOST_TOL:
+    if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
@@ -572,10 +575,16 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
 def average(runs):
     """Mean of solutions of one experiment with different seeds; their spread becomes its Monte Carlo error.
 
-    What is not averaged (fields, history) is that of the first. Raises ValueError for fewer than two.
+    What is not averaged (fields, history) is that of the first. Raises TypeError for anything but solutions, ValueError
+    for fewer than two, for equal seeds and for different experiments.
     """
+    runs = listed("runs", runs, Dynamics, "meanfield.solve returns them.")
     if len(runs) < 2:
         raise ValueError(f"`runs` must hold at least two solutions, so that they have a spread; got {len(runs)}.")
+    seeds = [run.provenance.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"`runs` must have different seeds, or their spread says nothing; got {seeds}.")
+    one_experiment("runs", runs)
     values = {name: np.stack([getattr(run, name) for run in runs]) for name in RECORDED}
     mean = {name: value.mean(axis=0) for name, value in values.items()}
     error = {name: value.std(axis=0, ddof=1) / np.sqrt(len(runs)) for name, value in values.items()}

@@ -1,15 +1,40 @@
 import fcntl
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import nbformat
 import pytest
+from slow import SLOW
 
 from tools import ROOT, chapters, pages
+from tools.scratch import borrow, give_back, scratch
 
-# The kernels that nbval starts share the cores and the compiled functions as those of `make book` do.
-os.environ.update(chapters.environment(at_once=2))
+
+def pytest_configure(config):
+    """The kernels that nbval starts share the cores and the compiled functions as those of `make book` do.
+
+    Workers inherit what the first process sets. Tests that are killed leave no torn entry in the shared cache.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    running = ExitStack()
+    own, _ = running.enter_context(scratch(chapters.compiled()))
+    config.add_cleanup(running.close)
+    cache = own / "tests"
+    borrow(chapters.compiled(), cache)
+    config.add_cleanup(
+        lambda: give_back(cache, chapters.compiled())
+    )  # before the folder is removed: last in, first out
+    os.environ.update(chapters.environment(2, cache))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {item.path.name, item.name.partition("[")[0]} & SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 SMALL_BOOK = {
     "_toc.yml": "format: jb-book\nroot: book/welcome\nchapters:\n  - file: notebooks/small\n",

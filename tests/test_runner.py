@@ -358,7 +358,7 @@ def test_old_and_new_numbers_stand_side_by_side():
     "arguments, message",
     [
         (["run", "fa"], "there is no chapter 'fa'; the chapters are: small"),
-        (["accept", ""], "there is no chapter ''; the chapters are: small"),
+        (["accept", ""], "no chapter was named; add CHAPTER=name; the chapters are: small"),
         (["run", "small", "m=4"], "small has no parameter `m`"),
         (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
         (["run", "small", "", "papr"], "there is no preset 'papr'; presets.toml has: paper"),

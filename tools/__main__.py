@@ -104,6 +104,14 @@ def main(arguments: list[str] | None = None) -> int:
     except ToolError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # what the reader's disk refuses
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"Error: cannot read or write a file: {error.strerror}{where}. Make room or allow it, and run it again: "
+            "chapters that were finished will not be run again.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("Interrupted. Chapters that were finished will not be run again.", file=sys.stderr)
         return 130

@@ -16,6 +16,7 @@ import yaml
 
 from . import ROOT, ToolError, api, chapters, costs, figures, lists, pdf, records, reproduction
 from .parameters import read_notebook, read_presets
+from .scratch import put, scratch
 
 SETTINGS = ROOT / "book" / "settings.toml"
 # What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
@@ -123,7 +124,6 @@ def configuration(links: Mapping[str, str]) -> dict:
 
 def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
-    shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
         asset = tree / "book" / "_static" / name
@@ -158,16 +158,21 @@ def build(
     with_pdf: bool = False,
 ) -> None:
     """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
-    tree = html.with_name(html.name + "-stage")
-    stage(tree, executed, settings() if links is None else links, with_pdf)
-    chapters.say("building the HTML")
+    with scratch(html) as (own, lock):
+        tree = own / "stage"
+        stage(tree, executed, settings() if links is None else links, with_pdf)
+        chapters.say("building the HTML")
+        _build(tree, strict, lock)
+        built = tree / "_build" / "html"
+        if with_pdf:
+            pdf.write(built, built / "_static" / pdf.NAME)
+        put(built, html)
+
+
+def _build(tree: Path, strict: bool, lock: int) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], capture_output=True, text=True)
+    options = {"capture_output": True, "text": True, "pass_fds": [lock]}
+    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))
-    if with_pdf:
-        pdf.write(tree / "_build" / "html", tree / "_build" / "html" / "_static" / pdf.NAME)
-    shutil.rmtree(html, ignore_errors=True)
-    shutil.move(tree / "_build" / "html", html)
-    shutil.rmtree(tree)
