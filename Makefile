@@ -12,13 +12,25 @@ help:  ## this list
 book: $(READY)  ## run the chapters that changed and build the book; prints where it is
 	@$(PY) -m tools book
 
+pdf: $(TEST_READY)  ## the book, and all of it in one PDF that its first page links
+	@$(PY) -m tools pdf
+
 test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict build, the book in a browser
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
 
-run: $(READY)  ## one chapter with your parameters, or at the paper's scale: make run CHAPTER=gd PARAMS="P=8" PRESET=paper
-	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS" "$$PRESET"
+unit: $(TEST_READY)  ## the unit part of the tests: the library, without browser, kernels and the longest runs
+	@$(PY) -m pytest -n 2 -m "not slow" tests
+
+faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether the unit part finds them (hours; resumable)
+	@$(PY) tests/seed_faults.py
+
+run: $(READY)  ## one chapter with your parameters, or with a preset: make run CHAPTER=gd PARAMS="P=8" PRESET=paper; HELP=1 lists them
+	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS" "$$PRESET" $${HELP:+--explain}
+
+sweep: $(READY)  ## a grid of runs, its table and plot: make sweep CHAPTER=gd GRID="gamma0=0.5,1,2 seed=0:3" JOBS=2 SCHEDULER=tcp://host:8786
+	@$(PY) -m tools sweep "$$CHAPTER" "$$GRID" "$$PARAMS" "$$PRESET" "$$PLOT" "$$JOBS" "$$SCHEDULER"
 
 accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
 	@$(PY) -m tools accept "$$CHAPTER"
@@ -26,8 +38,12 @@ accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: mak
 record: $(READY)  ## run a chapter with a preset, unless that was done, and keep its record: make record CHAPTER=gd PRESET=paper
 	@$(PY) -m tools record "$$CHAPTER" "$$PRESET"
 
-bench: $(READY)  ## run every script in benchmarks/, one after another
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
+bench: $(READY)  ## run every script in benchmarks/, or measure the cost of one chapter: make bench CHAPTER=gd
+	@set -e; if [ "$$CHAPTER" ]; then $(PY) benchmarks/chapters.py $$CHAPTER; \
+	else for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done; fi
+
+links: $(READY)  ## put the repository's address of book/settings.toml into every chapter, for Colab, or take it out
+	@$(PY) -m tools links
 
 serve: $(READY)  ## serve the built book to a browser on this machine
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
@@ -53,4 +69,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book test run accept record bench serve lock clean
+.PHONY: help book pdf test unit faults run sweep accept record bench links serve lock clean

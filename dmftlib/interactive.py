@@ -166,6 +166,8 @@ def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source
     The grid is computed by `twolayer` (about a second). Raises ValueError for a γ₀ or ρ that the sliders do not have,
     and as `twolayer` does for y and duration.
     """
+    if isinstance(duration, bool) or not isinstance(duration, Real) or not 0 < duration < np.inf:
+        raise ValueError(f"`duration` (the last time shown) must be a finite number above 0; got {duration!r}.")
     at = _nearest("gamma0", gamma0, GAMMA0), _nearest("rho", rho, RHO)
     task, times = Task.whitened([y]), np.append(duration * np.linspace(0, 1, 51) ** 2, np.inf)
 

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +16,8 @@ from test_book import ABSENT, PAGES
 
 from dmftlib import Task, interactive, twolayer
 from tools import ROOT, chapters, pages
+from tools.pdf import BROWSER, FLAGS
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
 SHOTS = ROOT / "_build" / "screenshots"
 WIDTHS = {"wide": 1280, "narrow": 390}
 # How the files beneath a figure begin.
@@ -61,17 +59,22 @@ def address(html):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
+def need_browser():
+    """Skip where there is no browser, or fail where one is required."""
     if BROWSER is None:
         sentence = "no Chromium was found, so the pages were not looked at: apt-get install chromium (Debian)"
         if os.environ.get("DMFTLIB_BROWSER") == "required":
             pytest.fail(sentence)
         pytest.skip(sentence)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need_browser()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=[f"--{flag}" for flag in FLAGS.split()])
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield browser
         browser.close()
 

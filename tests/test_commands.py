@@ -80,12 +80,47 @@ def test_make_run_takes_parameters_and_writes_only_under_runs(checkout):
     done = make(checkout, "run", "CHAPTER=small", "PARAMS=n=2 word=b")
     assert done.returncode == 0, done.stderr
     folder = checkout / "runs" / "small-n=2-word=b"
-    assert done.stdout.splitlines()[-2:] == [
+    assert done.stdout.splitlines()[-7:] == [
+        "Changed against the defaults:",
+        "  n = 2 (default 3)",
+        "  word = 'b' (default 'a')",
+        "Printed numbers, with the defaults | now (1 of 1 lines changed):",
+        "   | bb 0.2857142857142857",  # the committed chapter of this checkout was never run
         f"Notebook: {folder}/small.ipynb",
         f"Page:     {folder}/html/notebooks/small.html",
     ]
     assert "bb 0.2857142857142857" in (folder / "html" / "notebooks" / "small.html").read_text()
     assert status(checkout) == ""
+
+
+def test_make_run_help_lists_parameters_or_chapters_and_runs_nothing(checkout):
+    done = make(checkout, "run", "CHAPTER=small", "HELP=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        'make run CHAPTER=small PARAMS="name=value name=value", where the names are',
+        "  n: int = 3  how many [1, 10]",
+        "  word: str = 'a'  what {a, b}",
+        "or PRESET=paper, which sets many",
+    ]
+    listed = make(checkout, "run", "HELP=1")
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.splitlines()[1] == "  small          small"
+    assert "there is no chapter 'smal'" in make(checkout, "run", "CHAPTER=smal", "HELP=1").stderr
+    assert not (checkout / "runs").exists()
+
+
+def test_make_sweep_passes_on_what_was_typed(checkout):
+    wrong = make(checkout, "sweep", "CHAPTER=small", "GRID=n=1,2 word=[a];[b]", "PARAMS=m=1", "JOBS=many")
+    assert wrong.returncode != 0 and "JOBS is how many runs go on at a time, 1 or more; got 'many'" in wrong.stderr
+    wrong = make(checkout, "sweep", "CHAPTER=small", "GRID=n=1,2 word=[a];[b]")
+    assert "`word` is one value a run, so its grid is written word=a,b,c; got '[a];[b]'" in wrong.stderr
+    wrong = make(checkout, "sweep", "CHAPTER=small", "GRID=n=1,2", "PARAMS=m=1")
+    assert "small has no parameter `m`" in wrong.stderr
+    wrong = make(checkout, "sweep", "CHAPTER=small", "GRID=n=1,2", "PRESET=papr")
+    assert "there is no preset 'papr'" in wrong.stderr
+    wrong = make(checkout, "sweep", "CHAPTER=small", "GRID=n=1,2", "PLOT=final")
+    assert "PLOT='final' is in none of the claims of small, which are\n  none" in wrong.stderr
+    assert status(checkout) == "" and not (checkout / "runs").exists()
 
 
 def test_make_run_takes_a_preset_and_parameters_win(checkout):

@@ -98,6 +98,63 @@ def test_a_line_outside_the_grammar_is_refused(line, message):
         read_line(line)
 
 
+def test_all_wrong_settings_are_named_at_once():
+    with pytest.raises(ParameterError, match=r"(?s)no parameter `gama0`.*`P` must lie in \[2, 64\]; got 1\.\nThe par"):
+        read_settings("gama0=4 P=1", read_cell(CELL), "gd")
+
+
+@pytest.mark.parametrize(
+    "meaning, length",
+    [
+        ("correlations, rising", (1, float("inf"))),
+        ("correlations, at least two, rising", (2, float("inf"))),
+        ("the two widths of the networks", (2, 2)),
+        ("small richnesses, three or more", (3, float("inf"))),
+        ("two to nine widths", (2, 9)),
+        ("four values of the richness", (4, 4)),
+        ("of the networks with one hidden layer", (1, float("inf"))),
+    ],
+)
+def test_what_the_meaning_of_a_list_says_about_its_length_is_understood(meaning, length):
+    values = [1.0, 2.0, 3.0, 4.0][: 2 if length[1] == 2 else 4]
+    assert read_line(f"n: list[float] = {values}  # {meaning}, each [0, 9]").length == length
+
+
+def test_and_only_of_lists():
+    assert read_line("n: int = 4  # networks in each of eight groups [0, 9]").length == (1, float("inf"))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("rhos=0.3", r"`rhos` needs at least 2 values, as in \[0\.0, 1\.0\]; got \[0\.3\]"),
+        ("rhos=[0.6,0.3]", r"the values of `rhos` must rise; got \[0\.6, 0\.3\]"),
+        ("rhos=0.3,0.3", "the values of `rhos` must rise"),
+        ("pair=1,2,3", r"`pair` needs 2 values"),
+        ("many=1,2,3,4", r"`many` needs 2 to 3 values"),
+        ("rho=0.3", r"no parameter `rho`\. Did you mean `rhos`\?"),
+    ],
+)
+def test_lists_have_the_length_and_the_order_that_their_meaning_names(text, message):
+    lines = (
+        "rhos: list[float] = [0.0, 1.0]  # correlations, at least two, rising, each [0, 1]",
+        "pair: list[int] = [1, 2]  # the two widths, each [0, 9]",
+        "many: list[int] = [1, 2]  # two to three widths, each [0, 9]",
+        "free: list[float] = [0.5]  # correlations, each [0, 1]",
+    )
+    cell = read_cell("\n".join(lines))
+    with pytest.raises(ParameterError, match=message):
+        read_settings(text, cell, "fa")
+    assert read_settings("rhos=[0.3,0.6] free=0.3", cell, "fa") == {"rhos": [0.3, 0.6], "free": [0.3]}
+
+
+def test_the_example_of_a_wrong_command_finds_the_lists_of_feedback_alignment():
+    parameters = read_notebook(chapters.read(chapters.committed("fa")))
+    with pytest.raises(ParameterError, match=r"fa has no parameter `rho`\. Did you mean `rhos`\?"):
+        read_settings("rho=0.3 gamma0=1", parameters, "fa")
+    assert read_settings("rhos=[0.3,0.6] lazy_rhos=0.3", parameters, "fa") == {"rhos": [0.3, 0.6], "lazy_rhos": [0.3]}
+
+
 def test_a_chapter_has_exactly_one_parameters_cell():
     notebook = chapters.read(chapters.committed(chapters.names()[0]))
     for cell in notebook.cells:

@@ -2,6 +2,7 @@ import base64
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,27 @@ def test_a_committed_chapter_runs_with_small_parameters(chapter, tmp_path):
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
     assert notebook.metadata["dmftlib"]["parameters"] == SMALL[chapter]
     assert chapters.committed(chapter).read_bytes() == before
+
+
+@pytest.mark.parametrize("chapter", ["errata"])
+def test_a_notebook_runs_top_to_bottom_in_an_empty_folder(chapter, tmp_path):
+    # As in a plain JupyterLab that was started anywhere: only the notebook itself, and an environment with dmftlib.
+    (folder := tmp_path / "empty").mkdir()
+    command = [sys.executable, "-m", "papermill", chapters.committed(chapter), tmp_path / "executed.ipynb"]
+    command += ["--cwd", folder, "--kernel", "python3", "--parameters_yaml", json.dumps(SMALL[chapter])]
+    done = subprocess.run(command, cwd=tmp_path, env=chapters.environment(1), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert records.claims(chapters.read(tmp_path / "executed.ipynb"))
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_no_notebook_names_a_file(chapter):
+    for cell in chapters.read(chapters.committed(chapter)).cells:
+        if cell.cell_type == "code":
+            assert not re.search(r"\bopen\(|Path\(|\bos\.|savefig|np\.(load|save)|__file__|sys\.path", cell.source), (
+                cell.id
+            )
 
 
 def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
@@ -336,7 +358,7 @@ def test_old_and_new_numbers_stand_side_by_side():
     "arguments, message",
     [
         (["run", "fa"], "there is no chapter 'fa'; the chapters are: small"),
-        (["accept", ""], "there is no chapter ''; the chapters are: small"),
+        (["accept", ""], "no chapter was named; add CHAPTER=name; the chapters are: small"),
         (["run", "small", "m=4"], "small has no parameter `m`"),
         (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
         (["run", "small", "", "papr"], "there is no preset 'papr'; presets.toml has: paper"),

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,17 +25,13 @@ import nbformat
 
 from . import ROOT, ToolError, figures
 from .parameters import read_notebook
+from .progress import cells, say, screen, without_bars
+from .scratch import borrow, give_back, put, scratch
 
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
-INPUTS = ("dmftlib/**/*.py", "requirements.lock")
+INPUTS = ("dmftlib/**/*.py", "dmftlib/*.js", "requirements.lock")
 interrupted = threading.Event()
-
-
-def say(line: str) -> None:
-    """One write a line, so that chapters running side by side do not mix theirs."""
-    sys.stdout.write(f"  {line}\n")
-    sys.stdout.flush()
 
 
 def names() -> list[str]:
@@ -43,21 +40,25 @@ def names() -> list[str]:
 
 def committed(chapter: str) -> Path:
     path = ROOT / "notebooks" / f"{chapter}.ipynb"
-    if not path.is_file():
-        raise ToolError(f"there is no chapter {chapter!r}; the chapters are: {', '.join(names())}.")
+    if chapter not in names():
+        wrong = f"there is no chapter {chapter!r}" if chapter else "no chapter was named; add CHAPTER=name"
+        raise ToolError(f"{wrong}; the chapters are: {', '.join(names())}.")
     return path
 
 
 def read(path: Path):
-    return nbformat.read(path, as_version=4)
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, KeyError) as error:  # not JSON, or other JSON
+        raise ToolError(f"{path} is not a notebook: {error}. Restore it, for example with git checkout.") from None
 
 
 def write_text(text: str, path: Path) -> None:
-    """Whole or not at all, whenever the run is interrupted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    """Whole or not at all, whenever the run is killed or the disk is full."""
+    with scratch(path) as (own, _):
+        part = own / path.name
+        part.write_text(text, encoding="utf-8")
+        put(part, path)
 
 
 def write(notebook, path: Path) -> None:
@@ -100,17 +101,25 @@ def state() -> dict[str, Any]:
     }
 
 
-def environment(at_once: int) -> dict[str, str]:
-    """Threads that `at_once` kernels can share, and compiled functions kept for the next run."""
+def compiled() -> Path:
+    """Where compiled functions are kept for the next run."""
+    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ROOT / "_build" / "jax-cache"))
+
+
+def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
+    """Threads that `at_once` kernels can share, and a place for compiled functions."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
-    return {**os.environ, **limits, **cache}
+    return {**os.environ, **limits, "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
 
 
-def finish(process: subprocess.Popen) -> int:
-    """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel."""
+def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
+    """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel.
+
+    `look` is called again and again until then.
+    """
     while True:
+        look()
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
@@ -121,42 +130,70 @@ def finish(process: subprocess.Popen) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts in KiB
 
 
-def execute(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = ""):
-    """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy."""
-    source, part = committed(chapter), folder / f"{chapter}.running.ipynb"
-    folder.mkdir(parents=True, exist_ok=True)
+def execute(
+    chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "", watched: bool = True
+):
+    """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy.
+
+    While it runs, the screen shows which cell is being executed, if it is `watched`.
+    """
     record = {"preset": preset, "parameters": values, **state()}
+    with scratch(folder / chapter) as (own, lock):
+        return _execute(chapter, record, folder, own, lock, at_once, watched)
+
+
+def _execute(chapter: str, record: dict[str, Any], folder: Path, own: Path, lock: int, at_once: int, watched: bool):
+    """`execute` in a folder of its own, which its processes hold as long as any of them lives."""
+    source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
+    borrow(compiled(), cache)
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
     command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
-    command += ["--kernel", "python3", "--language", "python", "--no-progress-bar"]
-    command += ["--parameters_yaml", json.dumps(values)]
+    command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
+    command += ["--parameters_yaml", json.dumps(record["parameters"])]
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
-        with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
-            memory = finish(papermill)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
+
+        def look():
+            if watched and (cell := cells(stderr.fileno())):
+                screen.show(chapter, f"{cell}, {time.monotonic() - start:.0f} s")
+
+        try:
+            with subprocess.Popen(command, env=environment(at_once, cache), **pipes) as papermill:
+                memory = finish(papermill, look)
+        finally:
+            screen.done(chapter)
         stderr.seek(0)
-        errors = stderr.read()
+        errors = without_bars(stderr.read())
     if papermill.returncode:
         where = ""
         if part.exists():
-            os.replace(part, failed)
+            put(part, failed)
             where = f"\nThe executed copy, up to the error, is {failed}."
-        raise ToolError(f"{chapter} failed.\n{errors[-3000:].strip()}{where}")
+        said = errors.rpartition("PapermillExecutionError:")[2]  # without papermill's own stack
+        raise ToolError(f"{chapter} failed.\n{said[-3000:].strip()}{where}")
     notebook = strip(read(part))
-    figures.mark(notebook, values)
+    figures.mark(notebook, record["parameters"])
     seconds = round(time.monotonic() - start, 1)
     notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
-    part.unlink()
+    give_back(cache, compiled())
     return notebook
+
+
+def is_current(path: Path, wanted: str) -> bool:
+    """Whether `path` holds an executed chapter with this key; what cannot be read does not count."""
+    try:
+        return path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted
+    except ToolError:
+        return False
 
 
 def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
-    if path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted:
+    if is_current(path, wanted):
         say(f"{chapter}: unchanged, not run again")
         return path
     say(f"{chapter}: running")
@@ -208,10 +245,15 @@ def printed(notebook) -> dict[str, list[str]]:
     return lines
 
 
+def pairs(old, new) -> list[tuple[str, str]]:
+    """The lines with numbers that two executions of a notebook printed, each beside its counterpart."""
+    before, after = printed(old), printed(new)
+    return [pair for cell in after for pair in zip_longest(before.get(cell, []), after[cell], fillvalue="")]
+
+
 def side_by_side(old, new) -> str:
     """What two executions of a notebook printed; a changed line is marked with *."""
-    before, after = printed(old), printed(new)
-    rows = [pair for cell in after for pair in zip_longest(before.get(cell, []), after[cell], fillvalue="")]
+    rows = pairs(old, new)
     width = max((len(a) for a, _ in rows), default=0)
     return "\n".join(f"{' ' if a == b else '*'} {a:<{width}} | {b}" for a, b in rows)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, figures, records
+from . import ROOT, ToolError, api, chapters, costs, figures, lists, pdf, records, reproduction
 from .parameters import read_notebook, read_presets
+from .scratch import put, scratch
 
 SETTINGS = ROOT / "book" / "settings.toml"
 # What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
@@ -54,6 +55,7 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
     else:
         shown = "Shown with the outputs that are stored in the repository."
+    shown = " ".join([shown, *costs.sentences(chapter), *costs.versions(chapter)])
     name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
     blocks = ["### What is shown here", shown, table(("parameter", "here", "meaning", "allowed"), rows)]
     if not any("## Cite and rerun" in cell.source for cell in notebook.cells):  # a chapter may say more itself
@@ -120,9 +122,8 @@ def configuration(links: Mapping[str, str]) -> dict:
     return config
 
 
-def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) -> None:
+def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
-    shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
         asset = tree / "book" / "_static" / name
@@ -130,6 +131,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
         shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
     (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
+    (tree / "book" / "reproduction.txt").write_text(reproduction.block(table), encoding="utf-8")
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
@@ -137,25 +139,40 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
         known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
+        costs.add_to(notebook, chapter)
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         )
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
     (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
+    (tree / "book" / "claims.txt").write_text(lists.claims(tree), encoding="utf-8")
+    (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
+    api.fill(tree / "book" / "api.md")
 
 
 def build(
-    html: Path, executed: Mapping[str, Path], links: Mapping[str, str] | None = None, strict: bool = True
+    html: Path,
+    executed: Mapping[str, Path],
+    links: Mapping[str, str] | None = None,
+    strict: bool = True,
+    with_pdf: bool = False,
 ) -> None:
-    """The book in `html`, complete or not at all; any warning stops a strict build."""
-    tree = html.with_name(html.name + "-stage")
-    stage(tree, executed, settings() if links is None else links)
-    chapters.say("building the HTML")
+    """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
+    with scratch(html) as (own, lock):
+        tree = own / "stage"
+        stage(tree, executed, settings() if links is None else links, with_pdf)
+        chapters.say("building the HTML")
+        _build(tree, strict, lock)
+        built = tree / "_build" / "html"
+        if with_pdf:
+            pdf.write(built, built / "_static" / pdf.NAME)
+        put(built, html)
+
+
+def _build(tree: Path, strict: bool, lock: int) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], capture_output=True, text=True)
+    options = {"capture_output": True, "text": True, "pass_fds": [lock]}
+    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))
-    shutil.rmtree(html, ignore_errors=True)
-    shutil.move(tree / "_build" / "html", html)
-    shutil.rmtree(tree)

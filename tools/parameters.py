@@ -5,6 +5,7 @@
     widths: list[int] = [64, 128]  # widths of the networks, each [16, 4096]
 
 Name, type, default, meaning, and what is allowed: [ ] includes an end, ( ) excludes it, { } lists choices.
+What the meaning of a list says of it is checked too: "rising", "two values", "at least two", "three or more", "two to nine".
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ LINE = re.compile(
     r"(?P<name>[A-Za-z_]\w*): (?P<type>int|float|str|bool|list\[(?:int|float|str)\]) = (?P<default>\S.*?)"
     r"  # (?P<help>\S.*?)(?: (?P<allowed>[\[(][^\[\](){}]*, [^\[\](){}]*[\])]|\{[^{}]+\}))?"
 )
+COUNTS = {word: n for n, word in enumerate("two three four five six seven eight nine".split(), start=2)}
+_COUNT = "|".join(COUNTS)
+LENGTH = re.compile(rf"\b(?P<least>at least )?(?P<low>{_COUNT})\b(?:(?P<more> or more)| to (?P<high>{_COUNT}))?")
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
 
@@ -44,6 +49,15 @@ class Parameter:
     @property
     def is_list(self) -> bool:
         return self.type.startswith("list")
+
+    @property
+    def length(self) -> tuple[int, float]:
+        """The smallest and the largest number of values that the meaning of a list asks for."""
+        match = LENGTH.search(self.help) if self.is_list else None
+        if not match:
+            return 1, float("inf")
+        low = COUNTS[match["low"]]
+        return low, float("inf") if match["least"] or match["more"] else COUNTS.get(match["high"], low)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}".rstrip()
@@ -72,7 +86,17 @@ class Parameter:
                 raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
             if not self._allows(item):
                 raise ParameterError(f"`{self.name}` must lie in {self.allowed}; got {item!r}.")
+        if self.is_list:
+            self._check_list(value)
         return value
+
+    def _check_list(self, values: list) -> None:
+        low, high = self.length
+        if not low <= len(values) <= high:
+            wanted = f"at least {low}" if high == float("inf") else f"{low}" if low == high else f"{low} to {high}"
+            raise ParameterError(f"`{self.name}` needs {wanted} values, as in {self.default!r}; got {values!r}.")
+        if "rising" in self.help and any(a >= b for a, b in pairwise(values)):
+            raise ParameterError(f"the values of `{self.name}` must rise; got {values!r}.")
 
     def _allows(self, item: Any) -> bool:
         if not self.allowed:
@@ -142,28 +166,43 @@ def listing(parameters: Mapping[str, Parameter], chapter: str) -> Iterator[None]
 
 
 def read_settings(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
-    """Values from a command line, "gamma0=4 P=8", or one error that lists what is valid."""
-    values = {}
+    """Values from a command line, "gamma0=4 P=8 widths=64,256", or one error that says all that is wrong and what is valid."""
+    values, wrong = {}, []
     with listing(parameters, chapter):
         try:
             settings = shlex.split(text)
         except ValueError as error:  # a quotation mark without its partner
             raise ParameterError(f"cannot read {text!r}: {error}.") from None
         for setting in settings:
-            name, equals, value = setting.partition("=")
-            if not equals:
-                raise ParameterError(f"parameters are written name=value; got {setting!r}.")
-            parameter = named(name, parameters, chapter)
-            values[name] = parameter.check(parameter.parse(value))
+            try:
+                name, equals, value = setting.partition("=")
+                if not equals:
+                    raise ParameterError(f"parameters are written name=value; got {setting!r}.")
+                parameter = named(name, parameters, chapter)
+                values[name] = parameter.check(parameter.parse(value))
+            except ParameterError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ParameterError("\n".join(wrong))
     return values
+
+
+def all_presets(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Everything in the file of presets, not yet checked."""
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(f"{path.name} is not TOML: {error}.") from None
+
+
+def presets_of(path: Path, chapter: str) -> list[str]:
+    """The names of the presets that say something about a chapter."""
+    return [name for name, entries in all_presets(path).items() if chapter in entries]
 
 
 def read_presets(path: Path, preset: str) -> dict[str, dict[str, Any]]:
     """The values that a preset of the file gives to each chapter, not yet checked."""
-    try:
-        presets = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError(f"{path.name} is not TOML: {error}.") from None
+    presets = all_presets(path)
     if preset not in presets:
         raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
     return presets[preset]

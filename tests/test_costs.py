@@ -1,0 +1,107 @@
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import SMALL_CHAPTER, write_chapter
+
+from tools import ROOT, chapters, costs, pages
+
+ROW = {
+    "seconds": 61.2,
+    "peak_memory_MB": 944,
+    "commit": "abc1234",
+    "dirty": False,
+    "date": "2026-01-02",
+    "processor": "Motorola 68000",
+    "processors": 7,
+    "architecture": "m68k",
+    "system": "AmigaOS",
+    "python": "3.11.7",
+    "jax": "0.10.2",
+}
+SENTENCE = (
+    "With its default parameters the chapter runs in about 1 min and 0.9 GB on one core of "
+    "Motorola 68000, m68k, AmigaOS; no GPU needed."
+)
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    for name in ("small", "other"):
+        write_chapter(tmp_path / "notebooks" / f"{name}.ipynb")
+    chapters.write_text(json.dumps({"small": ROW}), costs.place())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [(0.3, "1 s"), (8.6, "9 s"), (44, "40 s"), (61.2, "1 min"), (69, "1 min 10 s"), (299, "5 min"), (725, "12 min")],
+)
+def test_times_are_rounded_as_no_two_runs_take_the_same(seconds, words):
+    assert costs.time({"seconds": seconds}) == words
+
+
+def test_a_chapter_says_what_it_costs_below_its_introduction_and_at_its_end(tree):
+    notebook = chapters.read(chapters.committed("small"))
+    costs.add_to(notebook, "small")
+    assert [cell.id for cell in notebook.cells] == ["title", "cost", "parameters", "print"]
+    assert notebook.cells[1].source == SENTENCE
+    end = pages.closing_block("small", notebook, {"doi": "", "repository_url": ""})
+    measured = "Measured on 2026-01-02 at commit `abc1234`, Python 3.11.7, jax 0.10.2, functions compiled anew."
+    assert f"{SENTENCE} {measured}" in end
+
+
+def test_a_chapter_that_was_not_measured_says_nothing(tree):
+    notebook = chapters.read(chapters.committed("other"))
+    costs.add_to(notebook, "other")
+    assert [cell.id for cell in notebook.cells] == ["title", "parameters", "print"]
+    costs.place().unlink()
+    assert costs.table() == {} and costs.versions("small") == []
+
+
+def test_a_row_replaces_its_chapter_s_own_and_those_of_chapters_that_are_gone(tree):
+    chapters.write_text(json.dumps({"small": ROW, "gone": ROW}), costs.place())
+    machine = {"processors": 1, "architecture": "a", "system": "s"}
+    record = {"seconds": 5.0, "peak_memory_MB": 100, "commit": "c", "dirty": True, "date": "d", "machine": machine}
+    row = costs.keep("other", record | {"key": "0f", "parameters": {}})
+    assert costs.table() == {"other": row, "small": ROW}
+    assert set(row) == set(ROW) and row["jax"] and row["python"]
+
+
+def test_the_committed_table_is_of_chapters_that_exist_with_all_that_is_shown():
+    rows = costs.table()
+    assert set(rows) <= set(chapters.names())
+    assert all(set(row) == set(ROW) and 0 < row["seconds"] < 600 for row in rows.values())
+
+
+def test_make_bench_measures_one_chapter_and_keeps_the_other_rows(small_tree):
+    shutil.copytree(ROOT / "benchmarks", small_tree / "benchmarks", ignore=shutil.ignore_patterns("*.npz"))
+    (small_tree / ".venv").symlink_to(ROOT / ".venv")
+    write_chapter(small_tree / "notebooks" / "other.ipynb", [("parameters", 'word: str = "a"  # what {a, b}')])
+    alone = (
+        'import os, pathlib\nassert os.environ["NPROC"] == "1"\n'
+        'assert not pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).exists()\n'
+        'assert len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) == 1'
+    )
+    write_chapter(small_tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("alone", alone)])
+    place = small_tree / "notebooks" / "costs.json"
+    place.write_text(json.dumps({"other": ROW}))
+    command = ["make", "--no-print-directory", "-o", ".venv/installed", "bench", "CHAPTER=small"]
+    done = subprocess.run(command, cwd=small_tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(place.read_text())
+    assert rows["other"] == ROW and set(rows["small"]) == set(ROW)
+    assert rows["small"]["seconds"] > 0 and rows["small"]["peak_memory_MB"] > 20
+    wrong = subprocess.run([*command[:-1], "CHAPTER=smal"], cwd=small_tree, capture_output=True, text=True)
+    assert wrong.returncode != 0 and "there is no chapter 'smal'; the chapters are: other, small." in wrong.stderr
+
+
+def test_compiled_functions_go_where_they_are_told_to_go(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert chapters.environment(1)["JAX_COMPILATION_CACHE_DIR"] == str(chapters.ROOT / "_build" / "jax-cache")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    assert chapters.environment(1)["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+    assert chapters.environment(os.cpu_count() or 1)["NPROC"] == "1"

@@ -1,0 +1,117 @@
+"""The page that says how to get every panel of the paper, against the committed notebooks."""
+
+import json
+import re
+
+import pytest
+from conftest import write_chapter
+from test_costs import ROW
+
+from dmftlib.claims import RULE, Claims
+from tools import chapters, costs, pages, records, reproduction
+
+# The panels of figures 1 to 5, by their letters.
+LETTERS = {"1": "abcdef", "2": "abcdef", "3": "abcde", "4": "abcd", "5": "abc"}
+
+
+@pytest.fixture(scope="module")
+def block():
+    return reproduction.block(pages.table)
+
+
+def section(block, panel):
+    return re.search(rf"^### {panel}: .*?(?=^##|\Z)", block, re.MULTILINE | re.DOTALL)[0]
+
+
+def test_every_panel_of_the_paper_has_claims_with_expected_values(block):
+    assert list(reproduction.PANELS) == [figure + letter for figure, letters in LETTERS.items() for letter in letters]
+    for panel in reproduction.PANELS:
+        rows = [line.split(" | ") for line in section(block, panel).splitlines() if line.startswith("| ")][2:]
+        assert rows, f"no claim says {panel}"
+        assert any(re.match(r"-?[\d.]+(e-?\d+)? ± \d", row[2]) for row in rows), panel
+        assert all(" ± " in row[3] and row[4].startswith("N = ") for row in rows), panel
+    assert RULE in block
+
+
+def test_every_claim_about_a_figure_is_on_the_page_unless_it_tests_a_printed_formula(block):
+    for chapter in chapters.names():
+        for claim in records.claims(chapters.read(chapters.committed(chapter))):
+            line = " | ".join(str(cell).replace("|", "\\|") for cell in reproduction.row(chapter, claim))
+            named = bool(reproduction.panels(claim["paper figure"])) and "printed" not in claim["claim"]
+            assert (line in block) == named, claim
+
+
+@pytest.mark.parametrize(
+    "label, panels",
+    [
+        ("1a", ["1a"]),
+        ("1c, 1f", ["1c", "1f"]),
+        ("2d–f, 3", ["2d", "2e", "2f", "3"]),
+        ("(7), 5a", ["5a"]),
+        ("4", ["4"]),
+        ("Table 2", []),
+        ("—", []),
+        ("text", []),
+        ("6a", []),
+    ],
+)
+def test_a_label_names_panels(label, panels):
+    assert reproduction.panels(label) == panels
+
+
+def claim(method, *values):
+    claims = Claims()
+    getattr(claims, method)("c", "1a", "slope" if method == "slope" else "q", *values, "N = 8, 4 seeds")
+    (row,) = claims.table().rows
+    return dict(zip(("claim", "paper figure", "quantity", "theory", "networks", "verdict"), row))
+
+
+@pytest.mark.parametrize(
+    "row, shown",
+    [
+        (claim("agree", 1.0, (1.1, 0.1)), "0.2"),  # two standard errors
+        (claim("agree", 100.0, (101.0, 0.1)), "2"),  # 2 % of the value
+        (claim("agree", -100.0, (-101.0, 0.1)), "2"),
+        (claim("slope", (-1.02, 0.03)), "0.06"),  # no 2 % for a slope
+        (claim("slope", (-1.002, 0.003)), "0.006"),
+        (claim("ordered", [1.0, 2.0], [[1.0, 1.1], [2.0, 2.1]]), "steps above 2 SE"),
+        (claim("ordered", None, [[1.0, 1.1], [2.0, 2.1]]), "steps above 2 SE"),
+    ],
+)
+def test_the_tolerance_is_that_of_the_rule(row, shown):
+    assert reproduction.tolerance(row) == shown
+    assert reproduction.row("gd", row)[2].endswith(shown)
+
+
+@pytest.mark.parametrize("off, verdict", [(0.99, "holds"), (1.01, "in part")])
+@pytest.mark.parametrize("value, error", [(1.0, 0.1), (100.0, 0.1), (0.5, 0.001)])
+def test_the_tolerance_is_where_the_verdict_turns(value, error, off, verdict):
+    allowed = float(reproduction.tolerance(claim("agree", value, (value, error))))
+    assert claim("agree", value, (value + off * allowed, error))["verdict"] == verdict
+
+
+def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    for name in ("measured", "new"):
+        path = tmp_path / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        write_chapter(path, [("parameters", "seed: int = 7  # of all draws [0, 10]")])
+    records.presets().write_text("[paper.measured]\nseed = 8\n[paper.new]\n")
+    chapters.write_text(json.dumps({"measured": ROW}), costs.place())
+    kept = {"seconds": 660.0, "peak_memory_MB": 2345, "parameters": {"seed": 8}}
+    machine = {"machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"}}
+    chapters.write_text(json.dumps(kept | machine), records.place("measured", "paper"))
+    rows = [
+        line.strip("| ").split(" | ") for line in reproduction.commands(pages.table, ["measured", "new"]).splitlines()
+    ]
+    assert rows[2:] == [
+        ["`make run CHAPTER=measured`", "7", "1 min", "0.9 GB", "one core of Motorola 68000, m68k, AmigaOS"],
+        ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 processors, m68k, AmigaOS"],
+        ["`make run CHAPTER=new`", "7", "not measured"],
+    ]
+
+
+def test_the_page_shows_them(html):
+    page = re.sub(r"<[^>]+>", "", (html / "book" / "reproduction.html").read_text())
+    for text in ("make run CHAPTER=fa", "make run CHAPTER=fa PRESET=paper", "5c: ", "expected ± tolerance"):
+        assert text in page

@@ -1,0 +1,81 @@
+"""A run with chosen parameters beside the committed chapter: what was changed, and what changed with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import nbformat
+
+from . import chapters, records
+from .parameters import Parameter
+
+LINE = 110  # characters of a long line that are shown
+
+
+def fits(old: str, new: str) -> bool:
+    """Whether two lines can stand side by side on a terminal; longer ones stand one above the other."""
+    return len(old) + len(new) < LINE
+
+
+def settings(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> list[str]:
+    """The parameters that differ from their defaults, a line each."""
+    changed = [f"  {name} = {value!r} (default {parameters[name].default!r})" for name, value in values.items()
+               if value != parameters[name].default]  # fmt: skip
+    return ["Changed against the defaults:", *changed] if changed else ["Every parameter has its default value."]
+
+
+def without_claims(notebook):
+    """A copy without its tables of claims, which are compared by themselves."""
+    copy = deepcopy(notebook)
+    for cell in copy.cells:
+        if records.claims(nbformat.v4.new_notebook(cells=[cell])):
+            cell.outputs = []
+    return copy
+
+
+def numbers(old, new, most: int) -> list[str]:
+    """The printed lines that changed, old | new, at most so many."""
+    lines = chapters.pairs(without_claims(old), without_claims(new))
+    changed = [pair for pair in lines if pair[0] != pair[1]]
+    if not changed:
+        return [f"Printed numbers: all {len(lines)} lines are as with the defaults."]
+    shown = changed[:most]
+    width = max((len(old) for old, new in shown if fits(old, new)), default=0)
+    return [
+        f"Printed numbers, with the defaults | now ({len(changed)} of {len(lines)} lines changed):",
+        *(
+            f"  {old:<{width}} | {new}" if fits(old, new) else f"  {old[:LINE]}\n    now: {new[:LINE]}"
+            for old, new in shown
+        ),
+        *([f"  and {len(changed) - most} more, in the notebook"] if len(changed) > most else []),
+    ]
+
+
+def claims(old, new, most: int) -> list[str]:
+    """How many claims hold, before and now, and those whose verdict changed, at most so many."""
+    before, after = records.claims(old), records.claims(new)
+    if not after:
+        return []
+    counts = [Counter(row["verdict"] for row in rows) for rows in (before, after)]
+    told = " | ".join(f"{c['holds']} hold, {c['in part']} in part, {c['no']} do not" for c in counts)
+    verdicts = {(row["claim"], row["quantity"]): row["verdict"] for row in before}
+    moved = [(row, was) for row in after
+             if (was := verdicts.get((row["claim"], row["quantity"]), "new")) != row["verdict"]]  # fmt: skip
+    left = len(moved) - most
+    return [
+        f"Claims, with the defaults | now: {told}",
+        *(
+            f"  {was} → {row['verdict']}: {row['claim']}: {row['quantity']}, "
+            f"theory {row['theory'] or '—'}, networks {row['networks']}"
+            for row, was in moved[:most]
+        ),
+        *([f"  and {left} more, in the notebook"] if left > 0 else []),
+    ]
+
+
+def report(parameters: Mapping[str, Parameter], values: Mapping[str, Any], old, new, most: int = 20) -> str:
+    """What a reader wants to know at the end of a run, in some tens of lines at most."""
+    return "\n".join([*settings(parameters, values), *numbers(old, new, most), *claims(old, new, most // 2)])

@@ -1,0 +1,92 @@
+"""What a chapter costs with its default parameters, from the committed table that `make bench` writes."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from . import chapters
+
+
+def place() -> Path:
+    return chapters.ROOT / "notebooks" / "costs.json"
+
+
+def table() -> dict[str, dict[str, Any]]:
+    """The measured chapters; empty before the first measurement."""
+    return json.loads(place().read_text(encoding="utf-8")) if place().exists() else {}
+
+
+def processor() -> str:
+    """The model of this machine's processor, as the system names it; '' where it does not."""
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def keep(chapter: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Write the row of a chapter, from the record of its run, and return it; the other rows stay."""
+    row = {name: record[name] for name in ("seconds", "peak_memory_MB", "commit", "dirty", "date")}
+    row |= {"processor": processor(), **record["machine"], "python": platform.python_version(), "jax": version("jax")}
+    rows = {name: row for name, row in table().items() if name in chapters.names()} | {chapter: row}
+    chapters.write_text(json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n", place())
+    return row
+
+
+def time(row: dict[str, Any]) -> str:
+    """Rounded, since no two runs take the same: 9 s, 40 s, 1 min 20 s, 12 min."""
+    seconds = row["seconds"]
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds >= 600:
+        return f"{round(seconds / 60)} min"
+    minutes, rest = divmod(round(seconds, -1), 60)
+    return " ".join([*([f"{minutes:.0f} min"] if minutes else []), *([f"{rest:.0f} s"] if rest else [])])
+
+
+def memory(row: dict[str, Any]) -> str:
+    return f"{row['peak_memory_MB'] / 1000:.1f} GB"
+
+
+def machine(row: dict[str, Any]) -> str:
+    """Say which machine: its processor's name where the system tells, and its kind."""
+    return ", ".join(filter(None, [row["processor"], row["architecture"], row["system"]]))
+
+
+def sentences(chapter: str) -> list[str]:
+    """The cost in words, or nothing while it has not been measured."""
+    row = table().get(chapter)
+    if row is None:
+        return []
+    where = f"on one core of {machine(row)}"
+    return [
+        f"With its default parameters the chapter runs in about {time(row)} and {memory(row)} {where}; no GPU needed."
+    ]
+
+
+def versions(chapter: str) -> list[str]:
+    """With what, and when, the cost was measured."""
+    row = table().get(chapter)
+    if row is None:
+        return []
+    commit = (
+        f" at commit `{row['commit']}`{' with uncommitted changes' if row['dirty'] else ''}" if row["commit"] else ""
+    )
+    return [f"Measured on {row['date']}{commit}, Python {row['python']}, jax {row['jax']}, functions compiled anew."]
+
+
+def add_to(notebook, chapter: str) -> None:
+    """Say the cost below the chapter's introduction."""
+    for sentence in sentences(chapter):
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(sentence, id="cost"))

@@ -1,0 +1,73 @@
+"""What is running now: one line that is rewritten on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+
+COUNTED = re.compile(r"(\d+)/(\d+) \[")  # in papermill's own progress bar
+
+
+class Screen:
+    """Whole lines said by several threads, and under them what each running chapter is doing."""
+
+    def __init__(self, every: float = 20.0):
+        self.every = every  # seconds between two plain lines about one chapter
+        self._lock = threading.Lock()
+        self._running: dict[str, str] = {}
+        self._told: dict[str, float] = {}
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        with self._lock:
+            self._write(f"  {line}\n")
+
+    def show(self, name: str, state: str) -> None:
+        """What `name` does now; the next state replaces it."""
+        with self._lock:
+            before, self._running[name] = self._running.get(name), f"{name}: {state}"
+            if sys.stdout.isatty():
+                if self._running[name] != before:
+                    self._write()
+            elif time.monotonic() - self._told.setdefault(name, time.monotonic()) >= self.every:
+                self._told[name] = time.monotonic()
+                self._write(f"  {self._running[name]}\n")
+
+    def done(self, name: str) -> None:
+        """Nothing more about `name`."""
+        with self._lock:
+            self._told.pop(name, None)
+            if self._running.pop(name, None) is not None:
+                self._write()
+
+    def _write(self, line: str = "") -> None:
+        if sys.stdout.isatty():
+            status = f"  {' · '.join(self._running.values())}" if self._running else ""
+            line = f"\r\x1b[K{line}{status[: shutil.get_terminal_size().columns - 1]}"
+        if line:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+
+screen = Screen()  # there is one terminal
+say = screen.say
+
+
+def cells(descriptor: int) -> str:
+    """'cell 3 of 20', from the end of the file into which papermill writes its progress; '' before the first cell."""
+    # pread: the file's position is papermill's.
+    end = os.pread(descriptor, 2048, max(0, os.fstat(descriptor).st_size - 2048)).decode(errors="replace")
+    found = COUNTED.findall(end)
+    if not found:
+        return ""
+    finished, total = map(int, found[-1])
+    return f"cell {min(finished + 1, total)} of {total}"
+
+
+def without_bars(errors: str) -> str:
+    """What papermill said besides its progress."""
+    return "\n".join(line for line in errors.splitlines() if not line.startswith("Executing: "))

@@ -1,0 +1,165 @@
+"""A grid of runs of one chapter, several at a time, on this machine or on a cluster: make sweep.
+
+The engine is dask. Its scheduler and workers are plain Python, start on this machine without set-up, and are the same on a
+cluster; Snakemake would need a file of rules and its own profiles. A worker returns the executed notebook and this process
+writes it, so a cluster needs no shared folder; what stands in runs/ is not run again, whenever a sweep was killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from . import ToolError, chapters, collected, costs, grid, records
+from .parameters import read_notebook, read_preset, read_settings
+from .progress import say
+
+
+@dataclass(frozen=True)
+class Run:
+    """One point of the grid: what was swept, all values given to the chapter, and where its notebook goes."""
+
+    chapter: str
+    point: dict[str, Any]
+    values: dict[str, Any]
+    folder: Path
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={grid.written(value)}" for name, value in self.point.items())
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.chapter}.ipynb"
+
+    @property
+    def is_done(self) -> bool:
+        return chapters.is_current(self.path, chapters.key(self.chapter, self.values))
+
+
+def compute(chapter: str, values: dict[str, Any], at_once: int | None) -> tuple[str, str, str]:
+    """On a worker: the key of what was run, the executed notebook, and what went wrong ('' if nothing did)."""
+    with tempfile.TemporaryDirectory() as folder:
+        error = ""
+        try:
+            notebook = chapters.execute(chapter, values, Path(folder), at_once or os.cpu_count() or 1, watched=False)
+        except ToolError as failure:
+            left, error = Path(folder) / f"{chapter}.failed.ipynb", str(failure).partition("\nThe executed copy")[0]
+            notebook = chapters.read(left) if left.exists() else nbformat.v4.new_notebook()
+        return chapters.key(chapter, values), nbformat.writes(notebook), error
+
+
+def keep(run: Run, key: str, text: str, error: str) -> str:
+    """Write what a worker returned; what went wrong, or ''."""
+    if key != chapters.key(run.chapter, run.values):
+        return "the worker has another version of the chapter, of dmftlib or of Python than this checkout"
+    notebook = nbformat.reads(text, as_version=4)
+    failed = run.path.with_suffix(".failed.ipynb")
+    if error:
+        chapters.write(notebook, failed)
+        return f"{error.splitlines()[-1]}\n  The executed copy, up to the error, is {failed}."
+    notebook.metadata["dmftlib"]["key"] = key
+    chapters.write(notebook, run.path)
+    failed.unlink(missing_ok=True)
+    return ""
+
+
+def connect(where):
+    """A client of a scheduler, given by its address or as a cluster."""
+    from distributed import Client  # slow to import, and of use to this command only
+
+    try:
+        return Client(where, timeout=30)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ToolError(f"no dask scheduler answers at {where!r}, as in SCHEDULER=tcp://host:8786: {error}") from None
+
+
+def ignore_interrupts() -> None:
+    """On a worker of this machine: Ctrl-C reaches every process, and this one is ended by the sweep, without a word.
+
+    A handler, unlike SIG_IGN, is not handed down, so the chapters that the worker runs stop by themselves.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)
+
+
+def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run, str], None]) -> None:
+    """Run on the scheduler, or in `jobs` processes of this machine; `tell` each run as it ends, with what went wrong."""
+    from distributed import LocalCluster, as_completed
+
+    local = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    quiet = {"silence_logs": logging.CRITICAL}  # what matters of a lost worker is in the exception of its run
+    at_once = None if scheduler else jobs  # a worker of a cluster gives each of its threads one core
+    with nullcontext(scheduler) if scheduler else LocalCluster(**local, **quiet) as where, connect(where) as client:
+        if not scheduler:
+            client.run(ignore_interrupts)
+        futures = {client.submit(compute, run.chapter, run.values, at_once, pure=False): run for run in runs}
+        for future in as_completed(futures):
+            lost = future.exception()  # of the worker: what goes wrong in a chapter is returned
+            tell(futures[future], str(lost) if lost else keep(futures[future], *future.result()))
+
+
+def announce(chapter: str, swept: Mapping[str, list[Any]], runs: list[Run], missing: list[Run], jobs: int) -> None:
+    """How many runs, how many are there already, and about how long the rest takes."""
+    sizes = " × ".join(f"{len(values)} of {name}" for name, values in swept.items())
+    say(f"{chapter}: {len(runs)} runs ({sizes}), {len(runs) - len(missing)} of them done already, {jobs} at a time")
+    if missing and (row := costs.table().get(chapter)):
+        total = costs.time(row | {"seconds": row["seconds"] * math.ceil(len(missing) / jobs)})
+        say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
+    elif missing:
+        say(f"how long a run takes has not been measured: make bench CHAPTER={chapter}")
+
+
+def sweep(
+    chapter: str,
+    text: str,
+    settings: str = "",
+    preset: str = "",
+    wanted: str = "",
+    jobs: int = chapters.AT_ONCE,
+    scheduler: str = "",
+) -> None:
+    """Run what is missing of a grid, then write its table and its plot; raise, after that, if a run failed."""
+    committed = chapters.read(chapters.committed(chapter))
+    parameters = read_notebook(committed)
+    swept, given = grid.read(text, parameters, chapter), read_settings(settings, parameters, chapter)
+    chosen = read_preset(records.presets(), preset, parameters, chapter) if preset else {}
+    if both := set(swept) & set(given):
+        raise ToolError(f"GRID and PARAMS both set {', '.join(sorted(both))}.")
+    known = [f"{row['claim']}: {row['quantity']}" for row in records.claims(committed)]
+    if not any(wanted in claim for claim in known):
+        told = "\n".join(f"  {claim}" for claim in known)
+        raise ToolError(f"PLOT={wanted!r} is in none of the claims of {chapter}, which are\n{told or '  none'}")
+    runs = [
+        Run(chapter, point, chosen | given | point, chapters.run_folder(chapter, given | point, preset))
+        for point in grid.points(swept)
+    ]
+    missing, failures = [run for run in runs if not run.is_done], {}
+    announce(chapter, swept, runs, missing, jobs)
+
+    def tell(run: Run, error: str) -> None:
+        failures.update({str(run): error} if error else {})
+        count[0] += 1
+        say(f"{count[0]} of {len(missing)}: {run}{': failed' if error else ''}")
+
+    count = [0]
+    if missing:
+        run_all(missing, jobs, scheduler, tell)
+    results = [rows for run in runs if run.is_done and (rows := collected.claims(run.point, chapters.read(run.path)))]
+    names = {name: ",".join(map(grid.written, values)) for name, values in swept.items()}
+    folder = chapters.run_folder(f"{chapter}-sweep", given | names, preset)
+    if results:
+        chapters.write_text(collected.table([row for rows in results for row in rows]), folder / "table.csv")
+        chapters.write_text(collected.plot(swept, results, wanted), folder / "plot.svg")
+        print(f"Table: {folder / 'table.csv'}\nPlot:  {folder / 'plot.svg'}")
+    if failures:
+        told = "\n".join(f"{run}: {error}" for run, error in failures.items())
+        raise ToolError(f"{len(failures)} of {len(runs)} runs failed; the others are kept.\n{told}")
