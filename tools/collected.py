@@ -69,8 +69,7 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
     import matplotlib
     from matplotlib.figure import Figure
 
-    from dmftlib.figures import NETWORKS as COLOUR
-    from dmftlib.figures import STYLE, THEORY
+    from dmftlib.drawing import REST, STYLE, THEORY
 
     x = next((name for name, values in swept.items() if isinstance(values[0], int | float)), next(iter(swept)))
     ticks = {grid.written(value): n for n, value in enumerate(swept[x])} if isinstance(swept[x][0], str | list) else {}
@@ -80,7 +79,7 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
         others = ", ".join(f"{name} = {grid.written(rows[0][name])}" for name in swept if name != x)
         panels.setdefault(others, []).extend(matching(rows, wanted))
     columns = min(3, len(panels))
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "dmftlib"}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.6 * columns, 2.8 * math.ceil(len(panels) / columns)), layout="constrained")
         axes = figure.subplots(math.ceil(len(panels) / columns), columns, squeeze=False, sharex=True, sharey=True).flat
         for ax, (title, rows) in zip(axes, panels.items()):
@@ -91,7 +90,7 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
                     [float(row[k] or "nan") for row in line] for k in ("theory", "mean", "standard_error")
                 )
                 ax.plot(at, expected, color=THEORY, label="theory" if entry == 1 else None)
-                ax.errorbar(at, mean, error, fmt="o", color=COLOUR, label="networks ± SE" if entry == 1 else None)
+                ax.errorbar(at, mean, error, fmt="o", color=REST, label="networks ± SE" if entry == 1 else None)
             ax.set(title=title, xlabel=x, **({"xticks": [*ticks.values()], "xticklabels": [*ticks]} if ticks else {}))
         for ax in list(axes)[len(panels) :]:
             ax.set_visible(False)
