@@ -117,9 +117,8 @@ def announce(
     if missing and (row := costs.table().get(chapter)):
         turns = len(missing) if scheduler else math.ceil(len(missing) / jobs)
         total = costs.time(row | {"seconds": row["seconds"] * turns})
-        say(
-            f"about {total}{' over all workers' if scheduler else ''}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}"
-        )
+        total += " over all workers" if scheduler else ""
+        say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
     elif missing:
         say(f"how long a run takes has not been measured: make bench CHAPTER={chapter}")
 
