@@ -97,7 +97,7 @@ def state() -> dict[str, Any]:
 
 
 def environment(at_once: int) -> dict[str, str]:
-    """Threads that `at_once` kernels can share, and compiled functions kept for the next run, unless they have a place."""
+    """Threads that `at_once` kernels can share, and compiled functions kept for the next run, if not elsewhere."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
     cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
