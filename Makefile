@@ -12,10 +12,19 @@ help:  ## this list
 book: $(READY)  ## run the chapters that changed and build the book; prints where it is
 	@$(PY) -m tools book
 
+pdf: $(TEST_READY)  ## the book, and all of it in one PDF that its first page links
+	@$(PY) -m tools pdf
+
 test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict build, the book in a browser
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
+
+unit: $(TEST_READY)  ## the unit part of the tests: the library, without browser, kernels and the longest runs
+	@$(PY) -m pytest -n 2 -m "not slow" tests
+
+faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether the unit part finds them (hours; resumable)
+	@$(PY) tests/seed_faults.py
 
 run: $(READY)  ## one chapter with your parameters, or with a preset: make run CHAPTER=gd PARAMS="P=8" PRESET=paper; HELP=1 lists them
 	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS" "$$PRESET" $${HELP:+--explain}
@@ -60,4 +69,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book test run sweep accept record bench links serve lock clean
+.PHONY: help book pdf test unit faults run sweep accept record bench links serve lock clean

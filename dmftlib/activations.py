@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+FEWEST_NODES = 64  # a dimension, of the coarsest grid
+ROUNDING = 1e-8  # relative; what lies further outside is no covariance
 SNAP = 1e-14  # correlations this near to ±1 are rounding: the inputs are equal or opposite
 
 
@@ -22,10 +24,35 @@ def _correlation(Sigma):
 
 
 def _checked_covariance(Sigma):
-    Sigma = np.asarray(Sigma, dtype=np.float64)
+    try:
+        Sigma = np.asarray(Sigma, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`Sigma` must be a (P, P) covariance of numbers; got {type(Sigma).__name__}.") from error
     if Sigma.ndim != 2 or Sigma.shape[0] != Sigma.shape[1]:
         raise ValueError(f"`Sigma` must be a (P, P) covariance; got shape {Sigma.shape}.")
+    variance = np.diag(Sigma)
+    if not np.isfinite(Sigma).all() or (variance < 0).any():
+        raise ValueError(f"`Sigma` must be a finite covariance, its diagonal at least 0; got\n{Sigma}")
+    rounding = ROUNDING * variance.max(initial=0)
+    if np.abs(Sigma - Sigma.T).max(initial=0) > rounding:
+        raise ValueError(f"`Sigma` must be symmetric, as covariances are; got\n{Sigma}")
+    if (np.abs(Sigma) > np.sqrt(np.outer(variance, variance)) + rounding).any():
+        raise ValueError(f"`Sigma` must have |Σ_μν| ≤ √(Σ_μμ Σ_νν), as covariances do; got\n{Sigma}")
     return Sigma
+
+
+def _check_elementwise(name, function):
+    """Raise TypeError or ValueError unless JAX can trace `function` and it keeps the shape of its array."""
+    try:
+        # Through a lambda: eval_shape on a numpy ufunc itself crashed Python the second time (JAX 0.10).
+        shape = jax.eval_shape(lambda h: function(h), jax.ShapeDtypeStruct((2, 3), jnp.float32)).shape
+    except Exception as error:
+        raise TypeError(
+            f"`{name}` must be a function that JAX can trace; on an array it raised {type(error).__name__}. "
+            "Write it with jax.numpy in place of numpy, without `if` on values."
+        ) from error
+    if shape != (2, 3):
+        raise ValueError(f"`{name}` must act on each entry; an array of shape (2, 3) became one of shape {shape}.")
 
 
 @dataclass(frozen=True)
@@ -47,10 +74,16 @@ class Activation:
     closed_dot_dot: Callable | None = None
 
     def __post_init__(self):
-        if not callable(self.phi):
-            raise TypeError(f"`phi` must be a function of an array; got {type(self.phi).__name__}.")
+        if not isinstance(self.name, str):
+            raise TypeError(f"`name` must be a string, a label; got {type(self.name).__name__}.")
+        for name in ("phi", "phi_dot", "closed_phi_phi", "closed_dot_dot"):
+            function = getattr(self, name)
+            if not callable(function) and (name == "phi" or function is not None):
+                raise TypeError(f"`{name}` must be a function of an array; got {type(function).__name__}.")
+        _check_elementwise("phi", self.phi)
         if self.phi_dot is None:
             object.__setattr__(self, "phi_dot", lambda h, phi=self.phi: jax.jvp(phi, (h,), (jnp.ones_like(h),))[1])
+        _check_elementwise("phi_dot", self.phi_dot)
 
     def phi_phi(self, Sigma):
         """⟨φ(u_μ) φ(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
@@ -71,9 +104,11 @@ def gaussian_average(F, G, Sigma, accuracy=1e-9, most_nodes=1024):
     The rule converges geometrically for smooth functions. Raises ValueError, with the change between the
     last two grids, if `accuracy` (relative to the largest entry) is not reached with `most_nodes` a dimension.
     """
+    if most_nodes < 2 * FEWEST_NODES:
+        raise ValueError(f"`most_nodes` must be at least {2 * FEWEST_NODES}, for two grids; got {most_nodes}.")
     scale, corr = _correlation(_checked_covariance(Sigma))
     sd = np.sqrt(np.diag(scale))
-    last, nodes = None, 64
+    last, nodes = None, FEWEST_NODES
     while nodes <= most_nodes:
         x = np.linspace(-9.5, 9.5, nodes)
         weight = np.exp(-(x**2) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .checks import pair
 from .figures import Table, mean_and_error
 
 RULE = (
@@ -17,7 +18,9 @@ HEAD = ("claim", "paper figure", "quantity", "theory", "network mean ± SE (N, s
 
 
 def origin(groups):
-    """What was simulated, in words: widths and number of networks of the ensembles."""
+    """What was simulated, in words: widths and number of networks of the ensembles. Raises ValueError for none."""
+    if not groups:
+        raise ValueError("`groups` must hold at least one ensemble, to say what was simulated; got none.")
     widths = sorted({e.width for e in groups})
     span = f"{widths[0]:g}" if len(widths) == 1 else f"{widths[0]:g}…{widths[-1]:g}"
     return f"N = {span}, {sum(len(e.seeds) for e in groups)} seeds"
@@ -38,7 +41,10 @@ class Claims:
 
     def agree(self, claim, figure, quantity, theory, networks, where, sign=0):
         """Theory and networks agree on a number; with `sign` ±1 the claim is also that it has this sign."""
-        (value, noise), (mean, error) = np.broadcast_to(theory, 2) * (1, np.ndim(theory) > 0), networks
+        if sign not in (-1, 0, 1):
+            raise ValueError(f"`sign` must be 1 or −1, or 0 for a claim without one; got {sign!r}.")
+        value, noise = pair("theory", theory if np.ndim(theory) else (theory, 0.0))
+        mean, error = pair("networks", networks)
         off, allowed = abs(value - mean), max(2 * np.hypot(noise, error), 0.02 * abs(value))
         right = not sign or (sign * value > 0 and sign * mean > 2 * error)
         verdict = _verdict(right and off <= allowed, right and off <= 2 * allowed)
@@ -46,7 +52,7 @@ class Claims:
 
     def slope(self, claim, figure, quantity, slope, where, expected=-1.0):
         """A fitted exponent (value, standard error) is the expected one, and known to 0.1."""
-        value, error = slope
+        value, error = pair("slope", slope)
         off = abs(value - expected)
         verdict = _verdict(off <= 2 * error and error <= 0.1, off <= 4 * error)
         self._add(claim, figure, quantity, f"{expected:.3g}", f"{value:.3g} ± {error:.1g}", where, verdict)
@@ -57,6 +63,11 @@ class Claims:
         Groups with the same index share seeds, so that differences are taken within a group. `theory` is None where it
         has no such number, as for errors of finite networks: then networks decide.
         """
+        if len(networks) < 2 or (theory is not None and len(theory) != len(networks)):
+            raise ValueError(
+                "an order needs two or more runs, each in `theory` and in `networks`; got "
+                f"{'no theory' if theory is None else len(theory)} and {len(networks)}. Pass one entry a run in both."
+            )
         expected = "" if theory is None else ", ".join(f"{value:.3g}" for value in theory)
         theory = sign * np.arange(len(networks)) if theory is None else theory
         steps = [*zip(range(len(theory)), range(1, len(theory))), (0, -1)]

@@ -221,8 +221,14 @@ def compare(theory, runs):
     runs     an Ensemble (its standard error over seeds is reported as ‖SE‖_F/‖b‖_F) or a single Dynamics
              (whose standard error is unknown: NaN)
 
-    Raises ValueError when the two do not have the same shapes.
+    Raises TypeError for anything that is not such a result, ValueError when the two do not have the same shapes.
     """
+    for argument, value, wanted in (("theory", theory, ("provenance", *OBSERVABLES)), ("runs", runs, OBSERVABLES)):
+        if lacking := [name for name in wanted if not hasattr(value, name)]:
+            raise TypeError(
+                f"`{argument}` must be a result, such as meanfield.solve, network.train or network.ensemble return "
+                f"(`theory` a single one, no ensemble); got {type(value).__name__}, which has no {', '.join(lacking)}."
+            )
     distance, error = {}, {}
     spread = getattr(runs, "standard_error", None)
     own = theory.provenance.errors.get("monte_carlo", {})

@@ -8,23 +8,31 @@ from numbers import Integral, Real
 import numpy as np
 
 from .activations import Activation, activation_from
+from .checks import instance
 from .rules import Rule, check_rule, needs
+
+LARGEST = 1e150  # numbers above have squares that overflow
+MOST_SEEDS = 2**32  # JAX keeps 32 bits of a seed in float32: a larger one would repeat the draws of a smaller one
 
 
 def _finite_array(name, value, ndim, shape_words):
     """`value` as a read-only float64 array, or an error that names the argument."""
     try:
-        array = np.array(value, dtype=np.float64)
+        array = np.asarray(value)
+        if array.size and array.dtype.kind not in "biuf":
+            raise TypeError(f"entries of type {array.dtype}")
+        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}."
         ) from error
     if array.ndim != ndim:
         raise ValueError(f"`{name}` must have shape {shape_words}; got shape {array.shape}. Reshape it.")
-    if not np.isfinite(array).all():
+    bad = ~(np.abs(array) < LARGEST)
+    if bad.any():
         raise ValueError(
-            f"`{name}` must be finite; got {np.count_nonzero(~np.isfinite(array))} entries that are NaN or "
-            "infinite. Remove or replace them."
+            f"`{name}` must be finite; got {np.count_nonzero(bad)} entries that are NaN, infinite or above "
+            f"{LARGEST:g}. Remove or replace them."
         )
     array.setflags(write=False)
     return array
@@ -93,7 +101,7 @@ class Task:
         """x ~ N(0, 1) in D dimensions; the first half of the targets is +1, the second −1."""
         P, D = _whole("P", P, 1), _whole("D", D, 1)
         P_test = _whole("P_test", P_test, 0)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(_seed(seed))
         X, X_test = rng.standard_normal((P, D)), rng.standard_normal((P_test, D))
         y, y_test = (np.where(np.arange(n) < (n + 1) // 2, 1.0, -1.0) for n in (P, P_test))
         return cls(X, y, X_test, y_test) if P_test else cls(X, y)
@@ -114,6 +122,12 @@ class Task:
 def _whole(name, value, least):
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"`{name}` must be a whole number, at least {least}; got {value!r}.")
+    return int(value)
+
+
+def _seed(value):
+    if _whole("seed", value, 0) >= MOST_SEEDS:
+        raise ValueError(f"`seed` must be below 2³² = {MOST_SEEDS}; got {value}. Pass a smaller one.")
     return int(value)
 
 
@@ -178,3 +192,8 @@ class Experiment:
             _check_gate(self.rule, values["phi"])
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def check_experiment(value):
+    """Raise TypeError unless `value` is an Experiment."""
+    instance("experiment", value, Experiment, "Build one with Experiment(task, rule, hidden_layers, activation, …).")

@@ -15,20 +15,19 @@ from numbers import Real
 
 import numpy as np
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from . import twolayer
+from .drawing import DASHES, Panel, line, look, styles
 from .experiment import Task
-from .figures import DASHES, SEVERAL, WIDTH, FigureWithData, _styled
+from .figures import TIME, FigureWithData
 
 PLOTLY = "../_static/plotly/plotly.min.js"  # where the book keeps it, seen from a chapter
 RULES = ("GD", "FA(ρ)", "DFA = FA(0)", "Hebb")
-PLOTLY_DASHES = ("solid", "dash", "dashdot", "dot")  # the same as figures.DASHES
+PLOTLY_DASHES = dict(zip(DASHES, ("solid", "dash", "dashdot", "dot", "10px,2px,2px,2px,2px,2px")))
 QUANTITIES = {"Delta": "Δ(t)", "H_y": "H<sub>y</sub>(t)", "G_tilde": "G̃(t)"}
 PICTURE_LABELS = {"Delta": r"$\Delta(t)$", "H_y": "$H_y(t)$", "G_tilde": r"$\tilde G(t)$"}
 GAMMA0 = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 20.0, 50.0, 100.0)
 RHO = tuple(np.round(np.linspace(0, 1, 11), 1).tolist())
-TIME = "time t (lr × step)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +66,9 @@ class Sliders:
 
     def _repr_html_(self):
         rules = [
-            dict(name=rule, color=to_hex(color), dash=dash)
+            dict(name=rule, color=to_hex(color), dash=PLOTLY_DASHES[dash])
             | {part: {q: _digits(x) for q, x in self.data["rules"][rule][part].items()} for part in ("curves", "ends")}
-            for rule, color, dash in zip(RULES, SEVERAL, PLOTLY_DASHES)
+            for rule, (color, dash, _) in _looks().items()
         ]
         quantities = [dict(name=name, label=label) for name, label in QUANTITIES.items()]
         shown = {name: self.data[name] for name in ("gamma0", "rho")}
@@ -112,6 +111,9 @@ class Sliders:
             f"<script>\n{script}</script>\n</div>"
         )
 
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return self.picture()._repr_mimebundle_()
+
     def __repr__(self):
         return f"Sliders for γ₀ and ρ: {', '.join(RULES)}"
 
@@ -124,21 +126,27 @@ def _digits(values):
     return int(value) if value == int(value) else value
 
 
-@_styled
+def _looks():
+    """Colour, dash and marker of each rule, as in every figure."""
+    return {rule: look(style) for rule, style in styles({rule: rule for rule in RULES}).items()}
+
+
 def _picture(sliders):
-    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
-    data = dict(times=sliders.data["times"])
-    panels = figure.subplots(len(QUANTITIES), sharex=True)
-    for axes, (name, label) in zip(panels, PICTURE_LABELS.items()):
-        data[name] = {rule: sliders.curve(rule, name) for rule in RULES}
-        for rule, color, dash in zip(RULES, SEVERAL, DASHES):
-            axes.plot(data["times"], data[name][rule], color=color, linestyle=dash, label=rule)
-        axes.set(ylabel=label, ylim=(0, None))
-    panels[-1].set(xlabel=TIME, xlim=(0, data["times"][-1]))
+    looks, times = styles({rule: rule for rule in RULES}), sliders.data["times"]
+    data = {name: {rule: sliders.curve(rule, name) for rule in RULES} for name in QUANTITIES}
     gamma0, rho = (sliders.data[name][k] for name, k in zip(("gamma0", "rho"), sliders.at))
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, title=f"γ₀ = {gamma0:g}, ρ = {rho:g}", loc="outside upper center", ncols=2)
-    return FigureWithData(figure, data)
+    panels = [
+        Panel(
+            [line(times, data[name][rule], rule, looks[rule]) for rule in RULES],
+            TIME,
+            label,
+            x_limits=(0, times[-1]),
+            y_limits=(0, None),
+            legend=f"γ₀ = {gamma0:g}, ρ = {rho:g}",
+        )
+        for name, label in PICTURE_LABELS.items()
+    ]
+    return FigureWithData(panels, dict(times=times) | data)
 
 
 def _nearest(name, value, choices):
@@ -158,6 +166,8 @@ def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source
     The grid is computed by `twolayer` (about a second). Raises ValueError for a γ₀ or ρ that the sliders do not have,
     and as `twolayer` does for y and duration.
     """
+    if isinstance(duration, bool) or not isinstance(duration, Real) or not 0 < duration < np.inf:
+        raise ValueError(f"`duration` (the last time shown) must be a finite number above 0; got {duration!r}.")
     at = _nearest("gamma0", gamma0, GAMMA0), _nearest("rho", rho, RHO)
     task, times = Task.whitened([y]), np.append(duration * np.linspace(0, 1, 51) ** 2, np.inf)
 

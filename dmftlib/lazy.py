@@ -16,6 +16,7 @@ import numpy as np
 
 from .activations import gaussian_average
 from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
+from .experiment import _finite_array, check_experiment
 from .rules import Layer, needs
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -115,10 +116,10 @@ def _image_average(a, b):
         return 1.0
     if a is None or b is None or a.matrix != b.matrix:
         return 0.0
-    return 1.0 if a.argument is None else average(a.argument, b.argument)
+    return 1.0 if a.argument is None else _average(a.argument, b.argument)
 
 
-def average(a, b):
+def _average(a, b):
     """⟨a_μ b_ν⟩ of two fields of one layer, shape (P, P)."""
     total = 0.0
     for c, local, image in a.terms:
@@ -144,9 +145,15 @@ def kernels(experiment, Delta=None):
     """Kernels at γ₀ → 0, derived from the rule's formula. gamma0, lr and steps play no part.
 
     Delta (P,) is the error, for rules that depend on it: by default y, its initial value.
+
+    Raises TypeError or ValueError, naming the argument, for anything else.
     """
+    check_experiment(experiment)
     task = experiment.task
-    return _kernels(experiment, task.X, task.y if Delta is None else np.asarray(Delta, float))
+    Delta = task.y if Delta is None else _finite_array("Delta", Delta, 1, "(P,): one error a sample")
+    if len(Delta) != task.P:
+        raise ValueError(f"`Delta` must be (P,) with P = {task.P} samples; got {Delta.shape}. Pass one error a sample.")
+    return _kernels(experiment, task.X, Delta)
 
 
 def initial(experiment):
@@ -163,7 +170,7 @@ def _kernels(experiment, X, Delta):
     for _ in range(experiment.hidden_layers):
         layer = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
         layer.features, layer.gain = rule.features(layer), rule.gain(layer)
-        Phi.append(average(layer.features, layer.features))
+        Phi.append(_average(layer.features, layer.features))
         layers.append(layer)
     top = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
     g = g_tilde = _Field(top, ((np.ones((len(X), 1)), ONE, None),))
@@ -171,9 +178,9 @@ def _kernels(experiment, X, Delta):
     for layer in reversed(layers):
         layer.g, layer.g_tilde_next = layer.gain * layer.W_T(g), g_tilde
         g_tilde, g = rule.pseudo_gradient(layer), layer.g
-        G.insert(0, average(g, g))
-        G_tilde.insert(0, average(g, g_tilde))
-        G_tilde_tilde.insert(0, average(g_tilde, g_tilde))
+        G.insert(0, _average(g, g))
+        G_tilde.insert(0, _average(g, g_tilde))
+        G_tilde_tilde.insert(0, _average(g_tilde, g_tilde))
     K = sum(a * b for a, b in zip(G_tilde, Phi))
     return Kernels(*map(np.stack, (Phi[1:], G, G_tilde[:-1], G_tilde_tilde)), K)
 
@@ -193,6 +200,7 @@ def predict(experiment):
 
     Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
     """
+    check_experiment(experiment)
     task, P = experiment.task, experiment.task.P
     X, y = task.X_all, task.y
     Delta_all = np.zeros(len(X))

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +24,16 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
+from .checks import listed, one_experiment
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
-from .experiment import _whole
+from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, is_linear, needs
 
 # How the tol error is estimated: from a run with tol 30 times larger. What is discarded has an amplitude of √tol, and
 # that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py, tests/test_error_estimates.py).
 COARSER, TOL_POWER, MOST_TOL = 30.0, 0.5, 3e-3
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
-EXACT = {"float64": 1e-24, "float32": 1e-12}  # of linear fields, which never leave the span of their draws
+EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
 
 DIRECTIONS_A_ROUND = 4  # a round reads both bases once, whatever the number of directions it adds
@@ -50,11 +52,14 @@ def _unit(rows, against):
     return jnp.stack(done)
 
 
-def _span(fields, basis, count, tol, images, partner):
+def _span(fields, basis, count, tol, images, partner, drawn):
     """Extend `basis` until no field has more than tol × the mean field variance outside it.
 
     The largest residual becomes the next direction. The direction's rows of the `images` (fresh Gaussians of
     the neighbouring layer) are made orthogonal to the rows of `partner`, and normalized.
+    Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
+    directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
+    without: 1e-7 in Φ, where this reaches 1e-15). Other fields leave that span; there `drawn` is empty.
     Returns basis, count, images, the projections ⟨field p_k⟩ and the largest residual share of variance.
     """
     S, room = fields.shape[1], len(basis) - DIRECTIONS_A_ROUND
@@ -70,7 +75,10 @@ def _span(fields, basis, count, tol, images, partner):
             row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
             left = left - (left @ row / S)[:, None] * row
             new.append(row)
-        new = _unit(jnp.stack(new), basis)  # a second orthogonalization: residuals carry rounding errors
+        new = jnp.stack(new)
+        if drawn:
+            new = sum(((new @ rows.T / S) * used) @ rows for rows, used in drawn)
+        new = _unit(new, basis)  # a second orthogonalization: residuals carry rounding errors
         added = (new**2).mean(axis=1) > 0
         overlap = residual @ new.T / S
 
@@ -79,11 +87,11 @@ def _span(fields, basis, count, tol, images, partner):
             old = jax.lax.dynamic_slice_in_dim(array, count, DIRECTIONS_A_ROUND, axis)
             return jax.lax.dynamic_update_slice_in_dim(array, jnp.where(mask, rows, old), count, axis)
 
-        def drawn(image):
+        def image_rows(image):
             return put(image, _unit(jax.lax.dynamic_slice_in_dim(image, count, DIRECTIONS_A_ROUND), partner))
 
         basis, coefficients = put(basis, new), put(coefficients, overlap, axis=1)
-        return residual - overlap @ new, coefficients, basis, count + added.sum(), tuple(map(drawn, images))
+        return residual - overlap @ new, coefficients, basis, count + added.sum(), tuple(map(image_rows, images))
 
     coefficients = fields @ basis.T / S
     state = (fields - coefficients @ basis, coefficients, basis, count, images)
@@ -98,10 +106,11 @@ class _Gap:
     p, q bases; aM = a + M images of p, learned part included; a images without it; b, fresh images of q under
     Wᵀ(0) and frozen feedback; feeds (directions of q,) is 1 where the dynamics, not only the recorded
     gradient, depends on b: other b_j are independent of φ, so ⟨φ b_j⟩ = 0 is not left to sampling noise.
+    drawn: functions that give the Gaussians which the fields of basis p or q are made of, none unless φ is linear.
     """
 
-    def __init__(self, state, tol):
-        self.state, self.tol = dict(state), tol
+    def __init__(self, state, tol, drawn):
+        self.state, self.tol, self.drawn = dict(state), tol, drawn
         self.S = state["p"].shape[1]
         self.outside = jnp.zeros((), state["p"].dtype)
 
@@ -109,13 +118,19 @@ class _Gap:
         s = self.state
         names = [name for name in images if s[name] is not None]
         count = s["n_" + basis]
+        images = tuple(s[name] for name in names)
         s[basis], s["n_" + basis], rows, coefficients, outside = _span(
-            fields, s[basis], count, self.tol, tuple(s[name] for name in names), s[partner]
+            fields, s[basis], count, self.tol, images, s[partner], self.drawn[basis]()
         )
         s.update(zip(names, rows))
         self.outside = jnp.maximum(self.outside, outside)
         s["full_" + basis] |= outside > self.tol
         return coefficients, count
+
+    def shown(self, name):
+        """Images of one kind, and which of them were drawn."""
+        count = self.state["n_p" if name == "a" else "n_q"]
+        return self.state[name], jnp.arange(len(self.state[name])) < count
 
     def apply(self, phi):
         s = self.state
@@ -208,7 +223,19 @@ def _step(rule, activation, task, state, frozen, t):
     """One step: forward, error, backward, update. Returns the new state, what is recorded, the last fields."""
     X_factor, K_x, y, gamma0, lr, tol = task
     P, S = y.size, state["w"].size
-    gaps = [_Gap(gap, tol) for gap in state["gaps"]]
+    gaps = []
+
+    def drawn(l):
+        """The Gaussians that layer l of a linear network has shown: those it starts with, images from either side."""
+        start = frozen["layers"][l]["start"]
+        if start is None:
+            return []
+        sides = [(gap, ("a",)) for gap in gaps[max(l - 1, 0) : l]] + [(gap, ("b", "fresh")) for gap in gaps[l : l + 1]]
+        images = [gap.shown(name) for gap, names in sides for name in names if gap.state[name] is not None]
+        return [(start, jnp.ones(len(start), bool)), *images]
+
+    for l, gap in enumerate(state["gaps"]):
+        gaps.append(_Gap(gap, tol, dict(p=partial(drawn, l), q=partial(drawn, l + 1))))
     h, layers = X_factor @ state["input"], []
     for l in range(len(gaps) + 1):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
@@ -281,10 +308,14 @@ def _input_factor(X):
     return (sign[:, None] * upper).T / np.sqrt(X.shape[1])
 
 
+class _TooFew(ValueError):
+    """A layer needs more directions than it has samples."""
+
+
 class _Half:
     """One independent set of S samples: its draws, its state, and room for more directions when needed."""
 
-    def __init__(self, experiment, S, seed, tol, dtype, record):
+    def __init__(self, experiment, S, seed, tol, dtype, record, linear=False):
         self.experiment, self.S, self.seed, self.dtype, self.asked = experiment, S, seed, dtype, needs(experiment.rule)
         task, L, T, P = experiment.task, experiment.hidden_layers, experiment.steps, experiment.task.P
         self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
@@ -293,7 +324,8 @@ class _Half:
             jnp.asarray(value, dtype) for value in (C, task.K_x, task.y, experiment.gamma0, experiment.lr, tol)
         )
         start = [self.start(l, C.shape[1]) for l in range(L)]
-        frozen = [dict(gate=None, vector=rows.get("vector")) for rows in start]
+        shown = [jnp.asarray(block, dtype) if linear else None for block in self.blocks]
+        frozen = [dict(gate=None, vector=rows.get("vector"), start=block) for rows, block in zip(start, shown)]
         for layer, rows in zip(frozen, start):
             if "gate" in rows:
                 layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
@@ -302,7 +334,7 @@ class _Half:
         self.images = {"p": {"aM": "forward"}, "q": {"b": "backward"}}
         if "fresh_T" in self.asked:
             self.images["q"]["fresh"] = "feedback"
-        if "W0_T" in self.asked or record:
+        if "W0_T" in self.asked or record or linear:
             self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
         empty = dict(feeds=zeros(0), aM=None, a=None, b=None, fresh=None)
@@ -346,7 +378,7 @@ class _Half:
         """Rows made orthonormal under the sample average, and orthogonal to every Gaussian of the layer before."""
         block = self.blocks[layer]
         if len(block) + len(rows) >= self.S:
-            raise ValueError(
+            raise _TooFew(
                 f"`samples` = {2 * self.S} is too few: layer {layer + 1} needs {len(block) + len(rows)} directions at "
                 f"step {self.t}, and each of the two independent halves must hold more samples than that. Pass "
                 f"samples = {4 * (len(block) + len(rows))} or more, or a larger `tol`."
@@ -442,45 +474,27 @@ def _room(experiment):
     return 12 * len(experiment.task.X_all) + 32 * experiment.task.P + 4 * DIRECTIONS_A_ROUND
 
 
-class _NoRoom(Exception):
-    """More Gaussians than coordinates."""
+def _solve_linear(experiment, seed, record):
+    """A linear network, swept in as few samples as hold its directions: more of them change nothing but rounding."""
+    S = _room(experiment)
+    while True:
+        try:
+            return _Half(experiment, S, seed, EXACT, "float64", record, linear=True).run()
+        except _TooFew:
+            S *= 2
 
 
-class _Exact(_Half):
-    """Linear fields in coordinates: axis k of the S is the k-th Gaussian of a layer, not a neuron.
+def _resample(last, samples, seed):
+    """The fields `last` of a linear network, (L, P, S) by name, as `samples` Gaussian neurons: (L, samples, P).
 
-    Fields are then combinations of the Gaussians drawn, and orthonormal rows are all that averages see. Unit vectors
-    are such rows. Sampled rows would do as well, but for rounding: it leaves the span of what was drawn, and a direction
-    found in a small residual carries it on (measured: 1e-9 in Φ where this reaches 1e-15).
+    Their joint covariance stays what it was; it is all that a few samples know of the neurons.
     """
-
-    def __init__(self, experiment, S, *arguments):
-        try:
-            super().__init__(experiment, S, *arguments)
-        except _NoRoom:
-            self.__init__(experiment, 2 * S, *arguments)
-
-    def keep(self, layer, rows):
-        block = self.blocks[layer]
-        if len(block) + len(rows) > self.S:
-            raise _NoRoom
-        rows = np.sqrt(self.S) * np.eye(self.S)[len(block) : len(block) + len(rows)]
-        self.blocks[layer] = np.concatenate([block, rows])
-        return jnp.asarray(rows, self.dtype)
-
-    def run(self):
-        try:
-            return super().run()
-        except _NoRoom:  # rare: again from the start, with twice the coordinates
-            record = "phi" in self.records
-            self.__init__(self.experiment, 2 * self.S, self.seed, float(self.task[-1]), self.dtype, record)
-            return self.run()
-
-    def sampled(self, samples, seed):
-        """Fields of the last recorded state in `samples` neurons, by name: (L, samples, P)."""
-        L = self.experiment.hidden_layers
-        draws = [np.random.default_rng((seed, l)).standard_normal((samples, self.S)) for l in range(L)]
-        return {n: np.stack(draws) @ np.asarray(x).transpose(0, 2, 1) / np.sqrt(self.S) for n, x in self.last.items()}
+    fields = np.concatenate([np.asarray(value, np.float64) for value in last.values()], axis=1)
+    drawn = []
+    for l, rows in enumerate(fields):
+        factor = np.linalg.qr(rows.T, mode="r") / np.sqrt(rows.shape[1])
+        drawn.append(np.random.default_rng((seed, l)).standard_normal((samples, len(factor))) @ factor)
+    return dict(zip(last, np.split(np.stack(drawn), len(last), axis=2)))
 
 
 def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=False):
@@ -491,20 +505,23 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
               its step outside it
     record    keep all fields, for two-time kernels and responses
 
-    A linear activation is exact (to rounding, with every built-in rule): nothing is sampled but final_h and final_z,
-    and tol is immaterial.
+    A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
+    directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
+    dtype are immaterial.
 
     Raises ValueError for bad arguments or fewer samples than directions; Diverged, with the step, when the
     loss is not finite or grows without bound. Warns when lr·λ_max(K) exceeds 2.
     """
+    check_experiment(experiment)
     check_dtype(dtype)
-    samples, seed = _whole("samples", samples, 4), _whole("seed", seed, 0)
+    samples, seed = _whole("samples", samples, 4), _seed(seed)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
     least = LEAST_TOL[dtype]
-    if not least <= tol <= MOST_TOL:
+    if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
-    exact = experiment.phi.name == "linear" and is_linear(experiment.rule)
+    linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
+    dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
 
     def in_dtype(function):
         """`function`, run with the precision asked for: a setting of each thread."""
@@ -516,16 +533,16 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
         return run
 
     def draw(half):
-        if exact:
-            return _Exact(experiment, _room(experiment), (0,), EXACT[dtype], dtype, record)
         return _Half(experiment, samples // 2, (seed, half), tol, dtype, record)
 
-    with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
-        halves = 2 * [in_dtype(draw)(0)] if exact else list(threads.map(in_dtype(draw), (0, 1)))
-        # One hidden layer has no matrix to reveal, so nothing to truncate; linear fields stay in a basis that is whole.
-        truncated = experiment.hidden_layers > 1 and not exact
-        coarse = in_dtype(_Half.coarser)(halves[0]) if truncated else halves[0]
-        list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
+    if linear:
+        coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record))((seed, 0))]
+    else:
+        with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
+            halves = list(threads.map(in_dtype(draw), (0, 1)))
+            # One hidden layer has no matrix to reveal, so nothing to truncate.
+            coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
+            list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
     history = _history(halves, experiment) if record else None
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
@@ -547,8 +564,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     )
     outside = max(half.recorded("outside").max() for half in halves)
     provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors)
-    if exact:
-        last = halves[0].sampled(samples, seed)
+    if linear:
+        last = _resample(halves[0].last, samples, seed)
     else:
         parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
         last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}
@@ -558,10 +575,16 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
 def average(runs):
     """Mean of solutions of one experiment with different seeds; their spread becomes its Monte Carlo error.
 
-    What is not averaged (fields, history) is that of the first. Raises ValueError for fewer than two.
+    What is not averaged (fields, history) is that of the first. Raises TypeError for anything but solutions, ValueError
+    for fewer than two, for equal seeds and for different experiments.
     """
+    runs = listed("runs", runs, Dynamics, "meanfield.solve returns them.")
     if len(runs) < 2:
         raise ValueError(f"`runs` must hold at least two solutions, so that they have a spread; got {len(runs)}.")
+    seeds = [run.provenance.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"`runs` must have different seeds, or their spread says nothing; got {seeds}.")
+    one_experiment("runs", runs)
     values = {name: np.stack([getattr(run, name) for run in runs]) for name in RECORDED}
     mean = {name: value.mean(axis=0) for name, value in values.items()}
     error = {name: value.std(axis=0, ddof=1) / np.sqrt(len(runs)) for name, value in values.items()}

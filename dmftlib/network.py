@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .checks import listed, one_experiment
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
-from .experiment import _whole
+from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, needs
 
 
@@ -145,7 +146,8 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
     kernels. Raises ValueError for a bad width or dtype, Diverged (with the step) when the loss is not finite
     or grows without bound; warns when lr·λ_max(K) exceeds 2.
     """
-    width = _whole("width", width, 1)
+    check_experiment(experiment)
+    width, seed = _whole("width", width, 1), _seed(seed)
     check_dtype(dtype)
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
     rule, activation = experiment.rule, experiment.phi
@@ -154,9 +156,7 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
     chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
     with jax.enable_x64(dtype == "float64"):
         X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y, dtype)
-        W0, fresh, frozen = _initialize(
-            jax.random.key(_whole("seed", seed, 0)), X, L, width, needs(rule), dtype, activation.phi_dot
-        )
+        W0, fresh, frozen = _initialize(jax.random.key(seed), X, L, width, needs(rule), dtype, activation.phi_dot)
         state = (W0, jnp.zeros(len(X), X.dtype), jnp.array(False))
         parts = []
         for start in range(0, T, chunk):
@@ -198,10 +198,16 @@ class Ensemble:
 def ensemble(experiment, width, seeds, dtype="float64"):
     """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
 
-    Raises ValueError for fewer than two seeds.
+    Raises TypeError if `seeds` is not iterable, ValueError for fewer than two seeds or one that comes twice.
     """
     count, used = 0, []
+    try:
+        seeds = iter(seeds)
+    except TypeError:
+        raise TypeError(f"`seeds` must be iterable, such as range(8); got {seeds!r}.") from None
     for seed in seeds:
+        if seed in used:
+            raise ValueError(f"`seeds` must differ: {seed!r} comes twice, and its network would count double.")
         run = train(experiment, width, seed, dtype)
         values = {name: getattr(run, name) for name in RECORDED}
         count, used = count + 1, [*used, seed]
@@ -221,8 +227,10 @@ def ensemble(experiment, width, seeds, dtype="float64"):
 def groups(experiment, width, networks, first, count=8, dtype="float64"):
     """`count` independent ensembles of `networks` networks each, seeds first, first + 1, …
 
-    Their spread gives the standard error of any metric, however nonlinear.
+    Their spread gives the standard error of any metric, however nonlinear. Raises ValueError unless the numbers are
+    whole, `networks` at least 2, `first` at least 0 and `count` at least 1.
     """
+    networks, first, count = _whole("networks", networks, 2), _whole("first", first, 0), _whole("count", count, 1)
     return [
         ensemble(experiment, width, range(start, start + networks), dtype)
         for start in range(first, first + count * networks, networks)
@@ -232,11 +240,14 @@ def groups(experiment, width, networks, first, count=8, dtype="float64"):
 def extrapolate(ensembles):
     """Least-squares line in 1/N through ensembles of two or more widths, read off at 1/N = 0.
 
-    Standard errors are propagated. Raises ValueError for fewer than two widths.
+    Standard errors are propagated. Raises TypeError for anything but ensembles, ValueError for fewer than two widths and
+    for different experiments.
     """
+    ensembles = listed("ensembles", ensembles, Ensemble, "network.ensemble returns them.")
     x = np.array([1 / e.width for e in ensembles])
     if len(set(x)) < 2:
         raise ValueError(f"`ensembles` must have at least two different widths; got {[e.width for e in ensembles]}.")
+    one_experiment("ensembles", ensembles)
     weights = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
     mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in RECORDED}
     error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in RECORDED}

@@ -53,11 +53,13 @@ def _inside_script(data):
     return json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
 
 
-def _checked(name, answer):
+def _checked(name, answer, tolerance):
     if isinstance(answer, bool) or not isinstance(answer, Real) or not np.isfinite(answer) or answer == 0:
         raise ValueError(f"`answer` must be a finite number other than 0, to measure distances by; got {answer!r}.")
-    if not name[:1].isalpha() or not name.replace("-", "").isalnum():
+    if not isinstance(name, str) or not name[:1].isalpha() or not name.replace("-", "").isalnum():
         raise ValueError(f"`name` becomes an HTML id: letters, digits and hyphens, a letter first; got {name!r}.")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < tolerance < 1:
+        raise ValueError(f"`tolerance` is relative, between 0 and 1; got {tolerance!r}.")
     return float(f"{answer:.3g}")
 
 
@@ -67,10 +69,10 @@ def predict(name, text, answer, why, low="", high="", unit="", tolerance=0.1):
     why         explains the answer, whatever the guess
     low, high   what a guess below or above by more than `tolerance` (relative) has overlooked
 
-    Raises ValueError for a name that is no HTML id, or an answer that is 0 or not finite.
+    Raises ValueError for a name that is no HTML id, an answer that is 0 or not finite, a tolerance outside (0, 1).
     """
     told = {"why": why, "low": low, "high": high}
-    return Question(name, text, _checked(name, answer), told, tolerance, unit, open=True)
+    return Question(name, text, _checked(name, answer, tolerance), told, tolerance, unit, open=True)
 
 
 def self_check(name, text, answer, low="", high="", unit="", tolerance=0.02):
@@ -79,4 +81,4 @@ def self_check(name, text, answer, low="", high="", unit="", tolerance=0.02):
     Raises as `predict`.
     """
     told = {"why": "", "low": low, "high": high}
-    return Question(name, text, _checked(name, answer), told, tolerance, unit, open=False)
+    return Question(name, text, _checked(name, answer, tolerance), told, tolerance, unit, open=False)

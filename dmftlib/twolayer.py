@@ -15,19 +15,20 @@ What is orthogonal to y starts with no error and stays as it was: H = I + (H_y �
 samples; its components move each by itself.
 
 `times` is in units of lr × step, as everywhere; it may end with `numpy.inf`, the state when learning is over.
+`solve(experiment)` picks the form for an Experiment, and says why when there is none.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
 from .dynamics import Dynamics, Provenance, target_alignment
-from .experiment import Task, _positive
-from .rules import FA, GD, Hebb, Rule
+from .experiment import Experiment, Task, _positive
+from .rules import DFA, FA, GD, GLN, Hebb, Rule
 
 WHITE = 1e-10  # largest entry of |K_x − I| that still counts as whitened: rounding, not correlations
 TOLERANCE = 1e-12  # of the integrated states
@@ -236,3 +237,52 @@ def hebb(task, gamma0, times):
     G_tilde = gamma0 * (Delta * f)[:, None, None, :] * ones
     diagonal = lambda x: x[:, None, :, None] * np.eye(P)  # noqa: E731
     return TwoLayer(task, Hebb(), gamma0, times, Delta, diagonal(H), G, G_tilde, diagonal(Delta**2 * H))
+
+
+def _no_gates(task, rule, gamma0, times):
+    raise ValueError(
+        f"`experiment` has the rule {rule!r}, which has no closed form of its own: gates are φ̇, and with φ(h) = h every "
+        "gate is 1. Use GD(), which gated linear networks then are."
+    )
+
+
+FORMS = {
+    GD: lambda task, rule, gamma0, times: gd(task, gamma0, times),
+    FA: lambda task, rule, gamma0, times: fa(task, gamma0, times, rule.rho),
+    DFA: lambda task, rule, gamma0, times: replace(fa(task, gamma0, times), rule=rule),
+    Hebb: lambda task, rule, gamma0, times: hebb(task, gamma0, times),
+    GLN: _no_gates,
+}  # by the class itself: a class derived from one of these may be another rule
+
+
+def solve(experiment, times=None):
+    """The closed form for an Experiment: returns TwoLayer at `times`, by default those of its steps, lr × step.
+
+    `lr` and `steps` mean nothing else here: time is continuous. DFA is FA with ρ = 0.
+
+    Raises TypeError or ValueError, before anything is computed, for an activation other than "linear", more than one
+    hidden layer, a rule without closed form, and as `gd`, which is where data that are not whitened are refused.
+    """
+    if not isinstance(experiment, Experiment):
+        raise TypeError(
+            f"`experiment` must be a dmftlib.Experiment; got {type(experiment).__name__}. Build one with Experiment(task, "
+            "rule, ...), or call twolayer.gd, .fa or .hebb with a Task."
+        )
+    e = experiment
+    if e.phi.name != "linear":
+        raise ValueError(
+            f'`experiment` has activation {e.phi.name!r}; the closed forms hold for "linear", φ(h) = h. Use activation '
+            "linear, or meanfield.solve, which takes any."
+        )
+    if e.hidden_layers > 1:
+        raise ValueError(
+            f"`experiment` has hidden_layers = {e.hidden_layers}; the closed forms hold for 1. Use hidden_layers = 1, or "
+            'meanfield.solve, which is exact for activation "linear" at any depth.'
+        )
+    if type(e.rule) not in FORMS:
+        known = ", ".join(rule.__name__ for rule in FORMS if rule is not GLN)
+        raise ValueError(
+            f"`experiment` has the rule {e.rule!r}, for which no closed form is known; there are some for {known}. Use one "
+            "of these, or meanfield.solve, which takes any rule."
+        )
+    return FORMS[type(e.rule)](e.task, e.rule, e.gamma0, e.lr * np.arange(e.steps) if times is None else times)

@@ -1,15 +1,40 @@
 import fcntl
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import nbformat
 import pytest
+from slow import SLOW
 
 from tools import ROOT, chapters, pages
+from tools.scratch import borrow, give_back, scratch
 
-# The kernels that nbval starts share the cores and the compiled functions as those of `make book` do.
-os.environ.update(chapters.environment(at_once=2))
+
+def pytest_configure(config):
+    """The kernels that nbval starts share the cores and the compiled functions as those of `make book` do.
+
+    Workers inherit what the first process sets. Tests that are killed leave no torn entry in the shared cache.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    running = ExitStack()
+    own, _ = running.enter_context(scratch(chapters.compiled()))
+    config.add_cleanup(running.close)
+    cache = own / "tests"
+    borrow(chapters.compiled(), cache)
+    config.add_cleanup(
+        lambda: give_back(cache, chapters.compiled())
+    )  # before the folder is removed: last in, first out
+    os.environ.update(chapters.environment(2, cache))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {item.path.name, item.name.partition("[")[0]} & SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 SMALL_BOOK = {
     "_toc.yml": "format: jb-book\nroot: book/welcome\nchapters:\n  - file: notebooks/small\n",
@@ -43,7 +68,8 @@ def small_tree(tmp_path):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "book" / "_static").mkdir(parents=True)
     kept = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", ".gitignore", "_config.yml")
-    for name in (*kept, "book/settings.toml", "book/references.bib", "book/_static/favicon.svg"):
+    static = ("book/_static/favicon.svg", "book/_static/book.css")
+    for name in (*kept, "book/settings.toml", "book/figures.toml", "book/references.bib", *static):
         shutil.copy2(ROOT / name, tree / name)
     for name, text in SMALL_BOOK.items():
         (tree / name).write_text(text)

@@ -2,10 +2,11 @@ import json
 import re
 import tomllib
 
+import jsonschema
 import pytest
 import yaml
 
-from tools import ROOT, ToolError, chapters, pages, records
+from tools import ROOT, ToolError, chapters, figures, pages, records
 from tools.parameters import read_presets
 
 LINKS = {"repository_url": "https://github.com/someone/somewhere", "doi": "10.5281/zenodo.1"}
@@ -168,7 +169,7 @@ def test_equations_need_no_network(html):
 
 def test_the_copies_of_scripts_name_licences_that_the_readme_names(html):
     readme = (ROOT / "README.md").read_text()
-    assert "MathJax\n(Apache 2.0) and plotly.js (MIT)" in readme
+    assert "MathJax\n(Apache 2.0) and plotly.js (MIT)" in readme and "[THIRD_PARTY.md](THIRD_PARTY.md)" in readme
     plotly = (html / "_static" / "plotly" / "plotly.min.js").read_text(encoding="utf-8")
     assert "Licensed under the MIT license" in plotly[:300]
 
@@ -183,3 +184,74 @@ def test_how_to_cite():
     links = pages.settings()
     assert citation.get("repository-code", "") == links["repository_url"]
     assert citation.get("doi", "") == links["doi"]
+
+
+def test_every_figure_has_a_line_of_files_and_an_entry_in_the_index(html):
+    index = (html / "book" / "figures.html").read_text()
+    for chapter in chapters.names():
+        page = chapter_page(html, chapter)
+        for figure in figures.shown(chapters.read(chapters.committed(chapter))):
+            assert f"{figure.id}.bib" in page and f">{figure.id}<" in index, figure.id
+            if figure.named:
+                assert f'href="../notebooks/{chapter}.html#{figure.id}"' in index, figure.id
+
+
+# The part of the Citation File Format's schema, version 1.2.0, that covers what the file uses.
+TEXTS, PERSON = {"type": "string", "minLength": 1}, ["family-names", "given-names"]
+AUTHORS = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "anyOf": [
+            {"required": [key], "properties": dict.fromkeys(keys, TEXTS), "additionalProperties": False}
+            for key, keys in (("name", ["name"]), ("family-names", PERSON))
+        ]
+    },
+}
+IDENTIFIER = {
+    "type": "object",
+    "required": ["type", "value"],
+    "properties": {"type": {"enum": ["doi", "url", "swh", "other"]}, "value": TEXTS, "description": TEXTS},
+    "additionalProperties": False,
+}
+COMMON = {
+    "title": TEXTS,
+    "authors": AUTHORS,
+    "version": TEXTS,
+    "doi": {"type": "string", "pattern": r"^10\.\d{4,9}(\.\d+)?/[A-Za-z0-9:/_;\-\.\(\)\[\]\\]+$"},
+    "repository-code": {"type": "string", "pattern": "^https?://"},
+    "identifiers": {"type": "array", "minItems": 1, "items": IDENTIFIER},
+}
+REFERENCE = {
+    "type": "object",
+    "required": ["type", "title", "authors"],
+    "properties": COMMON
+    | {
+        "type": {"enum": ["conference-paper", "article", "book", "software"]},
+        "year": {"type": "integer"},
+        "collection-title": TEXTS,
+        "conference": {"type": "object", "required": ["name"], "properties": {"name": TEXTS}},
+    },
+    "additionalProperties": False,
+}
+CITATION = {
+    "type": "object",
+    "required": ["cff-version", "message", "title", "authors"],
+    "properties": COMMON
+    | {
+        "cff-version": {"const": "1.2.0"},
+        "message": TEXTS,
+        "type": {"enum": ["software", "dataset"]},
+        "license": {"enum": ["BSD-3-Clause"]},
+        "references": {"type": "array", "minItems": 1, "items": REFERENCE},
+    },
+    "additionalProperties": False,
+}
+
+
+def test_the_citation_file_follows_its_format():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    jsonschema.validate(citation, CITATION)
+    for wrong in ({"license": "mine"}, {"authors": []}, {"cff-version": "1.1.0"}, {"year": 2026}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(citation | wrong, CITATION)

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,15 +11,25 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import write_chapter
+from pybtex.database import parse_string
 from test_book import ABSENT, PAGES
 
 from dmftlib import Task, interactive, twolayer
 from tools import ROOT, chapters, pages
+from tools.pdf import BROWSER, FLAGS
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
 SHOTS = ROOT / "_build" / "screenshots"
 WIDTHS = {"wide": 1280, "narrow": 390}
+# How the files beneath a figure begin.
+STARTS = {
+    "SVG": b"<?xml",
+    "PDF": b"%PDF",
+    "PNG": b"\x89PNG",
+    "CSV": b"# id: ",
+    "all values": b"{",
+    "BibTeX": b"@misc{fig-",
+    "provenance": b'{\n "id": ',
+}
 
 RAW_TEX = r"""() => {
     const text = document.querySelector("main").cloneNode(true);
@@ -50,17 +59,22 @@ def address(html):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
+def need_browser():
+    """Skip where there is no browser, or fail where one is required."""
     if BROWSER is None:
         sentence = "no Chromium was found, so the pages were not looked at: apt-get install chromium (Debian)"
         if os.environ.get("DMFTLIB_BROWSER") == "required":
             pytest.fail(sentence)
         pytest.skip(sentence)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need_browser()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=[f"--{flag}" for flag in FLAGS.split()])
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield browser
         browser.close()
 
@@ -145,6 +159,26 @@ def test_each_problem_is_seen(browser, tmp_path, problem, body):
     page.write_text(f"<!doctype html><title>a</title><main>{body}</main>")
     with Visit(browser, page.as_uri()) as visit:
         assert problem in visit.problems()
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_the_files_beneath_every_figure_can_be_fetched_from_its_page(browser, address, chapter):
+    with Visit(browser, f"{address}/notebooks/{chapter}.html", WIDTHS["narrow"]) as visit:
+        figures = visit.page.locator("main figure").count()
+        lines = visit.page.eval_on_selector_all(
+            ".figure-files",
+            "lines => lines.map(line => [...line.querySelectorAll('a')].map(a => [a.innerText, a.href]))",
+        )
+        sizes = visit.page.eval_on_selector_all(
+            ".figure-files", "lines => lines.map(line => parseFloat(getComputedStyle(line).fontSize))"
+        )
+        assert len(lines) >= figures > 0 and all(12 <= size < 16 for size in sizes)  # small, and still to be read
+        for links in map(dict, lines):
+            for name, url in links.items():
+                fetched = visit.context.request.get(url)
+                assert fetched.ok and fetched.body() and fetched.body().startswith(STARTS[name]), url
+            entries = parse_string(visit.context.request.get(links["BibTeX"]).text(), "bibtex").entries
+            assert len(entries) == 3 and "bordelon2023influence" in entries
 
 
 # --- The figure with sliders ------------------------------------------------------------------------------------------

@@ -282,6 +282,18 @@ def test_loss_step(small):
     assert abs(remainder(1e-3) / remainder(5e-4) - 4) < 0.02
 
 
+@checks("eq-alignment")
+def test_alignment():
+    """The cosine of K and yyᵀ as matrices; 1 and 1/√P in the two cases that the page names."""
+    rng = np.random.default_rng(0)
+    K, y = rng.normal(size=(5, 5)), rng.normal(size=5)
+    target = np.outer(y, y)
+    cosine = (K * target).sum() / np.sqrt((K**2).sum() * (target**2).sum())
+    assert_exact(dl.dynamics.target_alignment(K, y), cosine)
+    assert_exact(dl.dynamics.target_alignment(3 * target, y), 1.0)
+    assert_exact(dl.dynamics.target_alignment(np.eye(5), y), 1 / np.sqrt(5))
+
+
 @checks("eq-gd-gram")
 def test_gd_entk_is_gram(small):
     h, _ = forward(small.W, small.X, small.gamma0, np.tanh)
@@ -944,6 +956,15 @@ def test_monte_carlo_error():
     seen = np.sqrt(((K - mean) ** 2).sum(axis=(1, 2, 3)).sum() / (len(K) - 1)) / np.linalg.norm(mean)
     claimed = np.sqrt(np.mean([run.provenance.errors["monte_carlo"]["K"] ** 2 for run in runs]))
     assert 0.7 < claimed / seen < 1.4
+
+
+def test_first_echo():
+    """The exercise of the mean field page: A¹(1,0) = η K_x Δ(0) and B¹(1,0) = η Δ(0)."""
+    task = dl.Task(np.full((1, 3), 0.7), [1.3])
+    experiment = dl.Experiment(task, dl.GD(), 2, "linear", gamma0=0.8, lr=0.1, steps=2)
+    found = dl.meanfield.solve(experiment, record=True).responses()
+    assert_exact(found["A"][0, 1, 0, 0, 0], 0.1 * task.K_x[0, 0] * 1.3, tol=1e-8)
+    assert_exact(found["B"][0, 1, 0, 0, 0], 0.1 * 1.3, tol=1e-8)
 
 
 # The pages and this file -------------------------------------------------------------------------------------

@@ -311,7 +311,7 @@ def test_curves_give_one_label_one_look_in_all_panels():
     names = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
     assert names == ["line", "both"]
     np.testing.assert_array_equal(bottom.lines[0].get_ydata(), 2 * x)
-    assert bottom.lines[0].get_color() == figures.SEVERAL[1]  # as the markers above
+    assert bottom.lines[0].get_color() == top.containers[0].lines[0].get_color() != top.lines[0].get_color()
     assert drawn.data["a"]["markers"]["both"][1] is x
 
 

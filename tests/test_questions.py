@@ -37,6 +37,7 @@ def test_printed_a_question_keeps_its_answer_back_only_if_it_should():
         ("2", "You said 2, the answer is 2 layers: exactly. Because of <b> & ρ."),
         ("2.1", "You said 2.1, the answer is 2 layers: you are 5.0 % above. Because of <b> & ρ."),
         ("1", "You said 1, the answer is 2 layers: you are 50 % below. You forgot the readout. Because of <b> & ρ."),
+        ("7", "You said 7, the answer is 2 layers: you are 250 % above. Not every layer counts. Because of <b> & ρ."),
         ("100", "You said 100, the answer is 2 layers: you are 49 times its size above. Not every layer counts. Because of <b> & ρ."),
     ],
 )  # fmt: skip

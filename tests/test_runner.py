@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import pytest
 from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
 
 from tools import ROOT as REPOSITORY
-from tools import ToolError, chapters, records
+from tools import ToolError, chapters, figures, records
 from tools.__main__ import main
 from tools.parameters import read_notebook, read_preset, read_presets
 
@@ -183,6 +184,26 @@ def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
     assert [p.name for p in path.parent.iterdir()] == ["small.ipynb"]
 
 
+def test_figures_of_a_run_with_other_parameters_say_so(tree):
+    draw = "from dmftlib import figures\nfigures.curves({'loss': ({'GD': ([1, 2], [n, 1])}, {})}, 'time')"
+    write_chapter(tree / "notebooks" / "drawn.ipynb", [SMALL_CHAPTER[0], ("draw", draw)])
+    notebook = chapters.read(chapters.committed("drawn"))
+    notebook.cells[-1].metadata["mystnb"] = {"figure": {"caption": "Loss.", "name": "fig-drawn"}}
+    nbformat.write(notebook, chapters.committed("drawn"))
+    as_in_the_book, other = (chapters.execute("drawn", {"n": n}, tree / "runs") for n in (3, 5))
+    (figure,) = figures.shown(as_in_the_book)
+    assert figure.id == "fig-drawn" and set(figure.carried) == {"csv"}
+    (figure,) = figures.shown(other)
+    assert figure.id.startswith("fig-drawn-") and "fig-drawn" not in {
+        c.metadata.get("mystnb", {}).get("figure", {}).get("name") for c in other.cells
+    }
+    assert figure.carried["note"] == "not as in the book: n = 5" and "1,1,line,GD,1,5,," in figure.carried["csv"]
+    shown = base64.b64decode(figure.output.data["image/png"])
+    assert shown == figures.pictures(figure.carried["csv"], figure.carried["note"])["png"]
+    assert shown != figures.pictures(figure.carried["csv"])["png"]
+    nbformat.validate(other)
+
+
 def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monkeypatch):
     runs = []
 
@@ -337,7 +358,7 @@ def test_old_and_new_numbers_stand_side_by_side():
     "arguments, message",
     [
         (["run", "fa"], "there is no chapter 'fa'; the chapters are: small"),
-        (["accept", ""], "there is no chapter ''; the chapters are: small"),
+        (["accept", ""], "no chapter was named; add CHAPTER=name; the chapters are: small"),
         (["run", "small", "m=4"], "small has no parameter `m`"),
         (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
         (["run", "small", "", "papr"], "there is no preset 'papr'; presets.toml has: paper"),

@@ -211,6 +211,51 @@ def test_equal_and_zero_targets_are_followed_too():
     np.testing.assert_array_equal(run.H[:, 0, 0], 1.0)
 
 
+# --- Asked with an Experiment -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_experiment_gets_the_form_of_its_rule_at_its_own_times(name):
+    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.3, lr=0.1, steps=4)
+    run, expected = twolayer.solve(e), solution(name, 1.3, [0.0, 0.1, 0.2, 0.3])
+    assert run.rule == e.rule
+    for value in (*NAMES, "times"):
+        np.testing.assert_allclose(getattr(run, value), getattr(expected, value), rtol=1e-12, err_msg=value)
+    np.testing.assert_array_equal(twolayer.solve(e, [0.7, np.inf]).f, solution(name, 1.3, [0.7, np.inf]).f)
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(dl.GD):
+    """A rule derived from one that has a closed form may be another."""
+
+    def pseudo_gradient(self, layer):
+        return 2 * layer.g
+
+
+WHITE = dl.Experiment(TASK, dl.GD(), 1, "linear", gamma0=1.3, lr=0.1, steps=4)
+OFF = dl.Task(np.array([[1.5, 0.0], [0.0, 1.0]]), Y)  # K_x = diag(1.125, 0.5)
+REFUSED = [
+    (TASK, TypeError, r"`experiment` must be a dmftlib.Experiment; got Task. Build one .* twolayer.gd"),
+    (dataclasses.replace(WHITE, activation="tanh"), ValueError,
+     "`experiment` has activation 'tanh'; the closed forms hold for \"linear\".* Use activation linear, or meanfield"),
+    (dataclasses.replace(WHITE, hidden_layers=3), ValueError,
+     "`experiment` has hidden_layers = 3; the closed forms hold for 1. Use hidden_layers = 1, or meanfield.solve"),
+    (dataclasses.replace(WHITE, rule=dl.GLN()), ValueError,
+     r"`experiment` has the rule GLN\(\), which has no closed form of its own: .* every gate is 1. Use GD\(\)"),
+    (dataclasses.replace(WHITE, rule=Own()), ValueError,
+     r"`experiment` has the rule Own\(\), .* there are some for GD, FA, DFA, Hebb. Use one of these, or meanfield.solve"),
+    (dataclasses.replace(WHITE, task=OFF), ValueError,
+     r"`task` must be whitened .* largest entry of \|K_x − I\| is 0.5. Use Task.whitened\(y\), or meanfield.solve"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("experiment, error, message", REFUSED)
+def test_an_experiment_without_closed_form_is_refused_before_computing(experiment, error, message, monkeypatch):
+    monkeypatch.setattr(twolayer, "solve_ivp", lambda *_, **__: pytest.fail("it was computed"))
+    with pytest.raises(error, match=message):
+        twolayer.solve(experiment)
+
+
 # --- Errors -----------------------------------------------------------------------------------------------------------
 
 BAD = [

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: python -m tools book | run | sweep | accept | record | links."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | accept | record | links."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import argparse
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, links, pages, records, sweep
+from . import ROOT, ToolError, chapters, comparison, costs, links, pages, pdf, records, sweep
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
 def book() -> None:
     pages.build(ROOT / "_build" / "html", chapters.run_all())
     print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def whole_book() -> None:
+    pdf.check()
+    html = ROOT / "_build" / "html"
+    pages.build(html, chapters.run_all(), with_pdf=True)
+    print(f"The book is in {html / 'index.html'}\nAs one file:   {html / '_static' / pdf.NAME}")
 
 
 def explain(chapter: str) -> None:
@@ -60,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("book")
+    commands.add_parser("pdf")
     runner = commands.add_parser("run")
     runner.add_argument("chapter")
     runner.add_argument("parameters", nargs="?", default="")
@@ -80,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
                 book()
             case "run" if chosen.explain:
                 explain(chosen.chapter)
+            case "pdf":
+                whole_book()
             case "run":
                 run(chosen.chapter, chosen.parameters, chosen.preset)
             case "sweep":
@@ -93,6 +103,14 @@ def main(arguments: list[str] | None = None) -> int:
                 record(chosen.chapter, chosen.preset)
     except ToolError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # what the reader's disk refuses
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"Error: cannot read or write a file: {error.strerror}{where}. Make room or allow it, and run it again: "
+            "chapters that were finished will not be run again.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("Interrupted. Chapters that were finished will not be run again.", file=sys.stderr)

@@ -23,13 +23,14 @@ from typing import Any
 
 import nbformat
 
-from . import ROOT, ToolError
+from . import ROOT, ToolError, figures
 from .parameters import read_notebook
 from .progress import cells, say, screen, without_bars
+from .scratch import borrow, give_back, put, scratch
 
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
-INPUTS = ("dmftlib/**/*.py", "requirements.lock")
+INPUTS = ("dmftlib/**/*.py", "dmftlib/*.js", "requirements.lock")
 interrupted = threading.Event()
 
 
@@ -39,21 +40,25 @@ def names() -> list[str]:
 
 def committed(chapter: str) -> Path:
     path = ROOT / "notebooks" / f"{chapter}.ipynb"
-    if not path.is_file():
-        raise ToolError(f"there is no chapter {chapter!r}; the chapters are: {', '.join(names())}.")
+    if chapter not in names():
+        wrong = f"there is no chapter {chapter!r}" if chapter else "no chapter was named; add CHAPTER=name"
+        raise ToolError(f"{wrong}; the chapters are: {', '.join(names())}.")
     return path
 
 
 def read(path: Path):
-    return nbformat.read(path, as_version=4)
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, KeyError) as error:  # not JSON, or other JSON
+        raise ToolError(f"{path} is not a notebook: {error}. Restore it, for example with git checkout.") from None
 
 
 def write_text(text: str, path: Path) -> None:
-    """Whole or not at all, whenever the run is interrupted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    """Whole or not at all, whenever the run is killed or the disk is full."""
+    with scratch(path) as (own, _):
+        part = own / path.name
+        part.write_text(text, encoding="utf-8")
+        put(part, path)
 
 
 def write(notebook, path: Path) -> None:
@@ -85,7 +90,8 @@ def state() -> dict[str, Any]:
     """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    status = [*git, "status", "--porcelain", "--", ".", ":!notebooks/records"]  # a run does not depend on records
+    results = (":!notebooks/records", ":!notebooks/costs.json")  # a run does not depend on what earlier ones left
+    status = [*git, "status", "--porcelain", "--", ".", *results]
     changes = subprocess.run(status, capture_output=True, text=True)
     return {
         "version": version("dmftlib"),
@@ -96,12 +102,16 @@ def state() -> dict[str, Any]:
     }
 
 
-def environment(at_once: int) -> dict[str, str]:
-    """Threads that `at_once` kernels can share, and compiled functions kept for the next run, if not elsewhere."""
+def compiled() -> Path:
+    """Where compiled functions are kept for the next run."""
+    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ROOT / "_build" / "jax-cache"))
+
+
+def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
+    """Threads that `at_once` kernels can share, and a place for compiled functions."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "jax-cache")}
-    return {**cache, **os.environ, **limits}
+    return {**os.environ, **limits, "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
 
 
 def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
@@ -128,25 +138,31 @@ def execute(
 
     While it runs, the screen shows which cell is being executed, if it is `watched`.
     """
-    source, part = committed(chapter), folder / f"{chapter}.running.ipynb"
-    folder.mkdir(parents=True, exist_ok=True)
     record = {"preset": preset, "parameters": values, **state()}
+    with scratch(folder / chapter) as (own, lock):
+        return _execute(chapter, record, folder, own, lock, at_once, watched)
+
+
+def _execute(chapter: str, record: dict[str, Any], folder: Path, own: Path, lock: int, at_once: int, watched: bool):
+    """`execute` in a folder of its own, which its processes hold as long as any of them lives."""
+    source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
+    borrow(compiled(), cache)
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
     command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
     command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
-    command += ["--parameters_yaml", json.dumps(values)]
+    command += ["--parameters_yaml", json.dumps(record["parameters"])]
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
 
         def look():
             if watched and (cell := cells(stderr.fileno())):
                 screen.show(chapter, f"{cell}, {time.monotonic() - start:.0f} s")
 
         try:
-            with subprocess.Popen(command, env=environment(at_once), **pipes) as papermill:
+            with subprocess.Popen(command, env=environment(at_once, cache), **pipes) as papermill:
                 memory = finish(papermill, look)
         finally:
             screen.done(chapter)
@@ -155,20 +171,24 @@ def execute(
     if papermill.returncode:
         where = ""
         if part.exists():
-            os.replace(part, failed)
+            put(part, failed)
             where = f"\nThe executed copy, up to the error, is {failed}."
         said = errors.rpartition("PapermillExecutionError:")[2]  # without papermill's own stack
         raise ToolError(f"{chapter} failed.\n{said[-3000:].strip()}{where}")
     notebook = strip(read(part))
+    figures.mark(notebook, record["parameters"])
     seconds = round(time.monotonic() - start, 1)
     notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
-    part.unlink()
+    give_back(cache, compiled())
     return notebook
 
 
 def is_current(path: Path, wanted: str) -> bool:
-    """Whether `path` holds an executed chapter with this key."""
-    return path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted
+    """Whether `path` holds an executed chapter with this key; what cannot be read does not count."""
+    try:
+        return path.exists() and read(path).metadata.get("dmftlib", {}).get("key") == wanted
+    except ToolError:
+        return False
 
 
 def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:

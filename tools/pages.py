@@ -14,8 +14,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, chapters, costs, records, reproduction
+from . import ROOT, ToolError, api, chapters, costs, figures, lists, pdf, records, reproduction
 from .parameters import read_notebook, read_presets
+from .scratch import put, scratch
 
 SETTINGS = ROOT / "book" / "settings.toml"
 # What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
@@ -121,9 +122,8 @@ def configuration(links: Mapping[str, str]) -> dict:
     return config
 
 
-def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) -> None:
+def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
-    shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
         asset = tree / "book" / "_static" / name
@@ -135,27 +135,44 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str]) ->
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
+    known, state = [], chapters.state()
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
+        known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
         costs.add_to(notebook, chapter)
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         )
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
+    (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
+    (tree / "book" / "claims.txt").write_text(lists.claims(tree), encoding="utf-8")
+    (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
+    api.fill(tree / "book" / "api.md")
 
 
 def build(
-    html: Path, executed: Mapping[str, Path], links: Mapping[str, str] | None = None, strict: bool = True
+    html: Path,
+    executed: Mapping[str, Path],
+    links: Mapping[str, str] | None = None,
+    strict: bool = True,
+    with_pdf: bool = False,
 ) -> None:
-    """The book in `html`, complete or not at all; any warning stops a strict build."""
-    tree = html.with_name(html.name + "-stage")
-    stage(tree, executed, settings() if links is None else links)
-    chapters.say("building the HTML")
+    """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
+    with scratch(html) as (own, lock):
+        tree = own / "stage"
+        stage(tree, executed, settings() if links is None else links, with_pdf)
+        chapters.say("building the HTML")
+        _build(tree, strict, lock)
+        built = tree / "_build" / "html"
+        if with_pdf:
+            pdf.write(built, built / "_static" / pdf.NAME)
+        put(built, html)
+
+
+def _build(tree: Path, strict: bool, lock: int) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], capture_output=True, text=True)
+    options = {"capture_output": True, "text": True, "pass_fds": [lock]}
+    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))
-    shutil.rmtree(html, ignore_errors=True)
-    shutil.move(tree / "_build" / "html", html)
-    shutil.rmtree(tree)

@@ -1,0 +1,387 @@
+"""Pictures as functions of their data: panels of labelled series, one way to draw them, one way to store them.
+
+What a reader can rely on in every figure. Theory is a line, an experiment is markers with error bars or a filled
+band. Colour says which learning rule it is, and black or grey that it is none of them: each rule has one colour, dash
+and marker (`RULES`), and runs of one rule that differ in a parameter share its colour from light to dark and differ
+in dash and marker. In a figure of one rule alone the theory is black and the networks have the rule's look. Dotted
+grey lines are guides to the eye.
+
+Numbers are rounded to six digits where a series is made, so that a picture, its file of data, and the picture drawn
+again from that file are the same to the last byte. Nothing here changes matplotlib's global state.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator
+
+WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes are what is read there
+POINTS, MARKERS = 200, 20  # at most about so many of a line and of an experiment are drawn
+DASHES, MARKS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "osD^v"
+RULES = {"GD": "#2166c8", "FA": "#d9560b", "DFA": "#8c2981", "GLN": "#2a9d6f", "Hebb": "#4d3b00"}
+THEORY, GUIDE, REST = "black", "0.45", "0.35"
+KINDS = ("line", "markers", "filled", "bound", "band", "guide", "tag", "image")
+COLUMNS = ("panel", "series", "kind", "label", "x", "y", "standard_error", "value")
+STYLE = {
+    **sns.axes_style("ticks"),
+    "font.size": 10, "axes.labelsize": 10, "axes.titlesize": 10, "legend.fontsize": 9, "legend.title_fontsize": 9,
+    "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.frameon": False, "figure.facecolor": "white",
+    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.6, "errorbar.capsize": 2,
+    "svg.hashsalt": "dmftlib", "path.simplify": False,
+}  # fmt: skip
+UNDATED = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def rounded(values):
+    """Six significant digits of an array, or of None."""
+    if values is None:
+        return None
+    values = np.asarray(values, float)
+    return np.array([float(f"{value:.6g}") for value in values.ravel()]).reshape(values.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One curve, set of markers or image of a panel.
+
+    kind   line; markers, filled (with errors); bound (an upper limit); band (a histogram, filled); guide; tag (a guide
+           with its label at its end); image (`y` is a matrix)
+    label  its entry in the legend, shared by series of one label
+    style  a rule's name, "FA 2/3" for the second of three runs of one rule, " 2/3" if of no known rule, "theory"
+           or "lazy"
+    Raises ValueError for another kind, and for `x` and `y` of different lengths.
+    """
+
+    kind: str
+    x: np.ndarray | None
+    y: np.ndarray
+    error: np.ndarray | None = None
+    label: str = ""
+    style: str = "theory"
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        for name in ("x", "y", "error"):
+            object.__setattr__(self, name, rounded(getattr(self, name)))
+        if self.x is not None and self.x.shape != self.y.shape:
+            raise ValueError(f"`x` and `y` must have one shape; got {self.x.shape} and {self.y.shape}.")
+
+    @property
+    def experiment(self):
+        return self.kind in ("markers", "filled", "bound", "band")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One set of axes: a list of `Series` and how to show them. `beside` puts it to the right of the panel before.
+
+    `legend` is a title for the legend of the whole picture. Ticks are given by `ticks`, with `tick_labels` as text.
+    """
+
+    series: Sequence[Series]
+    x_label: str = ""
+    y_label: str = ""
+    title: str = ""
+    x_scale: str = "linear"
+    y_scale: str = "linear"
+    x_limits: Sequence[float | None] = (None, None)
+    y_limits: Sequence[float | None] = (None, None)
+    ticks: Sequence[float] = ()
+    tick_labels: Sequence[str] = ()
+    legend: str = ""
+    beside: bool = False
+
+    @property
+    def is_image(self):
+        return any(series.kind == "image" for series in self.series)
+
+
+def line(x, y, label="", style="theory"):
+    """A line of at most about `POINTS` points."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))
+    return Series("line", np.asarray(x)[kept], np.asarray(y)[kept], label=label, style=style)
+
+
+def markers(x, mean, error, label="", style="theory", kind="markers"):
+    """Means with standard errors, about `MARKERS` of them."""
+    kept = slice(None, None, max(1, len(x) // MARKERS))
+    return Series(kind, *(np.asarray(v)[kept] for v in (x, mean, error)), label, style)
+
+
+# --- Looks ------------------------------------------------------------------------------------------------------------
+
+
+def rule_name(rule):
+    """The name of a rule that has a look of its own, else ""; `rule` is a Rule or a label that begins with a name."""
+    name = (re.match(r"\w*", rule) or [""])[0] if isinstance(rule, str) else type(rule).__name__
+    return name if name in RULES else ""
+
+
+def styles(rules: Mapping):
+    """A style by label: `rules` maps labels to a Rule, or to the label itself where only that is known."""
+    names = {label: rule_name(rule) for label, rule in rules.items()}
+    shared = {name: [label for label in names if names[label] == name] for name in names.values()}
+    return {
+        label: name
+        if name and len(shared[name]) == 1
+        else f"{name} {shared[name].index(label) + 1}/{len(shared[name])}"
+        for label, name in names.items()
+    }
+
+
+def look(style):
+    """(colour, dash, marker) of a style."""
+    if style in ("theory", "lazy"):
+        return (THEORY, "-", "o") if style == "theory" else (REST, "--", "o")
+    name, _, place = style.partition(" ")
+    number, count = map(int, place.split("/")) if place else (1, 1)
+    along = (number - 1) / max(1, count - 1)  # 0 for the first, 1 for the last
+    start = list(RULES).index(name) if name else 0
+    if name:
+        color = tuple(value * (1 - 0.65 * along) for value in to_rgb(RULES[name]))
+    else:
+        color = (0.55 * along,) * 3  # the first, which most often is the one to look at, is black
+    shift = (start + number - 1) % len(MARKS)
+    return color, DASHES[shift], MARKS[shift]
+
+
+# --- Drawing ----------------------------------------------------------------------------------------------------------
+
+
+def _rows(panels):
+    rows = []
+    for panel in panels:
+        if panel.beside and rows:
+            rows[-1].append(panel)
+        else:
+            rows.append([panel])
+    return rows
+
+
+def _draw_series(axes, series, gid):
+    color, dash, marker = look(series.style)
+    names = dict(label=series.label or "_", gid=gid)
+    match series.kind:
+        case "line":
+            axes.plot(series.x, series.y, color=color, linestyle=dash, **names)
+        case "guide" | "tag":
+            axes.plot(series.x, series.y, color=GUIDE, linestyle=":", linewidth=1.2, **names)
+            if series.kind == "tag":
+                place = (series.x[-1], series.y[-1])
+                axes.annotate(series.label, place, (4, -2), textcoords="offset points", color="0.3", fontsize=9)
+        case "band":
+            half = (series.x[1] - series.x[0]) / 2
+            edges = np.append(series.x - half, series.x[-1] + half)
+            axes.stairs(series.y, edges, color=color, fill=True, alpha=0.25)
+            axes.stairs(series.y, edges, color=color, linewidth=1, **names)
+        case "bound":
+            bars = axes.errorbar(series.x, series.y, 0.15 * series.y, uplims=True, linestyle="none", color=color)
+            bars.lines[0].set_gid(gid)
+        case _:
+            face = color if series.kind == "filled" else "white"
+            style = dict(color=color, marker=marker, markersize=4, markerfacecolor=face, linestyle="none")
+            bars = axes.errorbar(series.x, series.y, series.error, label=names["label"], zorder=3, **style)
+            bars.lines[0].set_gid(gid)
+
+
+def _draw_images(figure, row, panels, gids):
+    """Images of one row on one colour scale, symmetric about 0."""
+    matrices = [panel.series[0].y for panel in panels]
+    scale = max(np.abs(matrix).max() for matrix in matrices)
+    for axes, panel, matrix, gid in zip(row, panels, matrices, gids):
+        frame = dict(cbar=False, xticklabels=False, yticklabels=False, square=True)
+        sns.heatmap(matrix, vmin=-scale, vmax=scale, cmap="vlag", ax=axes, **frame)
+        axes.collections[0].set_gid(gid)
+        axes.set_xlabel(panel.x_label, loc="left")
+        size = 13 if len(panel.y_label) < 16 else 10
+        axes.set_ylabel(panel.y_label, rotation=0, ha="right", va="center", fontsize=size)
+        sns.despine(ax=axes, left=True, bottom=True)
+    bar = figure.colorbar(row[0].collections[0], ax=list(row), aspect=12, pad=0.02, ticks=MaxNLocator(5))
+    bar.outline.set_visible(False)
+
+
+def _draw_curves(axes, panel, gid):
+    for k, series in enumerate(panel.series, 1):
+        _draw_series(axes, series, f"{gid}-series-{k}")
+    axes.set(xscale=panel.x_scale, yscale=panel.y_scale, xlabel=panel.x_label, ylabel=panel.y_label)
+    if len(panel.ticks):
+        axes.set_xticks(panel.ticks, panel.tick_labels or [f"{tick:g}" for tick in panel.ticks])
+        axes.minorticks_off()
+    axes.set_xlim(panel.x_limits)
+    axes.set_ylim(panel.y_limits)
+    axes.patch.set_gid(f"{gid}-frame")
+
+
+def _legend(figure, panels):
+    """One legend above the picture, with one entry a label: a line, a marker, or both, as they are drawn."""
+    entries = {}
+    for series in (series for panel in panels for series in panel.series if series.kind not in ("tag", "image")):
+        if series.label:
+            entries.setdefault(series.label, []).append(series)
+    handles = []
+    for group in entries.values():
+        color, dash, marker = look(group[0].style)
+        kinds = {series.kind for series in group}
+        if "band" in kinds:
+            handles.append(Patch(facecolor=(*to_rgb(color), 0.25), edgecolor=color))
+        elif "guide" in kinds:
+            handles.append(Line2D([], [], color=GUIDE, linestyle=":", linewidth=1.2))
+        else:
+            marked = kinds & {"markers", "filled", "bound"}
+            face = color if "filled" in kinds else "white"
+            shape = dict(marker=marker if marked else None, markersize=4, markerfacecolor=face)
+            handles.append(Line2D([], [], color=color, linestyle=dash if "line" in kinds else "none", **shape))
+    title = next((panel.legend for panel in panels if panel.legend), "")
+    if handles:
+        columns = next(n for n, most in ((3, 14), (2, 30), (1, np.inf)) if max(map(len, entries)) <= most)
+        figure.legend(handles, list(entries), loc="outside upper center", ncols=columns, title=title or None)
+    return len(handles) and -(-len(handles) // columns) + bool(title)
+
+
+def draw(panels: Sequence[Panel], note: str = "") -> Figure:
+    """The picture of `panels`, in rows from top to bottom; `note` stands in small print along its lower edge."""
+    with matplotlib.rc_context(STYLE):
+        figure, rows = Figure(layout="constrained"), _rows(panels)
+        alone = len(rows) == 1
+        heights = [2.05 if row[0].is_image else 3.1 if alone else 1.95 for row in rows]
+        grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
+        above, place, gids = None, {}, {panel: f"panel-{k}" for k, panel in enumerate(panels, 1)}
+        for r, row in enumerate(rows):
+            for c, panel in enumerate(row):
+                shared = above if above is not None and panel.x_label == above.x_label and len(row) == 1 else None
+                spot = grid[r, c] if len(row) > 1 else grid[r, :]
+                place[panel] = figure.add_subplot(spot, sharex=place[shared] if shared is not None else None)
+                if shared is not None:
+                    place[shared].tick_params(labelbottom=False)
+                above = None if panel.is_image else panel
+        for row in rows:
+            if row[0].is_image:
+                _draw_images(figure, [place[panel] for panel in row], row, [gids[panel] for panel in row])
+            else:
+                for panel in row:
+                    _draw_curves(place[panel], panel, gids[panel])
+        for panel, axes in place.items():
+            if any(a.get_shared_x_axes().joined(a, axes) for a in list(place.values())[list(place).index(panel) + 1 :]):
+                axes.set_xlabel("")
+            if not panel.is_image:  # what the axes chose is part of the data, and so has its six digits
+                axes.set_xlim(rounded(axes.get_xlim()))
+                axes.set_ylim(rounded(axes.get_ylim()))
+        lines = _legend(figure, panels)
+        if note:
+            note = textwrap.fill(note, 74)
+            figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
+        figure.set_size_inches(WIDTH, sum(heights) + 0.4 + 0.2 * lines + 0.15 * len(note.splitlines()))
+        return figure
+
+
+def save(figure: Figure, kind: str, dpi: int = 160) -> bytes:
+    """The picture as png, svg or pdf, in bytes that depend on nothing but the figure."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=UNDATED[kind])
+    return buffer.getvalue()
+
+
+# --- Storing ----------------------------------------------------------------------------------------------------------
+
+DESCRIBED = [name for name in Panel.__dataclass_fields__ if name != "series"]
+
+
+def _plain(value):
+    return (
+        [_plain(v) for v in value]
+        if isinstance(value, (list, tuple, np.ndarray))
+        else getattr(value, "item", lambda: value)()
+    )
+
+
+def _numbers(series):
+    """Rows (x, y, standard_error, value) of a series; an image has its columns as x and its rows as y."""
+    if series.kind == "image":
+        return [(c, r, "", f"{v:g}") for r, row in enumerate(series.y, 1) for c, v in enumerate(row, 1)]
+    error = [""] * len(series.x) if series.error is None else [f"{e:.6g}" for e in series.error]
+    return [(f"{x:.6g}", f"{y:.6g}", e, "") for x, y, e in zip(series.x, series.y, error)]
+
+
+def to_csv(panels: Sequence[Panel], header: Mapping[str, object] | None = None) -> str:
+    """The data of a picture as comma-separated values, one row a point, below lines of comment that begin with #."""
+    layout = [
+        {name: _plain(getattr(panel, name)) for name in DESCRIBED}
+        | {"series": [{"kind": s.kind, "label": s.label, "style": s.style} for s in panel.series]}
+        for panel in panels
+    ]
+    lines = [f"{name}: {' '.join(str(value).split())}" for name, value in (header or {}).items()]
+    for k, panel in enumerate(panels, 1):
+        axes = (
+            "x: column, y: row, value: entry of the matrix"
+            if panel.is_image
+            else f"x: {panel.x_label}, y: {panel.y_label}"
+        )
+        lines.append(f"panel {k}: {axes}{f' ({panel.title})' if panel.title else ''}")
+    lines += ["units: none, all quantities are dimensionless, except angles, in degrees"]
+    lines += [f"layout: {json.dumps(layout, ensure_ascii=False)}"]
+    text = io.StringIO()
+    text.write("".join(f"# {line}\n" for line in lines))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for p, panel in enumerate(panels, 1):
+        for s, series in enumerate(panel.series, 1):
+            writer.writerows((p, s, series.kind, series.label, *row) for row in _numbers(series))
+    return text.getvalue()
+
+
+def read_csv(source: Path | str) -> list[Panel]:
+    """The panels whose data `to_csv` wrote: `source` is a path, or the text. Raises ValueError for other files."""
+    text = source if isinstance(source, str) and "\n" in source else Path(source).read_text(encoding="utf-8")
+    described = re.search(r"^# layout: (.*)$", text, re.MULTILINE)
+    if described is None:
+        raise ValueError("`source` must be data of a figure, with a line `# layout: …`; got none of that.")
+    table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    rows = {}
+    for row in table:
+        rows.setdefault((int(row["panel"]), int(row["series"])), []).append(row)
+    panels = []
+    for p, panel in enumerate(json.loads(described[1]), 1):
+        series = [_read_series(rows.get((p, s), []), **one) for s, one in enumerate(panel.pop("series"), 1)]
+        panels.append(Panel(series, **panel))
+    return panels
+
+
+def _read_series(rows, kind, label, style):
+    column = {name: [row[name] for row in rows] for name in ("x", "y", "standard_error", "value")}
+    if kind == "image":
+        count = max((int(r) for r in column["y"]), default=0)
+        return Series(kind, None, np.reshape([float(v) for v in column["value"]], (count, -1)), None, label, style)
+    x, y = ([float(v) for v in column[name]] for name in ("x", "y"))
+    error = [float(v) for v in column["standard_error"]] if any(column["standard_error"]) else None
+    return Series(kind, x, y, error, label, style)
+
+
+def as_shown(panel: Panel, axes) -> Panel:
+    """The panel with the limits and ticks that its axes have now: a notebook may have changed them."""
+    if panel.is_image:
+        return panel
+    shown = dict(x_limits=rounded(axes.get_xlim()), y_limits=rounded(axes.get_ylim()))
+    if isinstance(axes.xaxis.get_major_locator(), FixedLocator):
+        shown |= dict(ticks=axes.get_xticks(), tick_labels=[text.get_text() for text in axes.get_xticklabels()])
+    return replace(panel, **shown)

@@ -1,0 +1,103 @@
+"""Numbers that figures and chapters compare: errors of networks, their slopes, how far features moved.
+
+Networks come as a list of independent `Ensemble`s of one width: their spread gives the standard error of any metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .dynamics import RECORDED
+
+
+def mean_and_error(values):
+    """Mean over the first axis and its standard error (0 for a single value)."""
+    values = np.asarray(values, float)
+    n = len(values)
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[1:])
+
+
+def fit_slope(x, y, standard_error, correction=False):
+    """Slope of log y against log x and its standard error, propagated from that of y.
+
+    With `correction`, a term proportional to 1/x is fitted too, so that the slope is the one at large x.
+    Raises ValueError for fewer points than coefficients, or values that have no logarithm.
+    """
+    x, y, error = (np.asarray(v, float) for v in (x, y, standard_error))
+    if len(x) < 2 + correction or np.any(x <= 0) or np.any(y <= 0):
+        raise ValueError(f"`x` and `y` must be positive, at {2 + correction} or more points; got {x} and {y}.")
+    terms = [np.log(x), np.ones_like(x)] + ([1 / x] if correction else [])
+    weights = np.linalg.pinv(np.stack(terms, axis=1))[0]
+    return float(weights @ np.log(y)), float(np.sqrt(((weights * error / y) ** 2).sum()))
+
+
+def squared_error(ensemble, theory, name="K", steps=slice(None)):
+    """‖a − theory‖²/‖theory‖² of one network, averaged over the ensemble's n seeds.
+
+    It is the squared distance of the mean (bias) plus n − 1 squared standard errors of the mean (variance).
+    """
+    reference = getattr(theory, name)[steps]
+    bias = np.linalg.norm(getattr(ensemble, name)[steps] - reference) ** 2
+    variance = (len(ensemble.seeds) - 1) * np.linalg.norm(ensemble.standard_error[name][steps]) ** 2
+    return float((bias + variance) / np.linalg.norm(reference) ** 2)
+
+
+def split_error(networks, theory, name="K", steps=slice(None)):
+    """(bias², variance) of one network relative to ‖theory‖², each (value, standard error), from ensembles of one width.
+
+    Bias² is ‖mean − theory‖² less what noise adds to it: variance/n of all n networks, and the theory's own Monte Carlo
+    variance. It is unbiased, so it may come out negative. Its error leaves out one ensemble at a time.
+    """
+    reference = getattr(theory, name)[steps]
+    square, floor = np.linalg.norm(reference) ** 2, theory.provenance.errors["monte_carlo"][name] ** 2
+    means = np.stack([getattr(e, name)[steps] for e in networks])
+    sizes = np.array([len(e.seeds) for e in networks])
+    variances = sizes * [np.linalg.norm(e.standard_error[name][steps]) ** 2 / square for e in networks]
+
+    def bias(kept):
+        noise = variances[kept].mean() / sizes[kept].sum() + floor
+        return np.linalg.norm(means[kept].mean(axis=0) - reference) ** 2 / square - noise
+
+    every = np.arange(len(networks))
+    without = np.array([bias(np.delete(every, k)) for k in every])
+    error = np.sqrt((1 - 1 / len(every)) * ((without - without.mean()) ** 2).sum())
+    return (bias(every), error), mean_and_error(variances)
+
+
+def relative_errors(runs, theory, name="K"):
+    """‖a − theory‖/‖theory‖ of single networks, rising."""
+    reference = getattr(theory, name)
+    return np.sort([np.linalg.norm(getattr(run, name) - reference) for run in runs]) / np.linalg.norm(reference)
+
+
+def gaussian_errors(runs, theory, width, name="K", draws=4000):
+    """Relative errors, rising, of networks of a given width if they fluctuate as Gaussians without bias.
+
+    The covariance is that of `runs`, single networks of another width, times the ratio of the widths.
+    """
+    values = np.stack([getattr(run, name).ravel() for run in runs])
+    spread = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) ** 2 / (len(runs) - 1)
+    squares = np.random.default_rng(0).chisquare(1, (draws, len(spread))) @ spread
+    return np.sort(np.sqrt(squares * runs[0].provenance.size / width)) / np.linalg.norm(getattr(theory, name))
+
+
+def feature_change(run):
+    """‖Φ^L(T) − Φ^L(0)‖/‖Φ^L(0)‖: how far the last layer's features moved."""
+    first, last = run.Phi[0, -1], run.Phi[-1, -1]
+    return float(np.linalg.norm(last - first) / np.linalg.norm(first))
+
+
+def excess_kurtosis(run):
+    """⟨h⁴⟩/⟨h²⟩² − 3 of the final preactivations, averaged over samples; 0 for Gaussians. Shape (L,)."""
+    fourth, second = (run.final_h**4).mean(axis=1), (run.final_h**2).mean(axis=1)
+    return (fourth / second**2 - 3).mean(axis=1)
+
+
+def until(run, step):
+    """A Dynamics or an Ensemble cut to its first `step` recorded states."""
+    changes = {name: getattr(run, name)[:step] for name in RECORDED}
+    if hasattr(run, "standard_error"):
+        changes["standard_error"] = {name: error[:step] for name, error in run.standard_error.items()}
+    return replace(run, **changes)

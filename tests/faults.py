@@ -1,0 +1,354 @@
+"""Faults that `make faults` seeds into the library, one at a time, to see whether the unit part of the tests finds them.
+
+Each replaces one piece of source by a wrong one that a physicist might have written. tests/test_faults.py checks that
+every piece still occurs once. A fault that no test can find, since nothing changes, says why in `equivalent`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`old` occurs once in the files of dmftlib that match `where`; `new` takes its place."""
+
+    name: str
+    where: str
+    old: str
+    new: str
+    equivalent: str = ""
+
+
+# The tests of what was touched, which run first. The pattern of a fault, then test files.
+TESTS = {
+    "activations.py": ("test_activations.py", "test_lazy.py"),
+    "rules.py": ("test_lazy.py", "test_network.py", "test_rules.py"),
+    "lazy.py": ("test_lazy.py",),
+    "dynamics.py": ("test_dynamics.py", "test_responses.py"),
+    "experiment.py": ("test_experiment.py", "test_lazy.py"),
+    "network.py": ("test_network.py",),
+    "meanfield.py": ("test_meanfield.py", "test_linear.py", "test_responses.py"),
+    "twolayer.py": ("test_twolayer.py",),
+    "claims.py": ("test_claims.py",),
+    "*.py": ("test_figures.py",),
+}
+
+FAULTS = (
+    # Activations and their Gaussian averages
+    Fault("opposite inputs taken for equal ones", "activations.py", "np.sign(corr), corr)", "1.0, corr)"),
+    Fault("relu: θ for π − θ", "activations.py", "(np.pi - theta) * corr", "theta * corr"),
+    Fault("relu: factor 2 of √2 relu lost in ⟨φφ⟩", "activations.py", "scale / np.pi *", "scale / (2 * np.pi) *"),
+    Fault(
+        "relu: ⟨φ̇φ̇⟩ falls half as fast",
+        "activations.py",
+        "1 - np.arccos(corr) / np.pi",
+        "1 - np.arccos(corr) / (2 * np.pi)",
+    ),
+    Fault("erf: factor 2 lost in the arcsine", "activations.py", "np.arcsin(2 * Sigma", "np.arcsin(Sigma"),
+    Fault("erf: a sign under the root", "activations.py", "- 4 * Sigma**2)", "+ 4 * Sigma**2)"),
+    Fault("tanh: square lost in φ̇", "activations.py", "lambda h: 1 - jnp.tanh(h) ** 2", "lambda h: 1 - jnp.tanh(h)"),
+    Fault("erf: φ̇ half as large", "activations.py", "2 / np.sqrt(np.pi) * jnp.exp", "1 / np.sqrt(np.pi) * jnp.exp"),
+    Fault(
+        "relu without √2",
+        "activations.py",
+        "jnp.sqrt(2.0).astype(h.dtype) * jnp.maximum(h, 0)",
+        "jnp.maximum(h, 0)",
+    ),
+    Fault(
+        "Gaussian average: root lost in the second variable",
+        "activations.py",
+        "np.sqrt(1 - c**2) * x[None, :]",
+        "(1 - c**2) * x[None, :]",
+    ),
+    Fault("Gaussian average: variance of the wrong input", "activations.py", "sd[nu] * u", "sd[mu] * u"),
+    Fault("Gaussian average: weight of the wrong width", "activations.py", "np.exp(-(x**2) / 2)", "np.exp(-(x**2))"),
+    Fault(
+        "⟨φ̇φ̇⟩: φ for φ̇",
+        "activations.py",
+        "gaussian_average(self.phi_dot, self.phi_dot, Sigma)",
+        "gaussian_average(self.phi, self.phi_dot, Sigma)",
+    ),
+    # Rules
+    Fault("FA: 1 − ρ for ρ", "rules.py", "self.rho * layer.W0_T(v)", "(1 - self.rho) * layer.W0_T(v)"),
+    Fault("FA: 1 − ρ for √(1 − ρ²)", "rules.py", "math.sqrt(1 - self.rho**2)", "(1 - self.rho)"),
+    Fault("FA: feedback that learns", "rules.py", "self.rho * layer.W0_T(v)", "self.rho * layer.W_T(v)"),
+    Fault("FA: φ for φ̇", "rules.py", "return layer.gain * sum(", "return layer.features * sum("),
+    Fault("DFA: φ̇ dropped", "rules.py", "layer.gain * layer.fresh_vector", "1.0 * layer.fresh_vector + 0 * layer.h"),
+    Fault("GLN: gate on φ in place of h", "rules.py", "layer.gate * layer.h", "layer.gate * layer.phi"),
+    Fault(
+        "GLN: φ̇(h) for the gate on the way back",
+        "rules.py",
+        "def gain(self, layer):\n        return layer.gate",
+        "def gain(self, layer):\n        return layer.phi_dot",
+    ),
+    Fault("Hebb: h for φ", "rules.py", "layer.error * layer.phi", "layer.error * layer.h"),
+    Fault("Hebb: a sign", "rules.py", "layer.error * layer.phi", "-1.0 * layer.error * layer.phi"),
+    Fault("Hebb: error dropped", "rules.py", "return layer.error * layer.phi", "return 1.0 * layer.phi"),
+    # The lazy limit
+    Fault(
+        "lazy K: input weights dropped",
+        "lazy.py",
+        "sum(a * b for a, b in zip(G_tilde, Phi))",
+        "sum(a * b for a, b in zip(G_tilde[1:], Phi[1:]))",
+    ),
+    Fault(
+        "lazy K: features of the wrong layer",
+        "lazy.py",
+        "sum(a * b for a, b in zip(G_tilde, Phi))",
+        "sum(a * b for a, b in zip(G_tilde, Phi[1:]))",
+    ),
+    Fault("lazy G: g̃ for g", "lazy.py", "G.insert(0, average(g, g))", "G.insert(0, average(g_tilde, g_tilde))"),
+    Fault("lazy G̃: g̃ for g", "lazy.py", "average(g, g_tilde))", "average(g_tilde, g_tilde))"),
+    Fault("lazy ⟨g̃g̃⟩: g for g̃", "lazy.py", "average(g_tilde, g_tilde))", "average(g, g))"),
+    Fault(
+        "lazy: every layer sees the inputs",
+        "lazy.py",
+        "layer = _Kernels(experiment.phi, Phi[-1],",
+        "layer = _Kernels(experiment.phi, Phi[0],",
+    ),
+    Fault(
+        "lazy gates of the layer below",
+        "lazy.py",
+        "(GATE, GATE): lambda: act.dot_dot(self.K_x)",
+        "(GATE, GATE): lambda: act.dot_dot(below)",
+    ),
+    Fault(
+        "lazy GLN: K_x for the layer below",
+        "lazy.py",
+        "act.dot_dot(self.K_x) * below",
+        "act.dot_dot(self.K_x) * self.K_x",
+    ),
+    Fault(
+        "lazy: φ for φ̇",
+        "lazy.py",
+        "(PHI_DOT, PHI_DOT): lambda: act.dot_dot(below)",
+        "(PHI_DOT, PHI_DOT): lambda: act.phi_phi(below)",
+    ),
+    Fault("lazy: feedback shares the weights' draws", "lazy.py", 'self.image("fresh", v)', 'self.image("W", v)'),
+    Fault("lazy: all random matrices are one", "lazy.py", " or a.matrix != b.matrix:", ":"),
+    Fault("lazy: coefficients of one sample only", "lazy.py", "c * c2.T *", "c * c2 *"),
+    Fault(
+        "lazy training: error a step too old",
+        "lazy.py",
+        "Delta_all[:P] = y - f[t - 1, :P]",
+        "Delta_all[:P] = y - f[max(t - 2, 0), :P]",
+    ),
+    Fault("lazy training: mean for sum over samples", "lazy.py", "experiment.lr * K @", "experiment.lr / P * K @"),
+    Fault(
+        "lazy test outputs after training: targets twice",
+        "lazy.py",
+        "limit = K[P:] @",
+        "limit = 2 * K[P:] @",
+    ),
+    # Results and what is read off them
+    Fault("times start a step late", "dynamics.py", "np.arange(len(self.f))", "np.arange(1, len(self.f) + 1)"),
+    Fault(
+        "error: a sign",
+        "dynamics.py",
+        "return self.experiment.task.y - self.f",
+        "return self.f - self.experiment.task.y",
+    ),
+    Fault(
+        "loss: sum for mean",
+        "dynamics.py",
+        "return (self.Delta**2).mean(axis=-1)",
+        "return (self.Delta**2).sum(axis=-1)",
+    ),
+    Fault(
+        "alignment: ‖y‖ for ‖y‖²",
+        "dynamics.py",
+        "np.linalg.norm(K, axis=(-2, -1)) / (y @ y)",
+        "np.linalg.norm(K, axis=(-2, -1)) / np.sqrt(y @ y)",
+    ),
+    Fault("correlation of g and g̃ over ⟨gg⟩", "dynamics.py", "G_tilde / np.sqrt(G * F)", "G_tilde / G"),
+    Fault("two-time kernels: times exchanged", "dynamics.py", "tlms,ulns->ltmun", "tlms,ulns->lumtn"),
+    Fault("two-time G̃ transposed", "dynamics.py", 'G_tilde=("g", "g_tilde")', 'G_tilde=("g_tilde", "g")'),
+    Fault("H_y of the first layer", "dynamics.py", "self.Phi[:, -1], y) / (y @ y)", "self.Phi[:, 0], y) / (y @ y)"),
+    Fault("distance relative to the theory", "dynamics.py", "np.linalg.norm(b) or 1.0", "np.linalg.norm(a) or 1.0"),
+    Fault("instability noticed at 4", "dynamics.py", "if product.max() > 2:", "if product.max() > 4:"),
+    Fault(
+        "agreement without the theory's error",
+        "dynamics.py",
+        "np.hypot(self.standard_error[name], self.theory_error[name])",
+        "self.standard_error[name]",
+    ),
+    # Tasks
+    Fault("K_x over P", "experiment.py", "self.X @ self.X.T / self.D", "self.X @ self.X.T / self.P"),
+    Fault("circle of the wrong radius", "experiment.py", "np.sqrt(2.0) * np.stack", "np.stack"),
+    Fault("whitened inputs of norm 1", "experiment.py", "np.sqrt(y.size) * np.eye", "np.eye"),
+    # Networks
+    Fault("N for the width below", "network.py", "1 / np.sqrt(now.shape[0])", "1 / np.sqrt(now.shape[1])"),
+    Fault("initial weights that move", "network.py", "v @ self.initial * self.scale", "self.transpose(v)"),
+    Fault(
+        "learned part dropped on the way back",
+        "network.py",
+        "return v @ self.now * self.scale + learned",
+        "return v @ self.now * self.scale",
+    ),
+    Fault(
+        "learned part dropped on the way forward",
+        "network.py",
+        "return phi @ self.now.T * self.scale + learned",
+        "return phi @ self.now.T * self.scale",
+    ),
+    Fault(
+        "feedback repeats the weights: a reused key",
+        "network.py",
+        "jax.random.fold_in(jax.random.fold_in(key, kind), layer)",
+        "jax.random.fold_in(key, layer)",
+    ),
+    Fault(
+        "layers repeat each other: a reused key",
+        "network.py",
+        "jax.random.fold_in(jax.random.fold_in(key, kind), layer)",
+        "jax.random.fold_in(key, kind)",
+    ),
+    Fault(
+        "gates are those of the weights: a reused key",
+        "network.py",
+        '_gaussian(key, "gates", l',
+        '_gaussian(key, "weights", l',
+    ),
+    Fault("readout learns without γ₀", "network.py", "W[L] + gamma0 * lr *", "W[L] + lr *"),
+    Fault(
+        "hidden weights always follow the gradient",
+        "network.py",
+        "Delta[:, None] * g_tilde for g_tilde in g_tildes]",
+        "Delta[:, None] * g for g in gs]",
+    ),
+    Fault("first weights learn with 1/D", "network.py", "X[:P] / np.sqrt(D)\n", "X[:P] / D\n"),
+    Fault(
+        "initial output not subtracted", "network.py", "jnp.where(begun, raw - f0, 0.0)", "jnp.where(begun, raw, 0.0)"
+    ),
+    Fault("update with features of the layer above", "network.py", "phi[l - 1], (t * P, 0)", "phi[l], (t * P, 0)"),
+    Fault(
+        "network K: features of the wrong layer",
+        "network.py",
+        "(below[:-1] * G_tilde).sum(0) + below[-1]",
+        "(below[1:] * G_tilde).sum(0) + below[-1]",
+    ),
+    Fault("network G̃ transposed", "network.py", "average(gs, g_tildes)", "average(g_tildes, gs)"),
+    Fault("network gradient: φ for φ̇", "network.py", "self.g = self.gain * self.z", "self.g = self.phi * self.z"),
+    Fault("standard error with n for n − 1", "network.py", "value / (count - 1) / count", "value / count / count"),
+    Fault("extrapolation in 1/√N", "network.py", "np.array([1 / e.width", "np.array([1 / np.sqrt(e.width)"),
+    Fault(
+        "second part of a long run: updates too small",
+        "network.py",
+        "factors[l][1] / np.sqrt(N)",
+        "factors[l][1] / N",
+    ),
+    # The mean field
+    Fault("learned term 5 % too strong", "meanfield.py", "signal = gamma0 * lr *", "signal = 1.05 * gamma0 * lr *"),
+    Fault(
+        "no A and C responses",
+        "meanfield.py",
+        'return self.c @ s["aM"] + ((phi',
+        'return self.c @ s["aM"] + 0.0 * ((phi',
+    ),
+    Fault(
+        "no B response",
+        "meanfield.py",
+        'return self._project(v, feeds) @ s["b"] + (v @ s["aM"].T / self.S) @ s["p"]',
+        'return self._project(v, feeds) @ s["b"]',
+    ),
+    Fault(
+        "no D response",
+        "meanfield.py",
+        'return self._project(v, 1.0) @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]',
+        'return self._project(v, 1.0) @ s["b"]',
+    ),
+    Fault("feedback's response learns", "meanfield.py", '(v @ s["a"].T / self.S)', '(v @ s["aM"].T / self.S)'),
+    Fault(
+        "feedback repeats the weights",
+        "meanfield.py",
+        'self._project(v, 1.0) @ self.state["fresh"]',
+        'self._project(v, 1.0) @ self.state["b"]',
+    ),
+    Fault("theory's readout learns without γ₀", "meanfield.py", "w=w + gamma0 * lr *", "w=w + lr *"),
+    Fault("initial readout that moves", "meanfield.py", "return v @ self.w0", "return v @ self.w"),
+    Fault(
+        "theory K: features of the wrong layer",
+        "meanfield.py",
+        "(below[:-1] * G_tilde).sum(0) + below[-1]",
+        "(below[1:] * G_tilde).sum(0) + below[-1]",
+    ),
+    Fault(
+        "first weights learn what the last should",
+        "meanfield.py",
+        "X_factor[:P].T @ signal[0]",
+        "X_factor[:P].T @ signal[-1]",
+    ),
+    Fault("theory G: g̃ for g", "meanfield.py", "G=average(g, g),", "G=average(g_tilde, g_tilde),"),
+    Fault(
+        "theory G̃ transposed",
+        "meanfield.py",
+        "average(phi, phi), average(g, g_tilde)",
+        "average(phi, phi), average(g_tilde, g)",
+    ),
+    Fault("Monte Carlo error twice as large", "meanfield.py", "(x[0] - x[1]) / 2", "(x[0] - x[1])"),
+    Fault(
+        "layers repeat each other's draws",
+        "meanfield.py",
+        "np.random.default_rng((*self.seed, layer))",
+        "np.random.default_rng((*self.seed, 0))",
+    ),
+    Fault(
+        "readout that does not learn", "meanfield.py", "layers[-1].features @ w[0] /", "layers[-1].features @ w0[0] /"
+    ),
+    Fault("error of a mean without 1/√n", "meanfield.py", "ddof=1) / np.sqrt(len(runs))", "ddof=1)"),
+    Fault("inputs scaled with P", "meanfield.py", "upper).T / np.sqrt(X.shape[1])", "upper).T / np.sqrt(X.shape[0])"),
+    Fault("initial outputs not removed from the readout", "meanfield.py", "w = w - (w @ new / S) * new", "w = w"),
+    # Closed forms
+    Fault(
+        "GD: the factor 2 that the paper's print lacks",
+        "twolayer.py",
+        "lambda A: drive - np.sinh(2 * A)",
+        "lambda A: drive - np.sinh(A)",
+    ),
+    Fault("GD: H_y at half the time", "twolayer.py", "H_y = np.cosh(2 * A)", "H_y = np.cosh(A)"),
+    Fault(
+        "two-layer FA: 1 − ρ for ρ in G̃",
+        "twolayer.py",
+        "rho + a**2 / 2, np.ones_like(a)",
+        "1 - rho + a**2 / 2, np.ones_like(a)",
+    ),
+    Fault(
+        "two-layer FA: 1 − ρ for 1 + ρ",
+        "twolayer.py",
+        "drive - a**3 / 2 - (1 + rho) * a",
+        "drive - a**3 / 2 - (1 - rho) * a",
+    ),
+    Fault("two-layer FA: G's last term", "twolayer.py", "+ a**4 / 4", "+ a**4 / 2"),
+    Fault("two-layer Hebb: Δ for Δ²", "twolayer.py", "gamma0 * Delta**2])", "gamma0 * Delta])"),
+    Fault(
+        "two-layer Hebb: G̃ transposed", "twolayer.py", "(Delta * f)[:, None, None, :]", "(Delta * f)[:, None, :, None]"
+    ),
+    Fault("two-layer Hebb: ⟨g̃g̃⟩ with one Δ", "twolayer.py", "diagonal(Delta**2 * H)", "diagonal(Delta * H)"),
+    Fault("two-layer K without K_x", "twolayer.py", "self.G_tilde[:, 0] * np.eye(self.task.P)", "self.G_tilde[:, 0]"),
+    # What figures and claims rest on
+    Fault(
+        "standard error with n for n − 1 in figures",
+        "*.py",
+        "ddof=1) / np.sqrt(n) if n > 1",
+        "ddof=0) / np.sqrt(n) if n > 1",
+    ),
+    Fault("error of a slope not relative", "*.py", "(weights * error / y) ** 2", "(weights * error) ** 2"),
+    Fault("variance of n networks for n − 1", "*.py", "(len(ensemble.seeds) - 1) * np", "len(ensemble.seeds) * np"),
+    Fault("bias that keeps the theory's noise", "*.py", "/ sizes[kept].sum() + floor", "/ sizes[kept].sum()"),
+    Fault(
+        "fluctuations scaled the wrong way with N",
+        "*.py",
+        "runs[0].provenance.size / width",
+        "width / runs[0].provenance.size",
+    ),
+    Fault("kurtosis: 3 not subtracted", "*.py", "(fourth / second**2 - 3)", "(fourth / second**2 - 1)"),
+    Fault("errors added, not in quadrature", "claims.py", "2 * np.hypot(noise, error)", "2 * (noise + error)"),
+    Fault("order within one standard error", "claims.py", "[gain > 2 * error and", "[gain > error and"),
+    Fault(
+        "slopes of any uncertainty hold",
+        "claims.py",
+        "off <= 2 * error and error <= 0.1",
+        "off <= 2 * error and error <= 10",
+    ),
+)

@@ -1,0 +1,15 @@
+"""Tests outside the unit part, which `make unit` runs in 3 minutes: whole files, and single tests of others."""
+
+SLOW = {
+    # They start other programs: a browser, the build of the book, kernels, make.
+    "test_book.py",
+    "test_browser.py",
+    "test_commands.py",
+    "test_lost.py",
+    "test_mutants.py",
+    "test_runner.py",
+    "test_supply.py",
+    # Solves of many seconds that repeat, more sharply, what quicker tests see.
+    "test_error_estimates_cover_the_truth_as_often_as_they_claim",
+    "test_too_little_room_grows_and_changes_nothing",
+}

@@ -1,0 +1,153 @@
+"""Nothing lost: whatever is killed, full or running twice, the next run completes and redoes only what is missing."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
+
+from tools import ToolError, chapters, scratch
+from tools.__main__ import main
+
+BOOK = [sys.executable, "-m", "tools", "book"]
+WAITING = [*SMALL_CHAPTER, ("wait", "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.1)")]
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Chapters only, for runs inside this process."""
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    monkeypatch.setattr("tools.__main__.ROOT", tmp_path)
+    write_chapter(tmp_path / "notebooks" / "small.ipynb")
+    (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
+    return tmp_path
+
+
+def start(tree):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen(BOOK, cwd=tree, **pipes)
+
+
+def book(tree, **options):
+    return subprocess.run(BOOK, cwd=tree, capture_output=True, text=True, **options)
+
+
+def kill_at(tree, line, whole_group):
+    """Start `book`, and kill it, with its children or alone, when it prints `line`."""
+    with start(tree) as running:
+        for printed in running.stdout:
+            if line in printed:
+                break
+        (os.killpg if whole_group else os.kill)(running.pid, signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+
+
+def assert_whole(tree):
+    """The book is there, and nothing half made beside it."""
+    pages = tree / "_build" / "html"
+    assert "aaa 0.42857142857142855" in (pages / "notebooks" / "small.html").read_text()
+    assert (pages / "index.html").exists() and (pages / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1e6
+    assert not [*(tree / "_build").rglob(".*.scratch-*")]
+
+
+@pytest.mark.parametrize("whole_group", [True, False], ids=["with its children", "alone"])
+def test_a_run_killed_during_a_chapter_repeats_that_chapter_only(small_tree, whole_group):
+    write_chapter(small_tree / "notebooks" / "wait.ipynb", WAITING)
+    toc = small_tree / "_toc.yml"
+    toc.write_text(toc.read_text() + "  - file: notebooks/wait\n")
+    kill_at(small_tree, "small: done", whole_group)
+    assert {path.name for path in (small_tree / "_build" / "chapters").glob("*.ipynb")} == {"small.ipynb"}
+    (small_tree / "go").touch()
+    again = book(small_tree)
+    assert again.returncode == 0, again.stderr
+    assert "small: unchanged, not run again" in again.stdout and "wait: done" in again.stdout
+    if whole_group:  # a child that lives on keeps its folder until the next run after its end
+        assert_whole(small_tree)
+
+
+def test_a_run_killed_during_the_build_keeps_the_chapters(small_tree):
+    kill_at(small_tree, "building the HTML", whole_group=True)
+    assert not (small_tree / "_build" / "html").exists()
+    again = book(small_tree)
+    assert again.returncode == 0, again.stderr
+    assert "small: unchanged, not run again" in again.stdout
+    assert_whole(small_tree)
+
+
+def test_two_runs_at_once_make_the_same_book(small_tree):
+    with start(small_tree) as one, start(small_tree) as two:
+        errors = [run.communicate()[1] for run in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 0), errors
+    assert_whole(small_tree)
+
+
+def test_a_full_disk_leaves_the_book_of_before_and_is_named(small_tree):
+    assert book(small_tree).returncode == 0
+    before = (small_tree / "_build" / "html" / "notebooks" / "small.html").stat()
+    # No file above 100 kB can be written: MathJax has 2 MB.
+    full = book(small_tree, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+    assert full.returncode == 1
+    assert "Error: cannot read or write a file: File too large" in full.stderr and "Traceback" not in full.stderr
+    assert (small_tree / "_build" / "html" / "notebooks" / "small.html").stat().st_mtime == before.st_mtime
+    assert_whole(small_tree)
+
+
+@pytest.mark.parametrize("command", [["accept", "small"], ["record", "small", "paper"]], ids=lambda c: c[0])
+def test_a_disk_that_fills_up_while_a_result_is_written_leaves_the_old_one(tree, monkeypatch, capsys, command):
+    kept = chapters.committed("small").read_bytes()
+
+    def full(part, text, **options):
+        part.write_bytes(text.encode()[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        assert main(command) == 1
+    assert "Error: cannot read or write a file: No space left on device" in capsys.readouterr().err
+    assert chapters.committed("small").read_bytes() == kept
+    assert not [*tree.rglob(".*.scratch-*")] and not [*tree.rglob("records/*/*")]
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "[]"])
+def test_an_executed_chapter_that_cannot_be_read_is_run_again(tree, capsys, damage):
+    path = chapters.cached("small", {}, tree / "out")
+    path.write_text(damage(path.read_text()))
+    assert chapters.cached("small", {}, tree / "out") == path
+    assert "small: unchanged" not in capsys.readouterr().out
+    assert chapters.read(path).metadata["dmftlib"]["key"] == chapters.key("small", {})
+
+
+CACHE = "import os, pathlib; cache = pathlib.Path(os.environ['JAX_COMPILATION_CACHE_DIR'])\n"
+
+
+def test_only_runs_that_end_well_add_to_the_cache_of_compiled_functions(tree):
+    """JAX writes entries in place, so that one whose writer was killed is torn, and warns at every later use."""
+    write_chapter(
+        tree / "notebooks" / "small.ipynb",
+        [*SMALL_CHAPTER, ("one", CACHE + "(cache / 'a-cache').write_bytes(b'whole');")],
+    )
+    chapters.execute("small", {}, tree / "out")
+    torn = CACHE + "assert (cache / 'a-cache').exists(); (cache / 'b-cache').write_bytes(b'to'); os._exit(9)"
+    write_chapter(tree / "notebooks" / "killed.ipynb", [*SMALL_CHAPTER, ("two", torn)])
+    with pytest.raises(ToolError, match=r"killed failed\."):
+        chapters.execute("killed", {}, tree / "out")
+    assert {path.name: path.read_bytes() for path in chapters.compiled().iterdir()} == {"a-cache": b"whole"}
+
+
+def test_a_folder_that_is_in_use_is_not_taken_for_left_behind(tmp_path):
+    place = tmp_path / "place"
+    with scratch.scratch(place) as (one, _):
+        with scratch.scratch(place) as (two, _):
+            assert one.is_dir() and two.is_dir() and one != two
+        assert one.is_dir() and not two.exists()
+    left = tmp_path / ".place.scratch-left"
+    left.mkdir()
+    (left / "file").write_text("half")
+    with scratch.scratch(place) as (own, _):
+        assert not left.exists() and own.is_dir()

@@ -1,0 +1,92 @@
+"""The library reference: signatures and docstrings, taken from dmftlib when the book is built.
+
+A page names what it documents in comments such as `% dmftlib.lazy.kernels`; each becomes an entry.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MARK = re.compile(r"^% (dmftlib[\w.]*)$", re.MULTILINE)
+
+
+def resolve(name: str) -> Any:
+    """The object with this dotted name; AttributeError, with the name, if there is none."""
+    import dmftlib
+
+    value: Any = dmftlib
+    for part in name.split(".")[1:]:
+        if not hasattr(value, part):
+            raise AttributeError(f"{name}: {value!r} has no attribute {part!r}.")
+        value = getattr(value, part)
+    return value
+
+
+def public() -> list[str]:
+    """Dotted names of all that users call: what dmftlib exports, and what its exported modules define."""
+    import dmftlib
+
+    found = []
+    for name in dmftlib.__all__:
+        value = getattr(dmftlib, name)
+        if not isinstance(value, ModuleType):
+            found.append(f"dmftlib.{name}")
+            continue
+        for own, member in vars(value).items():
+            defined = inspect.isfunction(member) or inspect.isclass(member)
+            if defined and not own.startswith("_") and member.__module__ == value.__name__:
+                found.append(f"dmftlib.{name}.{own}")
+    return found
+
+
+def signature(value: Any) -> str:
+    """Arguments and defaults, without annotations: the docstring says what they are."""
+    try:
+        found = inspect.signature(value)
+    except ValueError:  # such as an exception class
+        return ""
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
+    shown = [p.replace(default=_Shown(p.default)) if p.default is not p.empty else p for p in bare]
+    return str(found.replace(parameters=shown, return_annotation=inspect.Signature.empty))
+
+
+class _Shown:
+    """A default as one would write it: a long or addressed representation becomes dots."""
+
+    def __init__(self, value):
+        self.text = repr(value)
+
+    def __repr__(self):
+        return "…" if " at 0x" in self.text or len(self.text) > 40 else self.text
+
+
+def documented(value: Any) -> str:
+    """The docstring, and for a class those of its public methods and properties."""
+    text = [inspect.getdoc(value) or ""]
+    for name, member in vars(value).items() if inspect.isclass(value) else ():
+        member = getattr(member, "__func__", member)
+        if name.startswith("_") or not (isinstance(member, property) or inspect.isfunction(member)):
+            continue
+        call = "" if isinstance(member, property) else re.sub(r"^\((self|cls)(, )?", "(", signature(member))
+        about = inspect.getdoc(member)
+        if about:
+            text.append(f".{name}{call}\n" + "\n".join(f"    {line}" for line in about.splitlines()))
+    return "\n\n".join(text)
+
+
+def entry(name: str) -> str:
+    """MyST for one name: a heading that can be linked, the call, and the docstring as it is laid out in the code."""
+    value = resolve(name)
+    kind = "py:class" if inspect.isclass(value) else "py:function"
+    short = name.removeprefix("dmftlib.")
+    return f"### {short}\n\n````{{{kind}}} {name}{signature(value)}\n\n```{{code-block}} text\n{documented(value)}\n```\n````"
+
+
+def fill(page: Path) -> None:
+    """Replace the comments of a staged page by entries."""
+    if page.exists():
+        page.write_text(MARK.sub(lambda m: entry(m.group(1)), page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,286 @@
+"""What stands beneath every figure of a chapter: its files, how to cite it, where it comes from; and an index of all.
+
+A figure hands the build what it shows as metadata of the cell's output (`dmftlib.figures.FigureWithData`). From that
+its files are drawn, and from that it is drawn again, with a note on its face and an id of its own, if the chapter was
+run with other parameters.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from . import ROOT
+from .parameters import read_notebook
+
+FOLDER = "_static/figures"  # below book/
+PAPER = "bordelon2023influence"  # the entry of book/references.bib
+LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
+AUTHORS = "The dmftlib developers"
+BOOK = "Learning rules in wide networks: a companion that you can run"
+STORED = "outputs stored in the repository"
+# What a file's name ends with, and what its link says.
+LINKS = {
+    "svg": "SVG",
+    "pdf": "PDF",
+    "png": "PNG",
+    "csv": "CSV",
+    "grid.json": "all values",
+    "bib": "BibTeX",
+    "json": "provenance",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure in a notebook: its cell, the output that shows it, its id."""
+
+    cell: Any
+    output: Any
+    id: str
+
+    @property
+    def carried(self) -> dict:
+        """What the figure handed over, `csv`, and what `mark` adds, `note` and `id`. Empty in outputs made before that."""
+        return self.output.get("metadata", {}).get("dmftlib", {})
+
+    @property
+    def named(self) -> dict:
+        """The caption and name that the page gives it; none under sliders."""
+        return self.cell.metadata.get("mystnb", {}).get("figure", {})
+
+    @property
+    def caption(self) -> str:
+        return self.named.get("caption", "Figure with sliders: the two-layer closed forms of every rule")
+
+
+def shown(notebook) -> Iterator[Shown]:
+    """The figures of a notebook, in order; one without a name, which has sliders, is named after its cell."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            carried = output.get("metadata", {}).get("dmftlib", {})
+            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            if carried or (name and "image/png" in output.get("data", {})):
+                yield Shown(cell, output, name or carried.get("id", f"fig-{cell.id}"))
+
+
+# --- Other parameters -------------------------------------------------------------------------------------------------
+
+
+def changed(notebook, values: Mapping) -> dict:
+    """The values that differ from the defaults of the chapter."""
+    parameters = read_notebook(notebook)
+    return {name: value for name, value in sorted(values.items()) if value != parameters[name].default}
+
+
+def words(values: Mapping) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
+
+
+def mark(notebook, values: Mapping) -> None:
+    """Where `values` differ from the defaults, say so on the face of every figure, and give each an id of its own."""
+    other = changed(notebook, values)
+    if not other:
+        return
+    short = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
+    note, renamed = f"not as in the book: {words(other)}", {}
+    for figure in list(shown(notebook)):
+        renamed[figure.id] = id = f"{figure.id}-{short}"
+        figure.named.update({"name": id} if figure.named else {})
+        if figure.carried:
+            figure.carried.update(note=note, id=id)
+            if "image/png" in figure.output.data:
+                picture = pictures(figure.carried["csv"], note)["png"]
+                figure.output.data["image/png"] = base64.b64encode(picture).decode()
+            if "text/html" in figure.output.data:
+                figure.output.data["text/html"] += f"\n<p><small>{note}</small></p>"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _renamed(cell.source, renamed)
+        caption = cell.metadata.get("mystnb", {}).get("figure", {})
+        if "caption" in caption:
+            caption["caption"] = _renamed(caption["caption"], renamed)
+
+
+def _renamed(text: str, names: Mapping[str, str]) -> str:
+    return re.sub(r"`(fig-[\w-]+)`", lambda found: f"`{names.get(found[1], found[1])}`", text)
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def pictures(csv: str, note: str = "") -> dict[str, bytes]:
+    """The picture by format, drawn once: files in _build/figures are named after all that a picture depends on."""
+    source = (ROOT / "dmftlib" / "drawing.py").read_bytes() + (ROOT / "requirements.lock").read_bytes()
+    key = hashlib.sha256(source + b"\0" + note.encode() + b"\0" + csv.encode()).hexdigest()
+    kept = {kind: ROOT / "_build" / "figures" / f"{key}.{kind}" for kind in ("svg", "pdf", "png")}
+    if not all(path.exists() for path in kept.values()):
+        from dmftlib import drawing  # here, since it takes seconds to load, which a wrong command need not wait for
+
+        panels = drawing.read_csv(csv)
+        for kind, path in kept.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.{os.getpid()}.part")
+            part.write_bytes(drawing.save(drawing.draw(panels, note), kind))
+            part.replace(path)
+    return {kind: path.read_bytes() for kind, path in kept.items()}
+
+
+def provenance(chapter: str, figure: Shown, notebook, tree: Mapping) -> dict[str, Any]:
+    """Where a figure comes from: the record of the run or, where outputs are as committed, the state of the tree."""
+    record = notebook.metadata.get("dmftlib")
+    defaults = {name: parameter.default for name, parameter in read_notebook(notebook).items()}
+    parameters = defaults | dict(record["parameters"] if record else {})
+    state, run = (record, "a run of the chapter") if record else (tree, STORED)
+    return {
+        "id": figure.id,
+        "chapter": chapter,
+        "caption": figure.caption,
+        "parameters": parameters,
+        "not as in the book": changed(notebook, parameters),
+        "seed": parameters.get("seed", "none"),
+        "made by": run,
+        "version": state["version"],
+        "commit": state["commit"],
+        "modified": state["dirty"],
+        "date": record["date"] if record else _last_change(chapter),
+        "machine": record["machine"] if record else "not recorded",
+        "licence": LICENCE,
+    }
+
+
+def _last_change(chapter: str) -> str:
+    """The day on which the stored outputs were last committed; unknown outside of a repository."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs", "--", f"notebooks/{chapter}.ipynb"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def bibtex(about: Mapping, address: str = "") -> str:
+    """Entries for the figure, for the book in this version and commit, and for the paper."""
+    from pybtex.database import BibliographyData, Entry, Person, parse_file
+
+    title = re.sub(r"\{[\w:]+\}`[^`]*`", "", about["caption"]).split(". ")[0].strip(". ")
+    commit = about["commit"] + " with uncommitted changes" * bool(about["modified"]) if about["commit"] else "unknown"
+    note = f"Figure {about['id']}, chapter {about['chapter']}, version {about['version']}, commit {commit}, CC BY 4.0"
+    if other := words(about["not as in the book"]):
+        title += f" (not as in the book: {other})"
+        note += f". Not the figure of the book, but made with {other}"
+    year, author = re.findall(r"^\d{4}", about["date"]), {"author": [Person(last=AUTHORS)]}
+    common = ({"year": year[0]} if year else {}) | ({"url": address} if address else {})
+    whole = f"Version {about['version']}, commit {commit}. Text CC BY 4.0, code BSD-3-Clause"
+    entries = {
+        about["id"]: Entry("misc", {"title": title, "howpublished": BOOK, "note": note} | common, author),
+        "dmftlib": Entry("misc", {"title": BOOK, "note": whole} | common, author),
+        PAPER: parse_file(ROOT / "book" / "references.bib").entries[PAPER],
+    }
+    text = BibliographyData(entries).to_string("bibtex")
+    return re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(r"\_", "_"), text)  # escaped in formulas, too
+
+
+def files(figure: Shown, about: Mapping, address: str = "") -> dict[str, bytes]:
+    """The content of every file of a figure, by what its name ends with."""
+    texts = {"bib": bibtex(about, address), "json": json.dumps(about, indent=1, ensure_ascii=False) + "\n"}
+    html = figure.output.data.get("text/html", "")
+    if grid := re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL):
+        texts["grid.json"] = grid[1]  # every value that the sliders reach
+    if not figure.carried:  # an output stored before figures carried their data
+        return {"png": base64.b64decode(figure.output.data["image/png"])} | _bytes(texts)
+    header = "".join(f"# {name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in about.items())
+    texts["csv"] = header + figure.carried["csv"]
+    return pictures(figure.carried["csv"], figure.carried.get("note", "")) | _bytes(texts)
+
+
+def _bytes(texts: Mapping[str, str]) -> dict[str, bytes]:
+    return {kind: text.encode() for kind, text in texts.items()}
+
+
+def line(id: str, kinds: Iterable[str]) -> str:
+    """The line beneath a figure."""
+    links = " · ".join(
+        f'<a href="../{FOLDER}/{id}.{kind}" download aria-label="{name} of {id}">{name}</a>'
+        for kind, name in LINKS.items()
+        if kind in kinds
+    )
+    return f'<p class="figure-files" style="font-size: 0.8em">{links} · {id} · CC BY 4.0</p>'
+
+
+def add(chapter: str, notebook, book: Path, tree: Mapping, address: str = "") -> list[dict]:
+    """Write the files of all figures of a chapter below the folder `book`, and links to them beneath each figure.
+
+    Returns what is known about each. `tree` is `chapters.state()`, for outputs that have no record of their own.
+    """
+    known, lines, folder = [], {}, book / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in shown(notebook):
+        about = provenance(chapter, figure, notebook, tree)
+        made = files(figure, about, address)
+        for kind, content in made.items():
+            (folder / f"{figure.id}.{kind}").write_bytes(content)
+        known.append(about | {"named": bool(figure.named)})
+        lines[figure.cell.id] = line(figure.id, made)
+    cells = ([cell, lines.get(cell.id)] for cell in notebook.cells)
+    notebook.cells = [
+        part if index == 0 else nbformat.v4.new_markdown_cell(part, id=f"{pair[0].id}-files"[:64])
+        for pair in cells
+        for index, part in enumerate(pair)
+        if part is not None
+    ]
+    return known
+
+
+# --- Index ------------------------------------------------------------------------------------------------------------
+
+
+def panels() -> dict[str, list[str]]:
+    """The figures that show each panel of the paper."""
+    return tomllib.loads((ROOT / "book" / "figures.toml").read_text(encoding="utf-8"))["panels"]
+
+
+def index(known: Iterable[Mapping]) -> str:
+    """Two Markdown tables: where each panel of the paper is, and every figure of the book."""
+    by_id = {about["id"]: about for about in known}
+    links = {id: f"{{numref}}`{id}`" if about["named"] else f"`{id}`" for id, about in by_id.items()}
+    homes, shows = [], {}
+    for panel, ids in panels().items():
+        there = [id for id in ids if id in by_id]
+        for id in there:
+            shows.setdefault(id, []).append(panel)
+        chapter = by_id[there[0]]["chapter"] if there else ""
+        command = f"`make run CHAPTER={chapter}`" if there else ""
+        homes.append((panel, ", ".join(links[id] for id in there) or "absent from this book", _page(chapter), command))
+    every = [
+        (
+            links[id],
+            f"`{id}`",
+            _page(about["chapter"]),
+            ", ".join(shows.get(id, [])),
+            f"`make run CHAPTER={about['chapter']}`",
+        )
+        for id, about in by_id.items()
+    ]
+    return (
+        _table(("paper", "here", "chapter", "command"), homes)
+        + "\n\n## Every figure\n\n"
+        + _table(("figure", "id", "chapter", "paper", "command"), every)
+        + "\n"
+    )
+
+
+def _page(chapter: str) -> str:
+    return chapter and f"[{chapter}](../notebooks/{chapter}.ipynb)"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [head, ["---"] * len(list(head)), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,57 @@
+"""Lists that the book makes of its own chapters at staging: every claim with its number."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from . import chapters, records
+
+SPECIAL = re.compile(r"([\\*_\[\]<>$`~^])")
+VERDICTS = ("holds", "in part", "no")
+
+
+def plain(text: str) -> str:
+    """`text` so that Markdown shows it as it is."""
+    return SPECIAL.sub(r"\\\1", text)
+
+
+def ordered(tree: Path) -> list[Path]:
+    """The chapters of a staged book, in the order of its contents."""
+    toc = yaml.safe_load((tree / "_toc.yml").read_text())
+    parts = [toc, *toc.get("parts", [])]
+    files = [entry["file"] for part in parts for entry in part.get("chapters", [])]
+    return [tree / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
+
+
+def heading(notebook) -> str:
+    return re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE).group(1)
+
+
+def claims(tree: Path) -> str:
+    """Every row of every table of claims of a staged book, chapter by chapter, and how many hold."""
+    from .pages import table
+
+    counts, lists = [], []
+    for path in ordered(tree):
+        notebook = chapters.read(path)
+        rows = records.claims(notebook)
+        if not rows:
+            continue
+        label = re.search(r"^\((\S+)\)=\n## Claims", "\n".join(c.source for c in notebook.cells), re.MULTILINE)
+        title, found = heading(notebook), Counter(row["verdict"] for row in rows)
+        link = f"[{title}](../notebooks/{path.name})"
+        counts.append((link, *(found[verdict] for verdict in VERDICTS)))
+        where = f"{{ref}}`Its table <{label.group(1)}>`" if label else f"[The chapter](../notebooks/{path.name})"
+        names = ("claim", "paper figure", "quantity", "theory", "networks", "verdict")
+        shown = [(k, *(plain(row[name]) for name in names)) for k, row in enumerate(rows, 1)]
+        head = ("", "claim", "paper figure", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+        head = (f"{path.stem}", *head[1:])
+        lists += [f"## {title}", f"{where} states the rule of the verdicts.", table(head, shown)]
+    if not lists:
+        return "No chapter of this book has a table of claims.\n"
+    total = ("all", *(sum(row[k] for row in counts) for k in (1, 2, 3)))
+    return "\n\n".join([table(("chapter", *VERDICTS), [*counts, total]), *lists]) + "\n"

@@ -1,0 +1,183 @@
+"""The whole book as one PDF: the built pages in one document, equations set, solutions open, printed by Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+import yaml
+from bs4 import BeautifulSoup
+
+from . import ROOT, ToolError, chapters
+
+NAME = "learning-rules.pdf"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    f"--{flag}"
+    for flag in (
+        "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
+    ).split()
+]
+STYLE = """
+@page { size: A4; margin: 18mm 16mm 20mm; }
+html, body { font-size: 10.5pt; background: white; overflow: visible; }
+main { display: block; max-width: none; }
+section.page { break-before: page; }
+h1, h2, h3, h4 { break-after: avoid; }
+figure, img, svg, tr, .math.display, div.highlight { break-inside: avoid; }
+img { max-width: 100%; max-height: 235mm; }
+table { font-size: 8.5pt; width: 100%; }
+pre { font-size: 8pt; white-space: pre-wrap; }
+.pst-scrollable-table-container, pre, div.output { overflow: visible; }
+.headerlink, .copybtn, .toggle-button, details.hide, form, button, [role="status"] { display: none; }
+.contents li { list-style: none; }
+"""
+FOOTER = (
+    '<div style="font-size: 8pt; width: 100%; text-align: center; color: #444">'
+    '<span class="pageNumber"></span> of <span class="totalPages"></span></div>'
+)
+# Done when all equations are set and all pictures are there; returns how many equations are not. Sliders show a picture.
+READY = """async () => {
+    await MathJax.startup.promise;
+    await Promise.all([...document.images].map(image => { image.loading = "eager"; return image.decode(); }));
+    return [...document.querySelectorAll(".math")].filter(math => !math.querySelector("mjx-container")).length;
+}"""
+
+
+def link() -> str:
+    """The sentence that a page shows when the PDF is made with it."""
+    return f'<p>The whole book is also <a href="../_static/{NAME}">one PDF file</a>, with an outline and page numbers.</p>\n'
+
+
+def contents() -> list[tuple[str, list[str]]]:
+    """Parts and their pages, in order; the first part is the page that the book begins with."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    rest = [*toc.get("chapters", [])]
+    parts = [("", [toc["root"], *(page["file"] for page in rest)])]
+    return parts + [(part["caption"], [page["file"] for page in part["chapters"]]) for part in toc.get("parts", [])]
+
+
+def slug(page: str) -> str:
+    return page.replace("/", "-")
+
+
+def _anchored(article, page: str, known: set[str], root: str) -> None:
+    """Make every id of a page unique in the whole document, and every link within the book a link to such an id.
+
+    Files that a page offers stay behind: their links become plain text. Pictures are read from `root`.
+    """
+    for node in article.find_all(id=True):
+        node["id"] = f"{slug(page)}--{node['id']}"
+    for node in article.find_all(attrs={"for": True}):
+        node["for"] = f"{slug(page)}--{node['for']}"
+    for node in article.find_all("a", href=True):
+        address, fragment = urldefrag(urljoin(f"{page}.html", node["href"]))
+        target = address.removesuffix(".html")
+        if urlsplit(address).scheme:
+            continue
+        if target in known:
+            node["href"] = f"#{slug(target)}--{fragment}" if fragment else f"#{slug(target)}"
+        else:
+            del node["href"]
+    for node in article.find_all(src=True):
+        node["src"] = urljoin(f"{root}/{page}.html", node["src"])
+
+
+def assemble(html: Path) -> str:
+    """One document from the built pages in `html`."""
+    parts, root = contents(), html.resolve().as_uri()
+    order = [page for _, pages in parts for page in pages]
+    read = {page: BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in order}
+    first = read[order[0]]
+    title = str(yaml.safe_load((ROOT / "_config.yml").read_text())["title"])
+    head = [str(node) for node in first.head.find_all("link", rel="stylesheet")]
+    head += [str(node) for node in first.head.find_all("script") if "MathJax" in node.text or "mathjax" in str(node)]
+    lines, sections = [], []
+    for caption, pages in parts:
+        lines.append(f"<li><strong>{caption}</strong></li>" if caption else "")
+        for page in pages:
+            article = read[page].find("article")
+            for node in article.find_all(["script", "style"]):
+                node.decompose()
+            for node in article.find_all("details"):
+                if "hide" not in node.get("class", []):
+                    node["open"] = ""
+            _anchored(article, page, set(order), root)
+            heading = article.find("h1").get_text().removesuffix("#").strip()
+            lines.append(f'<li><a href="#{slug(page)}">{heading}</a></li>')
+            sections.append(f'<section class="page" id="{slug(page)}">{article.decode_contents()}</section>')
+    styles = "\n".join(head).replace('="../', f'="{root}/')  # as the first page has them, from its own folder
+    return (
+        f'<!doctype html>\n<html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
+        f"<title>{title}</title>\n{styles}\n<style>{STYLE}</style></head>\n<body><main class='bd-main'>"
+        f'<h1>{title}</h1><ul class="contents">{"".join(lines)}</ul>{"".join(sections)}</main></body></html>'
+    )
+
+
+def titles(document: str) -> list[str]:
+    """What the headings say, in order, formulas as TeX."""
+    headings = BeautifulSoup(document, "html.parser").find_all(["h1", "h2", "h3", "h4", "h5", "h6"])
+    texts = (heading.get_text().removesuffix("#") for heading in headings)
+    return [" ".join(text.replace("\\(", "").replace("\\)", "").split()) for text in texts]
+
+
+def name_outline(path: Path, names: list[str]) -> None:
+    """Give the entries of the outline their names: Chromium doubles some that are broken into lines."""
+    from pypdf import PdfWriter
+    from pypdf.generic import NameObject, TextStringObject
+
+    writer = PdfWriter(clone_from=path)
+    entries, waiting = [], [writer.get_outline_root().get("/First")]
+    while waiting:
+        if reference := waiting.pop():
+            entry = reference.get_object()
+            entries.append(entry)
+            waiting += [entry.get("/Next"), entry.get("/First")]
+    if len(entries) != len(names):
+        raise ToolError(f"the PDF's outline has {len(entries)} entries for {len(names)} headings: a heading is empty.")
+    for entry, name in zip(entries, names):
+        entry[NameObject("/Title")] = TextStringObject(name)
+    writer.write(path)
+
+
+def check() -> None:
+    """Raise ToolError if this machine has nothing to print with."""
+    if BROWSER is None:
+        raise ToolError("the PDF is printed by Chromium, which was not found: apt-get install chromium (Debian).")
+    if find_spec("playwright") is None or find_spec("pypdf") is None:
+        raise ToolError("the PDF needs the test tools, which drive Chromium: make .venv/installed-test.")
+
+
+def write(html: Path, place: Path) -> None:
+    """Print the pages in `html` into one file, complete or not at all."""
+    check()
+    from playwright.sync_api import sync_playwright
+
+    chapters.say("printing the PDF")
+    document, part = place.with_suffix(".html"), place.with_suffix(".part")
+    text = assemble(html)
+    document.write_text(text, encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page()
+        page.set_default_timeout(600_000)
+        page.goto(document.resolve().as_uri(), wait_until="load")
+        if unset := page.evaluate(READY):
+            raise ToolError(f"{unset} equations of the book were not set, so that the PDF would show TeX.")
+        page.pdf(
+            path=part,
+            outline=True,
+            tagged=True,
+            prefer_css_page_size=True,
+            print_background=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=FOOTER,
+        )
+        browser.close()
+    document.unlink()
+    name_outline(part, titles(text))
+    os.replace(part, place)
