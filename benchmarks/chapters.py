@@ -22,10 +22,10 @@ def one_core():
 
 
 def measure(chapter):
-    """Run a chapter in an empty folder and keep its row."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(folder) / "cache")
-        notebook = chapters.execute(chapter, {}, Path(folder), at_once=os.cpu_count() or 1)
+    """Run a chapter with an empty cache and keep its row."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+        notebook = chapters.execute(chapter, {}, chapters.ROOT / "_build" / "bench", at_once=os.cpu_count() or 1)
     row = costs.keep(chapter, notebook.metadata["dmftlib"])
     chapters.say(f"{chapter}: {costs.time(row)}, {costs.memory(row)}")
 

@@ -199,6 +199,11 @@ def test_how_long_it_takes_is_told_from_the_table_of_costs(here, capsys):
         "  small: 5 runs (5 of n), 1 of them done already, 3 at a time",
         "  about 2 min, at 1 min a run: its time with the default parameters on 6502, 6502, CP/M",
     ]
+    sweep.announce("small", {"n": [*range(5)]}, runs, runs[1:], jobs=3, scheduler="tcp://node1:8786")
+    assert capsys.readouterr().out.splitlines() == [
+        "  small: 5 runs (5 of n), 1 of them done already, the others on tcp://node1:8786",
+        "  about 4 min over all workers, at 1 min a run: its time with the default parameters on 6502, 6502, CP/M",
+    ]
 
 
 def test_what_another_version_computed_is_not_kept(here):

@@ -51,7 +51,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def matching(rows: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
-    """The numbers of the first claim of one run that says `wanted`; without it, of the first for which theory has a number."""
+    """The numbers of the first claim of one run that says `wanted`; else of the first with a number from theory."""
     said = [row for row in rows if (wanted in f"{row['claim']}: {row['quantity']}" if wanted else row["theory"])]
     return [row for row in said if row["number"] == said[0]["number"]]
 
@@ -62,7 +62,7 @@ def common(labels: list[str]) -> str:
 
 
 def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wanted: str) -> str:
-    """One claim against the first parameter with numbers, as SVG: theory as a line, networks as markers with standard errors.
+    """One claim against the first parameter with numbers, as SVG: theory a line, networks markers with standard errors.
 
     Every combination of the other parameters has a panel.
     """

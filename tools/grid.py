@@ -2,7 +2,7 @@
 
     gamma0=0.5,1,2  seed=0:3  activation=tanh,erf  rhos=[0,1];[0,0.5]
 
-Values of a single number or word are separated by commas, 0:3 is 0, 1, 2, and lists stand in brackets, separated by semicolons.
+Values of a single number or word are separated by commas, 0:3 is 0, 1, 2, and lists stand in brackets, with semicolons between.
 """
 
 from __future__ import annotations

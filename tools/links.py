@@ -1,4 +1,4 @@
-"""The cell with which a chapter installs the package where it is missing, as on Colab; the address is in book/settings.toml."""
+"""The cell with which a chapter installs the package where it is missing; the address is in book/settings.toml."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cell(url: str):
 
 
 def put(notebook, url: str) -> None:
-    """Make the install cell the first code cell, or, without an address, have none; counts stay those of a fresh run."""
+    """Make the install cell the first code cell, or, without address, have none; counts are those of a fresh run."""
     cells = [c for c in notebook.cells if TAG not in c.metadata.get("tags", [])]
     first = next((n for n, c in enumerate(cells) if c.cell_type == "code"), len(cells))
     notebook.cells = [*cells[:first], *([cell(url)] if url else []), *cells[first:]]

@@ -5,7 +5,7 @@
     widths: list[int] = [64, 128]  # widths of the networks, each [16, 4096]
 
 Name, type, default, meaning, and what is allowed: [ ] includes an end, ( ) excludes it, { } lists choices.
-What the meaning of a list says of it is checked too: "rising", "two values", "at least two", "three or more", "two to nine".
+What the meaning of a list says of it is checked too: "rising", "two values", "at least two", "two to nine" …
 """
 
 from __future__ import annotations

@@ -29,12 +29,13 @@ class Screen:
     def show(self, name: str, state: str) -> None:
         """What `name` does now; the next state replaces it."""
         with self._lock:
+            now = time.monotonic()
             before, self._running[name] = self._running.get(name), f"{name}: {state}"
             if sys.stdout.isatty():
                 if self._running[name] != before:
                     self._write()
-            elif time.monotonic() - self._told.setdefault(name, time.monotonic()) >= self.every:
-                self._told[name] = time.monotonic()
+            elif now - self._told.setdefault(name, now) >= self.every:
+                self._told[name] = now
                 self._write(f"  {self._running[name]}\n")
 
     def done(self, name: str) -> None:

@@ -107,12 +107,17 @@ def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run,
             tell(futures[future], str(lost) if lost else keep(futures[future], *future.result()))
 
 
-def announce(chapter: str, swept: Mapping[str, list[Any]], runs: list[Run], missing: list[Run], jobs: int) -> None:
+def announce(
+    chapter: str, swept: Mapping[str, list[Any]], runs: list[Run], missing: list[Run], jobs: int, scheduler: str = ""
+) -> None:
     """How many runs, how many are there already, and about how long the rest takes."""
+    how = f"the others on {scheduler}" if scheduler else f"{jobs} at a time"
     sizes = " × ".join(f"{len(values)} of {name}" for name, values in swept.items())
-    say(f"{chapter}: {len(runs)} runs ({sizes}), {len(runs) - len(missing)} of them done already, {jobs} at a time")
+    say(f"{chapter}: {len(runs)} runs ({sizes}), {len(runs) - len(missing)} of them done already, {how}")
     if missing and (row := costs.table().get(chapter)):
-        total = costs.time(row | {"seconds": row["seconds"] * math.ceil(len(missing) / jobs)})
+        turns = len(missing) if scheduler else math.ceil(len(missing) / jobs)
+        total = costs.time(row | {"seconds": row["seconds"] * turns})
+        total += " over all workers" if scheduler else ""
         say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
     elif missing:
         say(f"how long a run takes has not been measured: make bench CHAPTER={chapter}")
@@ -143,7 +148,7 @@ def sweep(
         for point in grid.points(swept)
     ]
     missing, failures = [run for run in runs if not run.is_done], {}
-    announce(chapter, swept, runs, missing, jobs)
+    announce(chapter, swept, runs, missing, jobs, scheduler)
 
     def tell(run: Run, error: str) -> None:
         failures.update({str(run): error} if error else {})
