@@ -19,13 +19,19 @@ def whole(html, tmp_path_factory):
     return PdfReader(place)
 
 
+@pytest.fixture(scope="module")
+def document(html):
+    """The pages in one document, as it is printed."""
+    return pdf.assemble(html)
+
+
 def flat(outline):
     """Titles of an outline, in order."""
     return [title for entry in outline for title in (flat(entry) if isinstance(entry, list) else [entry.title])]
 
 
-def test_the_outline_has_every_heading_by_its_name(whole, html):
-    assert flat(whole.outline) == pdf.titles(pdf.assemble(html))
+def test_the_outline_has_every_heading_by_its_name(whole, html, document):
+    assert flat(whole.outline) == pdf.titles(document)
     for name in PAGES:
         heading = (
             BeautifulSoup((html / f"{name}.html").read_text(encoding="utf-8"), "html.parser").find("h1").get_text()
@@ -40,9 +46,11 @@ def test_every_page_has_its_number(whole):
     assert not re.search(r"\\\(|\\\[|\\begin\{|\\frac|\{(eq|numref|cite|term|ref|doc)(:\w)?\}`", "\n".join(texts))
 
 
-def test_every_picture_is_there_and_solutions_are_open(whole, html):
-    document = BeautifulSoup(pdf.assemble(html), "html.parser")
-    pictures = sum(str(node["src"]).endswith((".png", ".jpg")) for node in document.find_all("img", src=True))
+def test_every_picture_is_there_and_solutions_are_open(whole, document):
+    pictures = sum(
+        str(node["src"]).endswith((".png", ".jpg"))
+        for node in BeautifulSoup(document, "html.parser").find_all("img", src=True)
+    )
     assert sum(len(page.images) for page in whole.pages) >= pictures > 40
     text = " ".join(" ".join(page.extract_text() for page in whole.pages).split())
     assert "Gaussian vectors exist for every such covariance" in text  # in a folded solution
