@@ -156,9 +156,7 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
     chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
     with jax.enable_x64(dtype == "float64"):
         X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y, dtype)
-        W0, fresh, frozen = _initialize(
-            jax.random.key(seed), X, L, width, needs(rule), dtype, activation.phi_dot
-        )
+        W0, fresh, frozen = _initialize(jax.random.key(seed), X, L, width, needs(rule), dtype, activation.phi_dot)
         state = (W0, jnp.zeros(len(X), X.dtype), jnp.array(False))
         parts = []
         for start in range(0, T, chunk):
