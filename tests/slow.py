@@ -1,4 +1,4 @@
-"""Tests outside the unit part, which `make unit` runs in 3 minutes: whole files, and single tests of others."""
+"""Tests outside the unit part, which `make unit` runs and which is to take 3 minutes on two free cores: whole files, and single tests of others."""
 
 SLOW = {
     # They start other programs: a browser, the build of the book, kernels, make.
