@@ -84,7 +84,7 @@ def outcome_of(fault):
         (ROOT / "_build" / "jax-cache").mkdir(parents=True, exist_ok=True)
         (tree / "_build" / "jax-cache").symlink_to(ROOT / "_build" / "jax-cache")
         for selection in filter(None, (first, ["tests", *(f"--ignore={name}" for name in first)])):
-            run = FORKS.Process(target=run_tests, args=(tree, selection))
+            run = FORKS.Process(target=run_tests, args=(tree, selection), daemon=True)
             run.start()
             run.join(LIMIT)
             if run.exitcode is None:

@@ -1,4 +1,4 @@
-"""Tests outside the unit part, which `make unit` runs in 3 minutes: whole files, and single tests of others."""
+"""Tests outside the unit part, which `make unit` runs and which is to take 3 minutes on two free cores: whole files, and single tests of others."""
 
 SLOW = {
     # They start other programs: a browser, the build of the book, kernels, make.
@@ -9,7 +9,10 @@ SLOW = {
     "test_mutants.py",
     "test_runner.py",
     "test_supply.py",
-    # Solves of many seconds that repeat, more sharply, what quicker tests see.
+    # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
+    "test_error_estimates.py",
+    "test_accuracy_against_wide_networks",
     "test_error_estimates_cover_the_truth_as_often_as_they_claim",
+    "test_networks_approach_them_as_one_over_N",
     "test_too_little_room_grows_and_changes_nothing",
 }

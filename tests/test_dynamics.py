@@ -140,6 +140,8 @@ def test_warning_starts_above_two():
     K = np.eye(P) * np.array([1.0, 7.9, 8.1, 20.0, 3.0])[:, None, None]
     with pytest.warns(UserWarning, match=r"exceeds 2 from step 2 on \(largest value 5\)"):
         warn_if_unstable(E, K)
+    with pytest.warns(UserWarning, match=r"exceeds 2 from step 2 on \(largest value 2.02\)"):
+        warn_if_unstable(E, np.minimum(K, 8.1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_unstable(E, np.minimum(K, 8.0))
