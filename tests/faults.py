@@ -98,7 +98,7 @@ FAULTS = (
         "sum(a * b for a, b in zip(G_tilde, Phi))",
         "sum(a * b for a, b in zip(G_tilde, Phi[1:]))",
     ),
-    Fault("lazy G: g̃ for g", "lazy.py", "G.insert(0, average(g, g))", "G.insert(0, average(g_tilde, g_tilde))"),
+    Fault("lazy G: g̃ for g", "lazy.py", "average(g, g))", "average(g_tilde, g_tilde))"),
     Fault("lazy G̃: g̃ for g", "lazy.py", "average(g, g_tilde))", "average(g_tilde, g_tilde))"),
     Fault("lazy ⟨g̃g̃⟩: g for g̃", "lazy.py", "average(g_tilde, g_tilde))", "average(g, g))"),
     Fault(

@@ -1,7 +1,10 @@
-"""Tests outside the unit part, which `make unit` runs and which is to take 3 minutes on two free cores: whole files, and single tests of others."""
+"""Tests outside the unit part, which `make unit` runs and which is to take 3 minutes on two free cores: whole files,
+whatever uses one of the fixtures named here, and single tests."""
 
 SLOW = {
     # They start other programs: a browser, the build of the book, kernels, make.
+    "html",
+    "small_tree",
     "test_book.py",
     "test_browser.py",
     "test_commands.py",
@@ -9,6 +12,7 @@ SLOW = {
     "test_mutants.py",
     "test_runner.py",
     "test_supply.py",
+    "test_sweep.py",
     # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
     "test_error_estimates.py",
     "test_accuracy_against_wide_networks",
