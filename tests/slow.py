@@ -13,6 +13,7 @@ SLOW = {
     "test_runner.py",
     "test_supply.py",
     "test_sweep.py",
+    "test_the_date_of_stored_outputs_is_that_of_their_commit",
     # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
     "test_error_estimates.py",
     "test_accuracy_against_wide_networks",
