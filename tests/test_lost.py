@@ -126,8 +126,9 @@ def test_an_executed_chapter_that_cannot_be_read_is_run_again(tree, capsys, dama
 CACHE = "import os, pathlib; cache = pathlib.Path(os.environ['JAX_COMPILATION_CACHE_DIR'])\n"
 
 
-def test_only_runs_that_end_well_add_to_the_cache_of_compiled_functions(tree):
+def test_only_runs_that_end_well_add_to_the_cache_of_compiled_functions(tree, monkeypatch):
     """JAX writes entries in place, so that one whose writer was killed is torn, and warns at every later use."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     write_chapter(
         tree / "notebooks" / "small.ipynb",
         [*SMALL_CHAPTER, ("one", CACHE + "(cache / 'a-cache').write_bytes(b'whole');")],
