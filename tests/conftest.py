@@ -32,7 +32,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if {item.path.name, item.name.partition("[")[0], *item.fixturenames} & SLOW:
+        if {item.path.name, item.name.partition("[")[0], *getattr(item, "fixturenames", ())} & SLOW:
             item.add_marker(pytest.mark.slow)
 
 

@@ -148,11 +148,12 @@ def test_lists_have_the_length_and_the_order_that_their_meaning_names(text, mess
     assert read_settings("rhos=[0.3,0.6] free=0.3", cell, "fa") == {"rhos": [0.3, 0.6], "free": [0.3]}
 
 
-def test_the_example_of_a_wrong_command_finds_the_lists_of_feedback_alignment():
+def test_commands_for_feedback_alignment_as_one_would_type_them():
     parameters = read_notebook(chapters.read(chapters.committed("fa")))
-    with pytest.raises(ParameterError, match=r"fa has no parameter `rho`\. Did you mean `rhos`\?"):
-        read_settings("rho=0.3 gamma0=1", parameters, "fa")
-    assert read_settings("rhos=[0.3,0.6] lazy_rhos=0.3", parameters, "fa") == {"rhos": [0.3, 0.6], "lazy_rhos": [0.3]}
+    assert read_settings("rho=0.3 gamma0=4", parameters, "fa") == {"rho": 0.3, "gamma0": 4.0}
+    assert read_settings("lazy_rhos=[0.3,0.6]", parameters, "fa") == {"lazy_rhos": [0.3, 0.6]}
+    with pytest.raises(ParameterError, match=r"fa has no parameter `lazy_rho`\. Did you mean `lazy_rhos`\?"):
+        read_settings("lazy_rho=0.3", parameters, "fa")
 
 
 def test_a_chapter_has_exactly_one_parameters_cell():

@@ -45,7 +45,7 @@ SMALL = {
         "lazy_rhos": [0.0, 1.0],
         "lazy_depths": [1, 2],
         "lazy_width": 32,
-        "rhos": [0.0, 1.0],
+        "rho": 1.0,
         "layers": 2,
         "samples": 1024,
         "widths": [16, 32],
