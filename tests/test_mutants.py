@@ -16,7 +16,7 @@ BACKWARD_RESPONSE = (
     'return self._project(v, feeds) @ s["b"] + (v @ s["aM"].T / self.S) @ s["p"]',
     'return self._project(v, feeds) @ s["b"] + (v @ (s["aM"] - s["a"]).T / self.S) @ s["p"]',
 )
-KEEP_INITIAL = ('if "W0_T" in self.asked or record:', "if True:")
+KEEP_INITIAL = ('if "W0_T" in self.asked or record or linear:', "if True:")
 MUTANTS = {
     "learned term times 1.05": [LEARNED],
     "no A response": [FORWARD_RESPONSE],
