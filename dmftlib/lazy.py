@@ -116,7 +116,12 @@ def _image_average(a, b):
         return 1.0
     if a is None or b is None or a.matrix != b.matrix:
         return 0.0
-    return 1.0 if a.argument is None else _average(a.argument, b.argument)
+    if a.argument is None:
+        return 1.0
+    known, key = a.argument.layer.averages, (id(a.argument), id(b.argument))
+    if key not in known:  # once a pair: with two ways back, as in FA, the work would double at every layer
+        known[key] = _average(a.argument, b.argument), a, b  # the images are held, so that ids stay theirs
+    return known[key][0]
 
 
 def _average(a, b):

@@ -8,6 +8,7 @@ import pytest
 from numpy_network import RHO, RULES, SHARE
 
 import dmftlib as dl
+from dmftlib import lazy
 
 P = 4
 TASK = dl.Task.random(P, 6, seed=3)
@@ -96,6 +97,15 @@ def test_relu_keeps_the_norm_and_gated_relu_has_L_plus_1_terms(depth):
     gln = dl.lazy.kernels(experiment("GLN", depth, "relu", task))
     theta = np.arccos(np.cos(angles[:, None] - angles))
     np.testing.assert_allclose(gln.K, (depth + 1) * (1 - theta / np.pi) ** depth * np.cos(theta), atol=1e-7)
+
+
+def test_sixty_layers_with_two_ways_back_take_no_longer_than_sixty_averages(monkeypatch):
+    # FA's g̃ has two terms, so that each average asks for four of the layer above: without memory 4⁶⁰ of them.
+    counted, original = [], lazy._average
+    monkeypatch.setattr(lazy, "_average", lambda a, b: counted.append(0) or original(a, b))
+    K = lazy.kernels(dl.Experiment(TASK, dl.FA(0.5), 60, "linear", 1.0, 0.1, 1)).K
+    np.testing.assert_allclose(K, (2 - 0.5**60) * TASK.K_x, rtol=1e-12)
+    assert len(counted) < 60 * 10
 
 
 def test_kernels_ignore_gamma0_lr_and_steps():
