@@ -90,3 +90,13 @@ def html(testrun_uid):
             pages.build(folder / "html", executed={})
             made.write_text(testrun_uid)
     return folder / "html"
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Chapters only, for runs inside this process."""
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    monkeypatch.setattr("tools.__main__.ROOT", tmp_path)
+    write_chapter(tmp_path / "notebooks" / "small.ipynb")
+    (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
+    return tmp_path

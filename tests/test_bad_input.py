@@ -9,11 +9,9 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL_PRESETS, write_chapter
 
 import dmftlib as dl
 from dmftlib.activations import gaussian_average
-from tools import chapters
 from tools.__main__ import main
 
 E = dl.Experiment(dl.Task.random(2, 3), dl.GD(), 1, "tanh", gamma0=1.0, lr=0.1, steps=2)
@@ -177,15 +175,6 @@ def test_every_part_of_a_result_that_is_missing_is_named(made):
 
 
 # --- Commands ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapters, "ROOT", tmp_path)
-    monkeypatch.setattr("tools.__main__.ROOT", tmp_path)
-    write_chapter(tmp_path / "notebooks" / "small.ipynb")
-    (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
-    return tmp_path
 
 
 @pytest.mark.parametrize(

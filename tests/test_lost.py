@@ -8,23 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
+from conftest import SMALL_CHAPTER, write_chapter
 
 from tools import ToolError, chapters, scratch
 from tools.__main__ import main
 
 BOOK = [sys.executable, "-m", "tools", "book"]
 WAITING = [*SMALL_CHAPTER, ("wait", "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.1)")]
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """Chapters only, for runs inside this process."""
-    monkeypatch.setattr(chapters, "ROOT", tmp_path)
-    monkeypatch.setattr("tools.__main__.ROOT", tmp_path)
-    write_chapter(tmp_path / "notebooks" / "small.ipynb")
-    (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
-    return tmp_path
 
 
 def start(tree):

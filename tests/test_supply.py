@@ -86,20 +86,22 @@ def test_the_guard_refuses_and_notes_what_is_elsewhere(offline):
     assert tried.read_text() == "192.0.2.1\n"
 
 
-def test_a_chapter_and_its_page_need_no_network(small_tree, offline):
+def run_small(tree, offline, source):
+    """`make run` of a small chapter with one more cell, under the guard."""
     environment, tried = offline
-    write_chapter(small_tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("run", RUN)])
+    write_chapter(tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("more", source)])
     command = [sys.executable, "-m", "tools", "run", "small"]
-    done = subprocess.run(command, cwd=small_tree, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True), tried
+
+
+def test_a_chapter_and_its_page_need_no_network(small_tree, offline):
+    done, tried = run_small(small_tree, offline, RUN)
     assert done.returncode == 0, done.stderr
     assert "True" in (small_tree / "runs" / "small-default" / "html" / "notebooks" / "small.html").read_text()
     assert tried.read_text() == ""
 
 
 def test_the_guard_is_there_in_the_kernel_of_a_chapter(small_tree, offline):
-    environment, tried = offline
-    write_chapter(small_tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("try", TRY)])
-    command = [sys.executable, "-m", "tools", "run", "small"]
-    done = subprocess.run(command, cwd=small_tree, env=environment, capture_output=True, text=True)
+    done, tried = run_small(small_tree, offline, TRY)
     assert done.returncode == 1 and "no network in this test: 192.0.2.1" in done.stderr
     assert tried.read_text() == "192.0.2.1\n"
