@@ -6,11 +6,14 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from .experiment import Experiment
 
 OBSERVABLES = ("f", "Phi", "G", "G_tilde", "K")
 RECORDED = (*OBSERVABLES, "G_tilde_tilde")
+KERNELS = RECORDED[1:]
+MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 
 
@@ -45,6 +48,8 @@ class Dynamics:
     Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored);
                                 likewise G_tilde_tilde, ⟨g̃g̃⟩
     K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4)
+    kernels_at (T',)            steps whose kernels are recorded. Where not all are, T' stands for T in the kernels and in
+                                what is read off them (alignment, corr_g, H_y, h_y), and `kernel_times` for `times`
     final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
     history                     with record=True: fields and projections behind `two_time` and `responses`
     """
@@ -57,13 +62,18 @@ class Dynamics:
     G_tilde: np.ndarray
     K: np.ndarray
     G_tilde_tilde: np.ndarray
+    kernels_at: np.ndarray | None = None
     f_test: np.ndarray | None = None
     final_h: np.ndarray | None = None
     final_z: np.ndarray | None = None
     history: dict | None = None
 
+    def __post_init__(self):
+        if self.kernels_at is None:
+            object.__setattr__(self, "kernels_at", np.arange(len(self.K)))
+
     @classmethod
-    def from_records(cls, experiment, provenance, records, last, history=None):
+    def from_records(cls, experiment, provenance, records, last, history=None, kernels_at=None):
         """Assemble the result from an engine's recorded arrays; split off the test samples."""
         P = experiment.task.P
         f = records["f"]
@@ -74,6 +84,7 @@ class Dynamics:
             provenance,
             f[:, :P],
             **kernels,
+            kernels_at=kernels_at,
             f_test=f_test,
             final_h=last["h"][..., :P],
             final_z=last["z"],
@@ -84,6 +95,11 @@ class Dynamics:
     def times(self):
         """lr × step, shape (T,)."""
         return self.experiment.lr * np.arange(len(self.f))
+
+    @property
+    def kernel_times(self):
+        """lr × step of the recorded kernels, shape (T',)."""
+        return self.experiment.lr * self.kernels_at
 
     @property
     def Delta(self):
@@ -169,11 +185,34 @@ def check_records(experiment, records, first_step=0):
         )
 
 
-def warn_if_unstable(experiment, K):
+def check_steps(name, steps, T):
+    """Steps (T',) of a run of T steps, rising, or None for all. Raises ValueError, naming the argument."""
+    if steps is None:
+        return None
+    array = np.asarray(steps)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise ValueError(f"`{name}` must be a list of whole numbers, such as (0, {T - 1}), or None; got {steps!r}.")
+    if array[0] < 0 or array[-1] >= T or (np.diff(array) <= 0).any():
+        raise ValueError(f"`{name}` must rise, from 0 or later to {T - 1} (`steps` − 1) at most; got {array.tolist()}.")
+    return array
+
+
+def _largest_eigenvalue(K):
+    """The largest |eigenvalue| of a kernel (P, P)."""
+    if len(K) <= MOST_EIGENVALUES:
+        return np.abs(np.linalg.eigvals(K)).max()
+    try:
+        return np.abs(eigs(K, 1, v0=np.ones(len(K)), return_eigenvectors=False, tol=1e-3)).max()
+    except ArpackNoConvergence:  # a pair of nearly equal size, say: then all of them
+        return np.abs(np.linalg.eigvals(K)).max()
+
+
+def warn_if_unstable(experiment, K, kernels_at=None):
     """Warn, with the step, when lr·λ_max(K) exceeds 2: noise then grows exponentially."""
-    product = experiment.lr * np.abs(np.linalg.eigvals(K)).max(axis=-1)
+    product = experiment.lr * np.array([_largest_eigenvalue(kernel) for kernel in K])
     if product.max() > 2:
         step = int(np.argmax(product > 2))
+        step = step if kernels_at is None else int(kernels_at[step])
         warnings.warn(
             f"lr·λ_max(K) exceeds 2 from step {step} on (largest value {product.max():.3g}): theory and networks "
             "may part for a good reason there. Choose a smaller `lr`.",
@@ -230,6 +269,12 @@ def compare(theory, runs):
                 f"`{argument}` must be a result, such as meanfield.solve, network.train or network.ensemble return "
                 f"(`theory` a single one, no ensemble); got {type(value).__name__}, which has no {', '.join(lacking)}."
             )
+    steps = [getattr(run, "kernels_at", None) for run in (theory, runs)]
+    if not any(value is None for value in steps) and not np.array_equal(*steps):
+        raise ValueError(
+            f"`theory` has the kernels of steps {steps[0].tolist()}, `runs` of {steps[1].tolist()}; run both with one "
+            "`kernels_at`."
+        )
     distance, error = {}, {}
     spread = getattr(runs, "standard_error", None)
     own = theory.provenance.errors.get("monte_carlo", {})

@@ -114,6 +114,42 @@ class Task:
         return cls(X, y, X_test, y_test) if P_test else cls(X, y)
 
     @classmethod
+    def digits(cls, P, P_test=297, seed=0, targets="parity"):
+        """Handwritten digits, 8 × 8 pixels (D = 64): P of the 1797 to train on, P_test others, drawn by `seed`.
+
+        targets   "parity": y (P,), +1 for even digits and −1 for odd ones; "all": y (P, 10), 9/10 for the digit that a row
+                  shows and −1/10 for the others, so that rows sum to 0
+
+        Pixels are centred and scaled together, so that the entries of all 1797 rows have mean 0 a pixel and variance 1.
+        The data are the test set of Alpaydin & Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998,
+        doi:10.24432/C50P49, CC BY 4.0), as scikit-learn carries it.
+
+        Raises ValueError if P + P_test exceeds 1797 or for unknown targets.
+        """
+        from sklearn.datasets import load_digits  # takes a second to import, and only this needs it
+
+        P, P_test = _whole("P", P, 1), _whole("P_test", P_test, 0)
+        images, digits = load_digits(return_X_y=True)
+        if P + P_test > len(images):
+            raise ValueError(f"`P` + `P_test` must be at most {len(images)} digits; got {P} + {P_test}. Pass fewer.")
+        kinds = dict(parity=np.where(digits % 2 == 0, 1.0, -1.0), all=np.eye(10)[digits] - 0.1)
+        if targets not in kinds:
+            raise ValueError(f"`targets` must be one of {', '.join(map(repr, kinds))}; got {targets!r}.")
+        X, y = images - images.mean(axis=0), kinds[targets]
+        X = X / X.std()
+        order = np.random.default_rng(_seed(seed)).permutation(len(X))
+        train, test = order[:P], order[P : P + P_test]
+        return cls(X[train], y[train], X[test], y[test]) if P_test else cls(X[train], y[train])
+
+    @classmethod
+    def direction(cls, P, D, P_test=0, seed=0):
+        """x ~ N(0, 1) in D dimensions; the target is the sign of the first coordinate, whatever the others are."""
+        P, D, P_test = _whole("P", P, 1), _whole("D", D, 1), _whole("P_test", P_test, 0)
+        X = np.random.default_rng(_seed(seed)).standard_normal((P + P_test, D))
+        y = np.where(X[:, 0] >= 0, 1.0, -1.0)
+        return cls(X[:P], y[:P], X[P:], y[P:]) if P_test else cls(X, y)
+
+    @classmethod
     def whitened(cls, y):
         """Orthogonal inputs with K_x = I (P = D = number of targets), for the closed forms."""
         y = _finite_array("y", y, 1, "(P,)")

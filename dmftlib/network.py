@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .checks import listed, one_experiment
-from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
+from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, check_steps, warn_if_unstable
 from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, needs
 
@@ -84,8 +84,8 @@ def _initialize(key, X, L, N, C, asked, dtype, phi_dot):
     return W, fresh, [dict(gate=g, vector=v) for g, v in zip(gate, vector)]
 
 
-@partial(jax.jit, static_argnames=("rule", "activation", "steps", "record"))
-def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, state):
+@partial(jax.jit, static_argnames=("rule", "activation", "steps", "record", "kernels"))
+def _run(rule, activation, steps, record, kernels, X, y, gamma0, lr, W0, fresh, frozen, state):
     """`steps` steps of training; returns the state after them and what was recorded before each."""
     L, (P, C), N, D = len(W0) - 1, y.shape, W0[0].shape[0], X.shape[1]
     dtype = X.dtype
@@ -115,11 +115,13 @@ def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, s
             gs.insert(0, g)
             g_tildes.insert(0, g_tilde)
 
-        average = lambda a, b: jnp.stack([x @ y.T / N for x, y in zip(a, b)])  # noqa: E731
-        Phi, G_tilde = average(phi, phi), average(gs, g_tildes)
-        below = jnp.concatenate([(X[:P] @ X[:P].T / D)[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
-        out = dict(f=f, Phi=Phi, G=average(gs, gs), G_tilde=G_tilde, G_tilde_tilde=average(g_tildes, g_tildes))
-        out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1] * jnp.tile(jnp.eye(C, dtype=dtype), (P, P))
+        out = dict(f=f)
+        if kernels:
+            average = lambda a, b: jnp.stack([x @ y.T / N for x, y in zip(a, b)])  # noqa: E731
+            Phi, G_tilde = average(phi, phi), average(gs, g_tildes)
+            below = jnp.concatenate([(X[:P] @ X[:P].T / D)[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
+            out |= dict(Phi=Phi, G=average(gs, gs), G_tilde=G_tilde, G_tilde_tilde=average(g_tildes, g_tildes))
+            out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1] * jnp.tile(jnp.eye(C, dtype=dtype), (P, P))
         if record:
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(gs), g_tilde=jnp.stack(g_tildes))
 
@@ -141,16 +143,29 @@ def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, s
     return (W, f0, begun), last, out
 
 
-def train(experiment, width=2048, seed=0, dtype="float64", record=False):
+def _parts(T, chunk, kernels_at):
+    """Pairs (steps, whether kernels are recorded) of equal parts of T steps, each asked step a part by itself."""
+    if kernels_at is None:
+        return [(min(chunk, T - start), True) for start in range(0, T, chunk)]
+    parts, start = [], 0
+    for step in [*kernels_at, T]:
+        parts += [(min(chunk, step - begin), False) for begin in range(start, step, chunk)]
+        parts += [(1, True)] if step < T else []
+        start = step + 1
+    return parts
+
+
+def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels_at=None):
     """Train one network of the given width; returns Dynamics with the kernels before each update.
 
     The output at initialization is subtracted, so f starts from 0. `record` keeps all fields for two-time
-    kernels. Raises ValueError for a bad width or dtype, Diverged (with the step) when the loss is not finite
+    kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument, Diverged (with the step) when the loss is not finite
     or grows without bound; warns when lr·λ_max(K) exceeds 2.
     """
     check_experiment(experiment)
     width, seed = _whole("width", width, 1), _seed(seed)
     check_dtype(dtype)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
     rule, activation = experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
@@ -162,20 +177,23 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False):
             jax.random.key(seed), X, L, width, task.outputs, needs(rule), dtype, activation.phi_dot
         )
         state = (W0, jnp.zeros((len(X), task.outputs), X.dtype), jnp.array(False))
-        parts = []
-        for start in range(0, T, chunk):
+        parts, start = [], 0
+        for count, kernels in _parts(T, chunk, kernels_at):
             state, last, out = _run(
-                rule, activation, min(chunk, T - start), record, X, y, experiment.gamma0, experiment.lr,
+                rule, activation, count, record, kernels, X, y, experiment.gamma0, experiment.lr,
                 W0, fresh, frozen, state,
             )  # fmt: skip
             parts.append({name: np.asarray(value, np.float64) for name, value in out.items()})
             parts[-1]["f"] = parts[-1]["f"].reshape(-1, len(X), *task.y.shape[1:])
             check_records(experiment, parts[-1], start)
+            start += count
         last = {name: np.asarray(value).transpose(0, 2, 1) for name, value in last.items()}
-    records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    warn_if_unstable(experiment, records["K"])
+    names = dict.fromkeys(name for part in parts for name in part)
+    records = {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
+    warn_if_unstable(experiment, records["K"], kernels_at)
     history = {name: records[name] for name in ("phi", "g", "g_tilde")} if record else None
-    return Dynamics.from_records(experiment, Provenance("network", width, seed, dtype), records, last, history)
+    provenance = Provenance("network", width, seed, dtype)
+    return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,13 +213,18 @@ class Ensemble:
     K: np.ndarray
     G_tilde_tilde: np.ndarray
     standard_error: dict
+    kernels_at: np.ndarray | None = None
 
+    __post_init__ = Dynamics.__post_init__
+    kernel_times = Dynamics.kernel_times
     times, Delta, loss, alignment = Dynamics.times, Dynamics.Delta, Dynamics.loss, Dynamics.alignment
     corr_g, H_y, h_y = Dynamics.corr_g, Dynamics.H_y, Dynamics.h_y
 
 
-def ensemble(experiment, width, seeds, dtype="float64"):
+def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
     """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
+
+    `kernels_at` are the steps whose kernels are recorded, all by default.
 
     Raises TypeError if `seeds` is not iterable, ValueError for fewer than two seeds or one that comes twice.
     """
@@ -213,7 +236,7 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     for seed in seeds:
         if seed in used:
             raise ValueError(f"`seeds` must differ: {seed!r} comes twice, and its network would count double.")
-        run = train(experiment, width, seed, dtype)
+        run = train(experiment, width, seed, dtype, kernels_at=kernels_at)
         values = {name: getattr(run, name) for name in RECORDED}
         count, used = count + 1, [*used, seed]
         if count == 1:
@@ -226,7 +249,7 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     if count < 2:
         raise ValueError(f"`seeds` must hold at least two seeds, so that a standard error exists; got {count}.")
     error = {name: np.sqrt(value / (count - 1) / count) for name, value in square.items()}
-    return Ensemble(experiment, width, tuple(used), **mean, standard_error=error)
+    return Ensemble(experiment, width, tuple(used), **mean, kernels_at=run.kernels_at, standard_error=error)
 
 
 def groups(experiment, width, networks, first, count=8, dtype="float64"):
