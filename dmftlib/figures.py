@@ -34,7 +34,7 @@ __all__ = [
     "squared_error", "until",
 ]  # fmt: skip
 
-# With an error b/N + c/N² a straight line is too steep. From this width on by less than 0.1 if c/b is at most 10, which is
+# With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
 # assumed, not measured (tests/test_figures.py computes the rest).
 STRAIGHT = 64
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
