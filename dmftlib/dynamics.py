@@ -40,6 +40,8 @@ class Dynamics:
     """One run of an experiment. Entry t is the state before update t; layer index 0 is ℓ = 1.
 
     f, Delta (T, P)             outputs and errors Δ = y − f; f_test (T, P_test) or None
+                                With C outputs, f and Delta are (T, P, C), and what is P below for gradients and K is
+                                P·C: one field for each sample and output, outputs of a sample side by side
     Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored);
                                 likewise G_tilde_tilde, ⟨g̃g̃⟩
     K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4)
@@ -67,14 +69,13 @@ class Dynamics:
         f = records["f"]
         kernels = {name: records[name] for name in RECORDED if name != "f"}
         f_test = f[:, P:] if f.shape[1] > P else None
-        last = {name: value[..., :P] for name, value in last.items()}
         return cls(
             experiment,
             provenance,
             f[:, :P],
             **kernels,
             f_test=f_test,
-            final_h=last["h"],
+            final_h=last["h"][..., :P],
             final_z=last["z"],
             history=history,
         )
@@ -91,8 +92,8 @@ class Dynamics:
 
     @property
     def loss(self):
-        """Mean over samples of Δ², shape (T,)."""
-        return (self.Delta**2).mean(axis=-1)
+        """Mean over samples of Δ², summed over outputs. Shape (T,)."""
+        return (self.Delta**2).sum(axis=tuple(range(1, self.Delta.ndim))) / self.experiment.task.P
 
     @property
     def alignment(self):
@@ -133,9 +134,9 @@ class Dynamics:
 
     @property
     def H_y(self):
-        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², shape (T,)."""
-        y = self.experiment.task.y
-        return np.einsum("m,tmn,n->t", y, self.Phi[:, -1], y) / (y @ y)
+        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², summed over outputs. Shape (T,)."""
+        y = self.experiment.task.y.reshape(self.experiment.task.P, -1)
+        return np.einsum("mc,tmn,nc->t", y, self.Phi[:, -1], y) / (y**2).sum()
 
     @property
     def h_y(self):
@@ -145,7 +146,7 @@ class Dynamics:
 
 def target_alignment(K, y):
     """yᵀKy/(‖K‖_F ‖y‖²) for kernels (..., P, P)."""
-    y = np.asarray(y)
+    y = np.ravel(y)
     return np.einsum("m,...mn,n->...", y, K, y) / np.linalg.norm(K, axis=(-2, -1)) / (y @ y)
 
 
@@ -154,9 +155,9 @@ def check_records(experiment, records, first_step=0):
     f = np.asarray(records["f"])
     y = experiment.task.y
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = ((y - f[:, : y.size]) ** 2).mean(axis=1)
+        loss = ((y - f[:, : len(y)]) ** 2).reshape(len(f), -1).mean(axis=1)
         # At step 0 the outputs are 0 and the loss is ⟨y²⟩; all-zero targets still need a scale.
-        bad = ~np.isfinite(f).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
+        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
     for name in records.keys() & {"K", "Phi", "G"}:
         bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
     if bad.any():

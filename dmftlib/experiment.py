@@ -26,7 +26,7 @@ def _finite_array(name, value, ndim, shape_words):
         raise TypeError(
             f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}."
         ) from error
-    if array.ndim != ndim:
+    if array.ndim not in np.atleast_1d(ndim):
         raise ValueError(f"`{name}` must have shape {shape_words}; got shape {array.shape}. Reshape it.")
     bad = ~(np.abs(array) < LARGEST)
     if bad.any():
@@ -42,8 +42,8 @@ def _finite_array(name, value, ndim, shape_words):
 class Task:
     """Training samples and targets, and optional test samples.
 
-    X (P, D) inputs and y (P,) scalar targets; X_test (P_test, D) and y_test (P_test,) are optional.
-    The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
+    X (P, D) inputs and y (P,) targets, or (P, C) for networks with C outputs; X_test (P_test, D) and y_test, shaped
+    like y, are optional. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
 
     Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0 and non-finite entries.
     """
@@ -57,10 +57,11 @@ class Task:
         X = _finite_array("X", self.X, 2, "(P, D)")
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
-        y = _finite_array("y", self.y, 1, "(P,): one scalar target a sample")
-        if y.shape != X.shape[:1]:
+        y = _finite_array("y", self.y, (1, 2), "(P,), or (P, C) with C outputs: one target a sample")
+        if y.shape[:1] != X.shape[:1] or not y.size:
             raise ValueError(
-                f"`y` must be (P,) with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one target a row."
+                f"`y` must be (P,), or (P, C) for C outputs, with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one "
+                "target a row."
             )
         X_test, y_test = self.X_test, self.y_test
         if X_test is not None:
@@ -70,9 +71,10 @@ class Task:
         if y_test is not None:
             if X_test is None:
                 raise ValueError("`y_test` was given without `X_test`. Pass both, or neither.")
-            y_test = _finite_array("y_test", y_test, 1, "(P_test,)")
-            if y_test.shape != X_test.shape[:1]:
-                raise ValueError(f"`y_test` must be (P_test,) with P_test = {X_test.shape[0]}; got {y_test.shape}.")
+            wanted = (*X_test.shape[:1], *y.shape[1:])
+            y_test = _finite_array("y_test", y_test, y.ndim, "(P_test,), or (P_test, C) as `y`")
+            if y_test.shape != wanted:
+                raise ValueError(f"`y_test` must have shape {wanted}, a target a row of `X_test`; got {y_test.shape}.")
         for name, value in (("X", X), ("y", y), ("X_test", X_test), ("y_test", y_test)):
             object.__setattr__(self, name, value)
 
@@ -85,6 +87,11 @@ class Task:
     def D(self):
         """Input dimension."""
         return self.X.shape[1]
+
+    @property
+    def outputs(self):
+        """Number C of outputs of a network for this task."""
+        return self.y.size // self.P
 
     @property
     def X_all(self):

@@ -36,6 +36,7 @@ LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is le
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
 
+MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 DIRECTIONS_A_ROUND = 4  # a round reads both bases once, whatever the number of directions it adds
 
 
@@ -160,7 +161,7 @@ class _Gap:
 
 
 class _Readout:
-    """The readout w: one row of samples, (1, S), where a gap has matrices."""
+    """The readout w: one row of samples an output, (C, S), where a gap has matrices."""
 
     def __init__(self, w, w0, fresh):
         self.w, self.w0, self.fresh = w, w0, fresh
@@ -184,12 +185,14 @@ class _Samples(Layer):
         self.features, self.gain = rule.features(self), rule.gain(self)
 
     def backward(self, above, Delta, g_next, g_tilde_next):
-        """Offer the backward pass, restricted to the training samples."""
-        P = len(Delta)
-        for name in ("h", "phi", "phi_dot", "gain"):
-            setattr(self, name, getattr(self, name)[:P])
-        self.gate = None if self.gate is None else self.gate[:P]
-        self.error, self.g_next, self.g_tilde_next = Delta[:, None], g_next, g_tilde_next
+        """Offer the backward pass: a row for each training sample and output."""
+        P, C = Delta.shape
+        for name in ("h", "phi", "phi_dot", "gain", "gate"):
+            if getattr(self, name) is not None:
+                setattr(self, name, jnp.repeat(getattr(self, name)[:P], C, axis=0))
+        if self.fresh_vector is not None and C > 1:
+            self.fresh_vector = jnp.tile(self.fresh_vector, (P, 1))
+        self.error, self.g_next, self.g_tilde_next = Delta.reshape(-1, 1), g_next, g_tilde_next
         self._above, self.z = above, None
         self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
 
@@ -204,7 +207,7 @@ class _Samples(Layer):
 
 
 def _orthogonal_to_features(w, phi, first):
-    """w without its components along phi when `first`: then f(0) = ⟨w φ⟩/γ₀ = 0. Otherwise w, unchanged."""
+    """w (C, S) without what lies along phi when `first`: then f(0) = ⟨w φ⟩/γ₀ = 0. Otherwise w, unchanged."""
     S = phi.shape[1]
     floor = 1e3 * jnp.finfo(phi.dtype).eps * (phi**2).mean()
 
@@ -212,9 +215,11 @@ def _orthogonal_to_features(w, phi, first):
         residual, w, _ = state
         new = residual[jnp.argmax((residual**2).mean(axis=1))]
         new = new / jnp.sqrt((new**2).mean())
-        w = w - (w @ new / S) * new
+        w = w - (w @ new / S)[:, None] * new
         residual = residual - (residual @ new / S)[:, None] * new
-        return residual, w / jnp.sqrt((w**2).mean()), (residual**2).mean(axis=1).max() > floor
+        # Rows of unit norm and orthogonal, as they were drawn: those of a Cholesky factor's inverse.
+        w = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(w @ w.T / S), w, lower=True)
+        return residual, w, (residual**2).mean(axis=1).max() > floor
 
     return jax.lax.while_loop(lambda state: state[2], remove, (phi, w, first))[1]
 
@@ -222,7 +227,7 @@ def _orthogonal_to_features(w, phi, first):
 def _step(rule, activation, task, state, frozen, t):
     """One step: forward, error, backward, update. Returns the new state, what is recorded, the last fields."""
     X_factor, K_x, y, gamma0, lr, tol = task
-    P, S = y.size, state["w"].size
+    (P, C), S = y.shape, state["w"].shape[1]
     gaps = []
 
     def drawn(l):
@@ -241,14 +246,15 @@ def _step(rule, activation, task, state, frozen, t):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
         if l < len(gaps):
             h = gaps[l].apply(layers[l].features)
-    w0 = _orthogonal_to_features(state["w0"][0], layers[-1].features, t == 0)[None]
+    w0 = _orthogonal_to_features(state["w0"], layers[-1].features, t == 0)
     w = jnp.where(t == 0, w0, state["w"])
-    raw = layers[-1].features @ w[0] / (gamma0 * S)
+    raw = layers[-1].features @ w.T / (gamma0 * S)
     f0 = jnp.where(t == 0, raw, state["f0"])  # rounding only: w(0) is orthogonal to the features
     f = jnp.where(t == 0, 0.0, raw - f0)
     Delta = y - f[:P]
 
-    g = g_tilde = jnp.ones((P, 1), h.dtype)
+    h = jnp.stack([layer.h for layer in layers])
+    g = g_tilde = top = jnp.tile(jnp.eye(C, dtype=h.dtype), (P, 1))
     fields = dict(phi=[layer.features[:P] for layer in layers], g=[], g_tilde=[])
     for layer, above in zip(reversed(layers), [_Readout(w, w0, frozen["readout"]), *reversed(gaps)]):
         layer.backward(above, Delta, g, g_tilde)
@@ -260,23 +266,23 @@ def _step(rule, activation, task, state, frozen, t):
     phi, g, g_tilde = (jnp.stack(fields[name]) for name in ("phi", "g", "g_tilde"))
     average = lambda a, b: jnp.einsum("lms,lns->lmn", a, b) / S  # noqa: E731
     Phi, G_tilde = average(phi, phi), average(g, g_tilde)
-    below = jnp.concatenate([K_x[None], Phi])
+    below = jnp.concatenate([K_x[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
     out = dict(f=f, Phi=Phi, G=average(g, g), G_tilde=G_tilde, G_tilde_tilde=average(g_tilde, g_tilde))
-    out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1]
+    out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1] * (top @ top.T)
     out["outside"] = jnp.stack([gap.outside for gap in gaps]).max() if gaps else jnp.zeros((), h.dtype)
 
-    signal = gamma0 * lr * Delta[:, None] * g_tilde
+    signal = gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde).reshape(-1, P, C, S).sum(axis=2)
     for gap, up in zip(gaps, signal[1:]):
         gap.learn(up)
     state = dict(
         gaps=[gap.state for gap in gaps],
         input=state["input"] + X_factor[:P].T @ signal[0],
-        w=w + gamma0 * lr * (Delta @ phi[-1])[None],
+        w=w + gamma0 * lr * Delta.T @ phi[-1],
         w0=w0,
         f0=f0,
     )
     z = jnp.stack([layer.z for layer in layers])
-    return state, out, dict(phi=phi, g=g, g_tilde=g_tilde), dict(h=jnp.stack([layer.h for layer in layers]), z=z)
+    return state, out, dict(phi=phi, g=g, g_tilde=g_tilde), dict(h=h, z=z)
 
 
 @partial(jax.jit, static_argnames=("rule", "activation"))
@@ -290,9 +296,8 @@ def _sweep(rule, activation, task, state, frozen, records, start, stop):
         records = {name: jax.lax.dynamic_update_index_in_dim(records[name], out[name], t, 0) for name in records}
         return t + 1, state, records, last
 
-    L, P = len(state["gaps"]) + 1, task[2].size
-    S, dtype = state["w"].size, task[0].dtype
-    last = dict(h=jnp.zeros((L, P, S), dtype), z=jnp.zeros((L, P, S), dtype))
+    L, S, dtype = len(state["gaps"]) + 1, state["w"].shape[1], task[0].dtype
+    last = dict(h=jnp.zeros((L, len(task[0]), S), dtype), z=jnp.zeros((L, task[2].size, S), dtype))
 
     def going(carry):
         full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q")]
@@ -319,11 +324,11 @@ class _Half:
         self.experiment, self.S, self.seed, self.dtype, self.asked = experiment, S, seed, dtype, needs(experiment.rule)
         task, L, T, P = experiment.task, experiment.hidden_layers, experiment.steps, experiment.task.P
         self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
-        C = _input_factor(task.X_all)
+        factor, y = _input_factor(task.X_all), task.y.reshape(P, task.outputs)
         self.task = tuple(
-            jnp.asarray(value, dtype) for value in (C, task.K_x, task.y, experiment.gamma0, experiment.lr, tol)
+            jnp.asarray(value, dtype) for value in (factor, task.K_x, y, experiment.gamma0, experiment.lr, tol)
         )
-        start = [self.start(l, C.shape[1]) for l in range(L)]
+        start = [self.start(l, factor.shape[1]) for l in range(L)]
         shown = [jnp.asarray(block, dtype) if linear else None for block in self.blocks]
         frozen = [dict(gate=None, vector=rows.get("vector"), start=block) for rows, block in zip(start, shown)]
         for layer, rows in zip(frozen, start):
@@ -342,13 +347,13 @@ class _Half:
             empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
-        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(C)))
+        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
         for gap in range(L - 1):
-            self.grow(gap, "p", min(10 * len(C), len(C) * T) + DIRECTIONS_A_ROUND)
-            self.grow(gap, "q", min(16 * P, 2 * P * T) + DIRECTIONS_A_ROUND)
-        shapes = dict(f=(len(C),), K=(P, P), outside=())
-        shapes |= {name: (L, P, P) for name in ("Phi", "G", "G_tilde", "G_tilde_tilde")}
-        shapes |= {name: (L, P, S) for name in ("phi", "g", "g_tilde")} if record else {}
+            self.grow(gap, "p", min(10 * len(factor), len(factor) * T, MOST_RESERVED) + DIRECTIONS_A_ROUND)
+            self.grow(gap, "q", min(16 * y.size, 2 * y.size * T, MOST_RESERVED) + DIRECTIONS_A_ROUND)
+        shapes = dict(f=(len(factor), task.outputs), Phi=(L, P, P), K=(y.size, y.size), outside=())
+        shapes |= {name: (L, y.size, y.size) for name in ("G", "G_tilde", "G_tilde_tilde")}
+        shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
 
     def start(self, layer, r):
@@ -356,8 +361,9 @@ class _Half:
         count = {"input": r} if layer == 0 else {}
         count |= {"gate": r} if "gate" in self.asked else {}
         if layer == self.experiment.hidden_layers - 1:
-            count |= {"readout": 1} | ({"feedback readout": 1} if "fresh_T" in self.asked else {})
-        count |= {"vector": 1} if "fresh_vector" in self.asked else {}
+            names = ["readout"] + ["feedback readout"] * ("fresh_T" in self.asked)
+            count |= dict.fromkeys(names, self.experiment.task.outputs)
+        count |= {"vector": self.experiment.task.outputs} if "fresh_vector" in self.asked else {}
         if not count:
             return {}
         points = Sobol(sum(count.values()), rng=np.random.default_rng((*self.seed, layer)))
@@ -408,8 +414,9 @@ class _Half:
         return other
 
     def recorded(self, name):
-        """A recorded array, in float64."""
-        return np.asarray(self.records[name], np.float64)
+        """A recorded array, in float64; outputs have the shape of the targets."""
+        array = np.asarray(self.records[name], np.float64)
+        return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
 
     def run(self):
         """Sweep over all steps; an overflow repeats an eighth of them."""
@@ -427,17 +434,19 @@ class _Half:
         """
         phi, g, g_tilde = (self.recorded(name) for name in ("phi", "g", "g_tilde"))
         T, _, P, S = phi.shape
+        rows = g.shape[2]
         feedback = bool(self.asked & {"W_T", "W0_T"})
         forward = {name: field for name, field, has in (("A", g, "g" in self.asked), ("C", g_tilde, feedback)) if has}
         backward = {"B": g} | ({"D": g_tilde} if feedback else {})
-        found = {name: np.zeros((len(self.state["gaps"]), T, P, T, P)) for name in (*forward, *backward)}
+        found = {name: np.zeros((len(self.state["gaps"]), T, P, T, rows)) for name in forward}
+        found |= {name: np.zeros((len(self.state["gaps"]), T, rows, T, P)) for name in backward}
 
         def fit(left, right, last):
             """R (T, P, T, n) with left(t) = γ₀ Σ_s R(t, s) right(s) over s < t + last."""
-            out = np.zeros((T, P, T, right.shape[1]))
+            out = np.zeros((T, left.shape[1], T, right.shape[1]))
             for t in range(1 - last, T):
                 inverse = np.linalg.pinv(right[: t + last].reshape(-1, right.shape[2]), rcond=1e-10)
-                out[t, :, : t + last] = (left[t] @ inverse).reshape(P, t + last, -1) / gamma0
+                out[t, :, : t + last] = (left[t] @ inverse).reshape(left.shape[1], t + last, -1) / gamma0
             return out
 
         for l, gap in enumerate(self.state["gaps"]):
@@ -471,7 +480,7 @@ class _Half:
 
 def _room(experiment):
     """More Gaussians than a layer of `experiment` begins with: its start, and what `_Half` reserves in both bases."""
-    return 12 * len(experiment.task.X_all) + 32 * experiment.task.P + 4 * DIRECTIONS_A_ROUND
+    return 12 * len(experiment.task.X_all) + 32 * experiment.task.y.size + 4 * DIRECTIONS_A_ROUND
 
 
 def _solve_linear(experiment, seed, record):

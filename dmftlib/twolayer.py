@@ -91,6 +91,11 @@ def _checked(task, gamma0, times):
     """γ₀ and times as arrays, or an error that names the argument."""
     if not isinstance(task, Task):
         raise TypeError(f"`task` must be a dmftlib.Task; got {type(task).__name__}. Build one with Task.whitened(y).")
+    if task.y.ndim > 1:
+        raise ValueError(
+            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Use "
+            'meanfield.solve with activation "linear", which is exact for any number of outputs.'
+        )
     off = np.abs(task.K_x - np.eye(task.P)).max()
     if off > WHITE:
         raise ValueError(
