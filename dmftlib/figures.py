@@ -336,7 +336,7 @@ def error_of_runs(runs, name="K", steps=slice(None)):
     """Squared relative error of one quantity against width for several runs, with fitted slopes.
 
     `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`, and norm, by
-    whose square a relative error is multiplied to get ‖a − theory‖².
+    whose square a relative error is multiplied to get ‖K_N − K‖².
     """
     networks = next(iter(runs.values()))[1]
     widths, shown = np.array(sorted(networks)), []

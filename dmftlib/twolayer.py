@@ -58,7 +58,12 @@ class TwoLayer:
     G_tilde_tilde: np.ndarray
 
     provenance = Provenance("twolayer", 0, 0, "float64")  # of size 0: nothing was sampled
-    loss, corr_g, h_y = Dynamics.loss, Dynamics.corr_g, Dynamics.h_y
+    corr_g, h_y = Dynamics.corr_g, Dynamics.h_y
+
+    @property
+    def loss(self):
+        """Mean over samples of Δ², shape (T,)."""
+        return (self.Delta**2).mean(axis=1)
 
     @property
     def f(self):
