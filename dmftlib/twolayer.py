@@ -204,13 +204,13 @@ def fa(task, gamma0, times, rho=0.0):
     """
     gamma0, times = _checked(task, gamma0, times)
     rule = FA(rho)
-    drive, slope = gamma0 * np.linalg.norm(task.y), 1 + rho
-    error = lambda tau: drive - tau**3 / 2 - slope * tau  # noqa: E731
-    width = np.sqrt(2 * slope / 3)
-    end = 2 * width * np.sinh(np.arcsinh(drive / slope / width * 1.5) / 3)  # the cubic's only real root
+    drive, slope = gamma0 * np.linalg.norm(task.y), 2 * (1 + rho)
+    error = lambda tau: drive - tau**3 / 2 - (1 + rho) * tau  # noqa: E731
+    scale = np.sqrt(slope / 3)
+    end = 2 * scale * np.sinh(np.arcsinh(3 * drive / slope / scale) / 3)  # the cubic's only real root
     tau = _flow(error, [0.0], times, [end], drive)[:, 0]
-    G, G_tilde = 1 + slope * tau**2 + tau**4 / 4, rho + tau**2 / 2
-    return _along_y(task, rule, gamma0, times, error(tau) / drive, 1 + tau**2, G, G_tilde, np.ones_like(tau))
+    G = 1 + (1 + rho) * tau**2 + tau**4 / 4
+    return _along_y(task, rule, gamma0, times, error(tau) / drive, 1 + tau**2, G, rho + tau**2 / 2, np.ones_like(tau))
 
 
 def hebb(task, gamma0, times):
