@@ -308,23 +308,23 @@ FAULTS = (
     Fault(
         "GD: the factor 2 that the paper's print lacks",
         "twolayer.py",
-        "lambda A: drive - np.sinh(2 * A)",
-        "lambda A: drive - np.sinh(A)",
+        "lambda tau: drive - np.sinh(2 * tau)",
+        "lambda tau: drive - np.sinh(tau)",
     ),
-    Fault("GD: H_y at half the time", "twolayer.py", "H_y = np.cosh(2 * A)", "H_y = np.cosh(A)"),
+    Fault("GD: H_y at half the time", "twolayer.py", "H_y = np.cosh(2 * tau)", "H_y = np.cosh(tau)"),
     Fault(
         "two-layer FA: 1 − ρ for ρ in G̃",
         "twolayer.py",
-        "rho + a**2 / 2, np.ones_like(a)",
-        "1 - rho + a**2 / 2, np.ones_like(a)",
+        "rho + tau**2 / 2, np.ones_like(tau)",
+        "1 - rho + tau**2 / 2, np.ones_like(tau)",
     ),
     Fault(
         "two-layer FA: 1 − ρ for 1 + ρ",
         "twolayer.py",
-        "drive - a**3 / 2 - (1 + rho) * a",
-        "drive - a**3 / 2 - (1 - rho) * a",
+        "drive - tau**3 / 2 - (1 + rho) * tau",
+        "drive - tau**3 / 2 - (1 - rho) * tau",
     ),
-    Fault("two-layer FA: G's last term", "twolayer.py", "+ a**4 / 4", "+ a**4 / 2"),
+    Fault("two-layer FA: G's last term", "twolayer.py", "+ tau**4 / 4", "+ tau**4 / 2"),
     Fault("two-layer Hebb: Δ for Δ²", "twolayer.py", "gamma0 * Delta**2])", "gamma0 * Delta])"),
     Fault(
         "two-layer Hebb: G̃ transposed", "twolayer.py", "(Delta * f)[:, None, None, :]", "(Delta * f)[:, None, :, None]"

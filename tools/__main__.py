@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | accept | record | links."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | record | links."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, links, pages, pdf, records, sweep
+from . import ROOT, ToolError, chapters, comparison, costs, exercises, links, pages, pdf, records, sweep
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
@@ -76,6 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     sweeper = commands.add_parser("sweep")
     for name in ("chapter", "grid", "parameters", "preset", "plot", "jobs", "scheduler"):
         sweeper.add_argument(name, nargs="?", default="")
+    checker = commands.add_parser("check")
+    checker.add_argument("exercise")
+    checker.add_argument("answer")
     commands.add_parser("accept").add_argument("chapter")
     commands.add_parser("links")
     recorder = commands.add_parser("record")
@@ -95,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
             case "sweep":
                 names = ("chapter", "grid", "parameters", "preset", "plot")
                 sweep.sweep(*(getattr(chosen, name) for name in names), number(chosen.jobs), chosen.scheduler)
+            case "check":
+                print(exercises.check(chosen.exercise, chosen.answer))
             case "accept":
                 chapters.accept(chosen.chapter)
             case "links":
