@@ -135,7 +135,7 @@ class Dynamics:
     def responses(self):
         """Response functions by name (A, B; C, D for rules that have them), axes (gap, t, μ, s, ν), gap 0 is W¹.
 
-        γ₀A^ℓ = ⟨∂φ(h^ℓ(t))/∂r^ℓ(s)⟩, γ₀B^ℓ = ⟨∂g^{ℓ+1}(t)/∂u^{ℓ+1}(s)⟩ (paper §3), B including s = t. A finite
+        γ₀A^ℓ = ⟨δφ(h^ℓ(t))/δr^ℓ(s)⟩, γ₀B^ℓ = ⟨δg^{ℓ+1}(t)/δu^{ℓ+1}(s)⟩ (paper §3), B including s = t. A finite
         network has none. Raises ValueError unless the mean field engine ran with record=True.
         """
         history = self._recorded("responses")

@@ -6,8 +6,8 @@ transpose has been applied to (both under the sample average ⟨·⟩),
 
     W^ℓ(0) = Σ_k a_k p_kᵀ + Σ_j q_j b_jᵀ,    a_k ⊥ the q_j present when it is drawn, b_j ⊥ the p_k,
 
-with a_k, b_j fresh unit Gaussians. So h^{ℓ+1} = Σ_k ⟨φp_k⟩(a_k + M_k) + Σ_j ⟨φb_j⟩ q_j, M_k being the learned
-part, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are the response terms A, C and B, D.
+with a_k, b_j fresh unit Gaussians. So h^{ℓ+1} = Σ_k ⟨φp_k⟩ a_k(t) + Σ_j ⟨φb_j⟩ q_j, where a_k(t) is a_k and what was
+learned since, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are the response terms A, C and B, D.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
 from .checks import listed, one_experiment
+from .costs import _refuse_what_does_not_fit
 from .dynamics import (
     KERNELS,
     RECORDED,
@@ -138,7 +139,7 @@ def _span(fields, basis, count, tol, images, partner, drawn):
 class _Gap:
     """W^ℓ between two sampled layers, revealed where it has acted. Arrays (directions, samples):
 
-    p, q bases; aM = a + M images of p, learned part included; a images without it; b, fresh images of q under
+    p, q bases; a_now images of p, learned part included; a images without it; b, fresh images of q under
     Wᵀ(0) and frozen feedback; feeds (directions of q,) is 1 where the dynamics, not only the recorded
     gradient, depends on b: other b_j are independent of φ, so ⟨φ b_j⟩ = 0 is not left to sampling noise.
     drawn: functions that give the Gaussians which the fields of basis p or q are made of, none unless φ is linear.
@@ -169,8 +170,8 @@ class _Gap:
 
     def apply(self, phi):
         s = self.state
-        self.c, _ = self._extend(phi, "p", ("aM", "a"), "q")
-        return self.c @ s["aM"] + ((phi @ s["b"].T / self.S) * s["feeds"]) @ s["q"]
+        self.c, _ = self._extend(phi, "p", ("a_now", "a"), "q")
+        return self.c @ s["a_now"] + ((phi @ s["b"].T / self.S) * s["feeds"]) @ s["q"]
 
     def _project(self, v, feeds):
         s = self.state
@@ -181,7 +182,7 @@ class _Gap:
 
     def transpose(self, v, feeds=1.0):
         s = self.state
-        return self._project(v, feeds) @ s["b"] + (v @ s["aM"].T / self.S) @ s["p"]
+        return self._project(v, feeds) @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]
 
     def transpose_initial(self, v):
         s = self.state
@@ -191,7 +192,7 @@ class _Gap:
         return self._project(v, 1.0) @ self.state["fresh"]
 
     def learn(self, signal):
-        self.state["aM"] = self.state["aM"] + self.c[: len(signal)].T @ signal
+        self.state["a_now"] = self.state["a_now"] + self.c[: len(signal)].T @ signal
 
 
 class _Readout:
@@ -398,13 +399,13 @@ class _Half:
                 layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
         w = start[-1]["readout"]
         self.frozen = dict(layers=frozen, readout=start[-1].get("feedback readout"))
-        self.images = {"p": {"aM": "forward"}, "q": {"b": "backward"}}
+        self.images = {"p": {"a_now": "forward"}, "q": {"b": "backward"}}
         if "fresh_T" in self.asked:
             self.images["q"]["fresh"] = "feedback"
         if "W0_T" in self.asked or record or linear:
             self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
-        empty = dict(feeds=zeros(0), aM=None, a=None, b=None, fresh=None)
+        empty = dict(feeds=zeros(0), a_now=None, a=None, b=None, fresh=None)
         for basis in "pq":
             empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
@@ -592,6 +593,20 @@ def _resample(last, samples, seed):
     return dict(zip(last, np.split(np.stack(drawn), ends, axis=2)))
 
 
+def _check_devices(devices, samples):
+    """Raise TypeError or ValueError unless `devices` is None or can share the samples of each half evenly."""
+    if devices is None:
+        return
+    if not isinstance(devices, (list, tuple)) or not all(isinstance(device, jax.Device) for device in devices):
+        raise TypeError(f"`devices` must be a list of JAX devices, such as jax.devices(); got {devices!r}.")
+    if not devices or samples % (2 * len(devices)):
+        share = 2 * max(len(devices), 1)
+        raise ValueError(
+            f"`samples` must be divisible by twice the number of `devices`, {share}; got {samples}. Pass "
+            f"{-(-samples // share) * share}."
+        )
+
+
 def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=False, kernels_at=None, devices=None):
     """Mean field dynamics of an experiment at infinite width; returns Dynamics.
 
@@ -600,7 +615,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
               it, or more than 10 tol × their mean variance for a single field
     record    keep all fields, for two-time kernels and responses
     kernels_at  steps at which kernels are recorded, such as (0, 39); all by default, which takes much memory and time
-              for many samples μ: see `estimate`
+              for many samples μ: see costs.estimate
     devices   JAX devices that share the samples, such as jax.devices(); the default device alone by default
 
     A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
@@ -617,10 +632,12 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     samples, seed = _whole("samples", samples, 4), _seed(seed)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
+    _check_devices(devices, samples)
     least = LEAST_TOL[dtype]
     if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
+    _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
 
     def in_dtype(function):

@@ -248,13 +248,13 @@ FAULTS = (
     Fault(
         "no A and C responses",
         "meanfield.py",
-        'return self.c @ s["aM"] + ((phi',
-        'return self.c @ s["aM"] + 0.0 * ((phi',
+        'return self.c @ s["a_now"] + ((phi',
+        'return self.c @ s["a_now"] + 0.0 * ((phi',
     ),
     Fault(
         "no B response",
         "meanfield.py",
-        'return self._project(v, feeds) @ s["b"] + (v @ s["aM"].T / self.S) @ s["p"]',
+        'return self._project(v, feeds) @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]',
         'return self._project(v, feeds) @ s["b"]',
     ),
     Fault(
@@ -263,7 +263,7 @@ FAULTS = (
         'return self._project(v, 1.0) @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]',
         'return self._project(v, 1.0) @ s["b"]',
     ),
-    Fault("feedback's response learns", "meanfield.py", '(v @ s["a"].T / self.S)', '(v @ s["aM"].T / self.S)'),
+    Fault("feedback's response learns", "meanfield.py", '(v @ s["a"].T / self.S)', '(v @ s["a_now"].T / self.S)'),
     Fault(
         "feedback repeats the weights",
         "meanfield.py",

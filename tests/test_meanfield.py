@@ -167,7 +167,7 @@ def test_provenance_says_what_was_run(small_runs):
     p = small_runs[3].provenance
     assert (p.engine, p.size, p.seed, p.dtype) == ("meanfield", SAMPLES, 3, "float64")
     assert len(p.rank) == 1 and all(3 <= rank <= 2 * 3 * 6 for rank in p.rank[0])
-    assert 0 < p.discarded <= 1e-4  # the default tol bounds what is left outside the bases
+    assert 0 < p.discarded <= 3e-3  # three fields, of whose variance tol = 1e-3 may stay outside: all of it in one
     assert small_runs[0].final_h.shape == small_runs[0].final_z.shape == (2, SAMPLES, 3)
 
 

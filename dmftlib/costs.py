@@ -1,0 +1,110 @@
+"""What a mean field solution takes, before it is begun: memory, operations, time on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dynamics import check_dtype, check_steps
+from .experiment import _whole, check_experiment
+from .rules import needs
+
+GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
+SUBSET = 300  # samples on which those are counted
+FIELDS = 12  # arrays of fields that a step holds at a time
+COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
+LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """memory in bytes, floating point operations in `dtype`, and the directions assumed for each basis."""
+
+    memory: float
+    operations: float
+    directions: int
+    dtype: str
+
+    @property
+    def seconds(self):
+        """Time on this machine after compilation, from the speed of a product of matrices, measured now."""
+        return self.operations / (LEAST_EFFICIENCY * _speed(self.dtype))
+
+    def __str__(self):
+        return (
+            f"about {self.memory / 2**30:.2g} GiB, {self.operations:.1e} operations, {self.seconds:.2g} s on this machine "
+            f"after compilation, with {self.directions} directions a basis"
+        )
+
+
+def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, kernels_at=None, directions=None):
+    """An Estimate for meanfield.solve with the same arguments, within a factor of about three.
+
+    directions   what each basis ends with, if known, such as `provenance.rank` of a like run; by default guessed from
+                 the kernel of the first features. Cost is proportional to it.
+
+    Raises ValueError or TypeError, naming the argument, like solve.
+    """
+    check_experiment(experiment)
+    check_dtype(dtype)
+    samples = _whole("samples", samples, 4)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
+    task, T, gaps = experiment.task, experiment.steps, experiment.hidden_layers - 1
+    if directions is None:
+        directions = _guess(experiment, tol, samples) if gaps else 0
+    directions = _whole("directions", directions, 0)
+    recorded = T if kernels_at is None else len(kernels_at)
+    n, rows, S, item = len(task.X_all), task.y.size, samples // 2, np.dtype(dtype).itemsize
+    kernels = experiment.hidden_layers * (task.P**2 + 3 * rows**2) + rows**2
+
+    ways_back = 1 + len(needs(experiment.rule) & {"W0_T", "fresh_T"})
+    step = 2 * S * gaps * directions * (5 * n + 5 * ways_back * rows) + 4 * S * (n + rows) * task.D
+    halves = 2 + (gaps > 0) / 3  # the coarser run has fewer directions
+    operations = halves * (T * step + 2 * S * recorded * kernels)
+
+    bases = 2 * (2 + ways_back) * 2 * gaps * directions * S * item
+    fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
+    history = record * T * experiment.hidden_layers * (task.P + 2 * rows) * S * (item + 8)
+    sweeps = 3 if gaps else 2
+    memory = sweeps * (bases + fields + history + recorded * kernels * item) + COPIES * 8 * recorded * kernels
+    return Estimate(memory, operations, directions, dtype)
+
+
+def _guess(experiment, tol, samples):
+    """Directions that a basis ends with: those of the first features on a subset, times a growth."""
+    X = experiment.task.X_all
+    some = X[np.linspace(0, len(X) - 1, min(len(X), SUBSET)).astype(int)]
+    Phi = np.linalg.eigvalsh(experiment.phi.phi_phi(some @ some.T / X.shape[1]))[::-1]
+    needed = int(np.count_nonzero(Phi.sum() - np.cumsum(Phi) > tol * Phi.sum())) + 1
+    return min(GROWTH * needed, len(X) * experiment.steps, samples // 3)
+
+
+def _speed(dtype, size=1024):
+    """Operations a second of a product of two square matrices."""
+    a = np.ones((size, size), dtype)
+    a @ a
+    start = time.perf_counter()
+    a @ a
+    return 2 * size**3 / (time.perf_counter() - start)
+
+
+def _machine_memory():
+    """Physical memory in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
+    """Raise MemoryError, with what would fit, if fields and recorded kernels alone exceed the memory of this machine."""
+    arguments = dict(samples=samples, dtype=dtype, record=record, kernels_at=kernels_at, directions=0)
+    needed, has = estimate(experiment, **arguments).memory, _machine_memory()
+    if needed > has:
+        T = experiment.steps
+        ends = estimate(experiment, **arguments | dict(kernels_at=sorted({0, T - 1}), record=False)).memory
+        raise MemoryError(
+            f"this run would take about {needed / 2**30:.3g} GiB, and this machine has {has / 2**30:.3g} GiB. With "
+            f"`kernels_at` = (0, {T - 1}) and `record` = False it takes {ends / 2**30:.3g} GiB; fewer `samples` or "
+            'dtype = "float32" take less, too.'
+        )
