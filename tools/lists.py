@@ -46,9 +46,9 @@ def claims(tree: Path) -> str:
         link = f"[{title}](../notebooks/{path.name})"
         counts.append((link, *(found[verdict] for verdict in VERDICTS)))
         where = f"{{ref}}`Its table <{label.group(1)}>`" if label else f"[The chapter](../notebooks/{path.name})"
-        names = ("claim", "paper figure", "quantity", "theory", "networks", "verdict")
+        names = ("claim", "verdict", "quantity", "theory", "networks", "paper figure")
         shown = [(k, *(plain(row[name]) for name in names)) for k, row in enumerate(rows, 1)]
-        head = ("", "claim", "paper figure", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+        head = ("", "claim", "verdict", "quantity", "theory", "network mean ± SE (N, seeds)", "paper figure")
         head = (f"{path.stem}", *head[1:])
         lists += [f"## {title}", f"{where} states the rule of the verdicts.", table(head, shown)]
     if not lists:
