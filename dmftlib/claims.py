@@ -8,13 +8,13 @@ from .checks import pair
 from .figures import Table, mean_and_error
 
 RULE = (
-    "*Holds*: theory and networks differ by at most 2 standard errors (SE), those of both in quadrature, or by 2 % of "
-    "the theory's value, whichever is larger. *In part*: by at most twice that. *No*: more. A claim with a direction "
+    "*Holds*: theory and networks differ by at most 2 standard errors (SE), those of both in quadrature (root of the "
+    "sum of squares), or by 2 % of the theory's value, whichever is larger. *In part*: by at most twice that. *No*: more. A claim with a direction "
     "must also go that way, in theory, and in networks by more than 2 SE; a claim about an order holds if every step "
     "goes the right way, in theory, and in networks by more than 2 SE, in part if only the first and the last stand apart. A slope "
     "holds if its SE is at most 0.1 and it lies within 2 SE of what is claimed."
 )
-HEAD = ("claim", "paper figure", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+HEAD = ("claim", "verdict", "quantity", "theory", "network mean ± SE (N, seeds)", "paper figure")
 
 
 def origin(groups):
@@ -37,7 +37,7 @@ class Claims:
         self.rows = []
 
     def _add(self, claim, figure, quantity, theory, networks, where, verdict):
-        self.rows.append((claim, figure, quantity, theory, f"{networks} ({where})", verdict))
+        self.rows.append((claim, verdict, quantity, theory, f"{networks} ({where})", figure))
 
     def agree(self, claim, figure, quantity, theory, networks, where, sign=0):
         """Theory and networks agree on a number; with `sign` ±1 the claim is also that it has this sign."""

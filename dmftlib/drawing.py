@@ -33,8 +33,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 WIDTH = 4.8  # inches; shown at about this size on a phone, so that font sizes are what is read there
 POINTS, MARKERS = 200, 20  # at most about so many of a line and of an experiment are drawn
 DASHES, MARKS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "osD^v"
+LAZY_DASH = (0, (9, 4))  # no run has it
 RULES = {"GD": "#2166c8", "FA": "#d9560b", "DFA": "#8c2981", "GLN": "#2a9d6f", "Hebb": "#4d3b00"}
-THEORY, GUIDE, REST = "black", "0.45", "0.35"
+THEORY, GUIDE, REST = "black", "0.45", "0.5"
 KINDS = ("line", "markers", "filled", "bound", "band", "guide", "tag", "image")
 COLUMNS = ("panel", "series", "kind", "label", "x", "y", "standard_error", "value")
 STYLE = {
@@ -152,7 +153,7 @@ def styles(rules: Mapping):
 def look(style):
     """(colour, dash, marker) of a style."""
     if style in ("theory", "lazy"):
-        return (THEORY, "-", "o") if style == "theory" else (REST, "--", "o")
+        return (THEORY, "-", "o") if style == "theory" else (REST, LAZY_DASH, "o")
     name, _, place = style.partition(" ")
     number, count = map(int, place.split("/")) if place else (1, 1)
     along = (number - 1) / max(1, count - 1)  # 0 for the first, 1 for the last
@@ -212,6 +213,7 @@ def _draw_images(figure, row, panels, gids):
         frame = dict(cbar=False, xticklabels=False, yticklabels=False, square=True)
         sns.heatmap(matrix, vmin=-scale, vmax=scale, cmap="vlag", ax=axes, **frame)
         axes.collections[0].set_gid(gid)
+        axes.set_title(panel.title, loc="left", fontsize=9)
         axes.set_xlabel(panel.x_label, loc="left")
         size = 13 if len(panel.y_label) < 16 else 10
         axes.set_ylabel(panel.y_label, rotation=0, ha="right", va="center", fontsize=size)

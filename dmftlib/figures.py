@@ -266,7 +266,8 @@ def richness(gammas, theories, networks, lazy_f, lazy_alignment):
     looks = styles(dict.fromkeys(labels, rule))
     shown = [line(first.times, lazy_loss, "lazy limit", "lazy")]
     shown += [line(run.times, run.loss, label, looks[label]) for label, run in zip(labels, theories)]
-    panels = [Panel(shown, TIME, "loss (theory)", y_scale="log", y_limits=(1e-3, 50))]
+    highest = max(series.y.max() for series in shown)
+    panels = [Panel(shown, TIME, "loss (theory)", y_scale="log", y_limits=(1e-3, min(2 * highest, 50)))]
     data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
     for name, metric, lazy, label in (
         ("alignment", lambda run: run.alignment[-1], lazy_alignment, "final alignment"),

@@ -160,6 +160,11 @@ def test_a_note_stands_on_the_face_of_a_picture():
     assert drawing.save(figures.draw(EVERY_KIND, "a note"), "png") != drawing.save(figures.draw(EVERY_KIND), "png")
 
 
+def test_a_heat_map_says_above_it_what_it_shows():
+    titles = [axes.get_title(loc="left") for axes in figures.draw(EVERY_KIND).axes]
+    assert [title for title in titles if title] == ["theory, N = ∞", "networks"]
+
+
 def test_one_legend_names_every_label_once():
     (legend,) = figures.draw(EVERY_KIND).legends
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -190,6 +195,7 @@ def test_every_rule_of_the_library_has_a_look():
 def test_runs_of_one_rule_differ_without_colour_and_darken(name):
     shown = [look(f"{name} {k}/5") for k in range(1, 6)]
     assert len({dash for _, dash, _ in shown}) == len({marker for *_, marker in shown}) == 5
+    assert look("lazy")[1] not in {dash for _, dash, _ in shown}
     light = [luminance(to_rgb(color)) for color, *_ in shown]
     assert light == sorted(light, reverse=bool(name)) and len(set(light)) == 5
 

@@ -155,7 +155,7 @@ def test_claims_are_listed_in_the_order_of_the_book(tmp_path):
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Chapter b", "Chapter a"]
     assert "| [Chapter b](../notebooks/b.ipynb) | 1 | 0 | 0 |" in text and "| all | 1 | 0 | 1 |" in text
     assert "{ref}`Its table <x-a-claims>`" in text
-    assert "| 1 | a\\*b\\_c\\|d | 1 | f \\< 2 | 1 | 1 ± 0.1 (N = 8, 2 seeds) | no |" in text
+    assert "| 1 | a\\*b\\_c\\|d | no | f \\< 2 | 1 | 1 ± 0.1 (N = 8, 2 seeds) | 1 |" in text
 
 
 def test_a_book_without_claims_says_so(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, api, chapters, costs, exercises, figures, lists, pdf, records, reproduction
+from . import ROOT, ToolError, api, chapters, costs, exercises, figures, lists, pdf, records, reproduction, typography
 from .parameters import read_notebook, read_presets
 from .scratch import put, scratch
 
@@ -165,6 +165,7 @@ def build(
         chapters.say("building the HTML")
         _build(tree, strict, lock)
         built = tree / "_build" / "html"
+        typography.mend(built)
         if with_pdf:
             pdf.write(built, built / "_static" / pdf.NAME)
         put(built, html)

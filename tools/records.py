@@ -20,12 +20,12 @@ def place(chapter: str, preset: str) -> Path:
 
 
 def claims(notebook) -> list[dict[str, str]]:
-    """The rows of the chapter's tables of claims, which are the tables whose last column is the verdict."""
+    """The rows of the chapter's tables of claims, which are the tables with a column of verdicts."""
     rows = []
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         lines = re.findall(r"<tr>(.*?)</tr>", output.get("data", {}).get("text/html", ""), re.DOTALL)
         head, *body = [re.findall(r"<t[hd]>(.*?)</t[hd]>", line, re.DOTALL) for line in lines] or [[]]
-        if head[-1:] == ["verdict"]:
+        if "verdict" in head:
             names = ["networks" if name.startswith("network") else html.unescape(name) for name in head]
             rows += [dict(zip(names, map(html.unescape, cells), strict=True)) for cells in body]
     return rows

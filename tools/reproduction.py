@@ -67,8 +67,10 @@ def tolerance(row: dict[str, str]) -> str:
 def row(chapter: str, claim: dict[str, str]) -> tuple[str, ...]:
     expected = f"{claim['theory']} ± {tolerance(claim)}" if claim["theory"] else tolerance(claim)
     measured, where = WHERE.match(claim["networks"]).groups()
+    where = where.removeprefix("N = ").replace(" seeds", "")
+    where = "; ".join(where.rsplit(", ", 1))
     link = f"[{chapter}](../notebooks/{chapter}.ipynb)"
-    return claim["claim"], claim["quantity"], expected, measured, where, claim["verdict"], link
+    return claim["claim"], claim["verdict"], claim["quantity"], expected, measured, where, link
 
 
 def commands(table, names: Iterable[str]) -> str:
@@ -98,7 +100,7 @@ def block(table) -> str:
     from dmftlib.claims import RULE  # slow to import
 
     claims = {chapter: records.claims(chapters.read(chapters.committed(chapter))) for chapter in chapters.names()}
-    head = ("claim", "quantity", "expected ± tolerance", "networks, mean ± SE", "of", "verdict", "chapter")
+    head = ("claim", "verdict", "quantity", "expected ± tolerance", "networks, mean ± SE", "N; seeds", "chapter")
     blocks = [RULE]
     for figure in "12345":
         named = {panel: text for panel, text in PANELS.items() if panel[0] == figure} | {
