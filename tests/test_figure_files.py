@@ -210,9 +210,9 @@ def test_the_index_names_every_figure_and_the_panels_that_are_absent(notebook, t
     page, command = "[small](../notebooks/small.ipynb)", "`make run CHAPTER=small`"
     assert f"| 1a | {{numref}}`fig-small` | {page} | {command} |" in index
     assert "| 1b | absent from this book |  |  |" in index
-    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off | `fig-small` | {page} | 1a |" in index
+    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off<br>`fig-small` | {page} | 1a |" in index
     title = "Figure with sliders: the two-layer closed forms of every rule"
-    assert f"| `fig-sliders` | {title} | `fig-sliders` | {page} |  |" in index
+    assert f"| with sliders | {title}<br>`fig-sliders` | {page} |  |" in index
 
 
 def test_a_panel_of_the_paper_leads_to_its_figures(monkeypatch):

@@ -274,13 +274,18 @@ def index(known: Iterable[Mapping]) -> str:
         for id in ids:
             shows.setdefault(id, []).append(panel)
     every = [
-        (_link(about), title(about["caption"]), f"`{id}`", _page(about["chapter"]), ", ".join(shows.get(id, [])))
+        (
+            _link(about) if about["named"] else "with sliders",
+            f"{title(about['caption'])}<br>`{id}`",
+            _page(about["chapter"]),
+            ", ".join(shows.get(id, [])),
+        )
         for id, about in by_id.items()
     ]
     return (
         _table(("paper", "here", "chapter", "command"), first)
         + "\n\n## Every figure\n\n"
-        + _table(("figure", "what it shows", "id", "chapter", "paper"), every)
+        + _table(("figure", "what it shows, and its id", "chapter", "paper"), every)
         + "\n"
     )
 

@@ -170,7 +170,7 @@ def latin(name: str) -> str:
 def similar(name: str, known: Iterable[str]) -> str:
     """A question after the known name that `name` resembles, or ''."""
     lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(latin(name).lower(), lower, n=1)
+    close = difflib.get_close_matches(re.sub(r"^\W+|\W+$", "", latin(name).lower()), lower, n=1)
     return f" Did you mean `{lower[close[0]]}`?" if close else ""
 
 
