@@ -7,7 +7,7 @@ TEST_READY = .venv/installed-test
 LOCK = _build/lock/bin/uv pip compile -q --upgrade --universal --generate-hashes --custom-compile-command "make lock"
 
 # A misspelt or forgotten word would otherwise be ignored, and the chapter run for nothing.
-WORDS = CHAPTER PARAMS PRESET HELP GRID PLOT JOBS SCHEDULER PORT PYTHON
+WORDS = CHAPTER PARAMS PRESET HELP GRID PLOT JOBS SCHEDULER EXERCISE ANSWER PORT PYTHON
 STRAY := $(filter-out $(WORDS) PY READY TEST_READY LOCK SHELL MAKE%,$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
 ifneq ($(STRAY),)
 $(error "$(STRAY)" means nothing to make. The words are $(WORDS), and parameters of a chapter stand inside PARAMS="name=value name=value")
@@ -38,6 +38,9 @@ run: $(READY)  ## one chapter with your parameters, or with a preset: make run C
 
 sweep: $(READY)  ## a grid of runs, its table and plot: make sweep CHAPTER=gd GRID="gamma0=0.5,1,2 seed=0:3" JOBS=2 SCHEDULER=tcp://host:8786
 	@$(PY) -m tools sweep $${HELP:+--explain} -- "$$CHAPTER" "$$GRID" "$$PARAMS" "$$PRESET" "$$PLOT" "$$JOBS" "$$SCHEDULER"
+
+check: $(READY)  ## whether an answer to an exercise without a solution is right: make check EXERCISE=entk ANSWER=0.5
+	@$(PY) -m tools check -- "$$EXERCISE" "$$ANSWER"
 
 accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
 	@$(PY) -m tools accept "$$CHAPTER"
@@ -77,4 +80,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book pdf test unit faults run sweep accept record bench links serve lock clean
+.PHONY: help book pdf test unit faults run sweep check accept record bench links serve lock clean

@@ -9,7 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FEWEST_NODES = 64  # a dimension, of the coarsest grid
+FEWEST_TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula
+REACH, NODES = 14.0, 2048  # of the grid for its coefficients, in standard deviations
+ROWS_AT_ONCE = 32
+FEWEST_NODES, MOST_NODES = 64, 1024  # a dimension, of the grids in two dimensions
 ROUNDING = 1e-8  # relative; what lies further outside is no covariance
 SNAP = 1e-14  # correlations this near to ±1 are rounding: the inputs are equal or opposite
 
@@ -98,34 +101,88 @@ class Activation:
         )
 
 
-def gaussian_average(F, G, Sigma, accuracy=1e-9, most_nodes=1024):
-    """⟨F(u_μ) G(u_ν)⟩ for u ~ N(0, Sigma), by the trapezoidal rule, refined until two grids agree.
-
-    The rule converges geometrically for smooth functions. Raises ValueError, with the change between the
-    last two grids, if `accuracy` (relative to the largest entry) is not reached with `most_nodes` a dimension.
+def _coefficients(F, sd, count):
+    """F(σx) in orthonormal Hermite polynomials h_k, (P, count), F(σx) with the root of its weight on a grid of x, and the
+    largest change of the former on twice the grid: that of a kink is large.
     """
-    if most_nodes < 2 * FEWEST_NODES:
-        raise ValueError(f"`most_nodes` must be at least {2 * FEWEST_NODES}, for two grids; got {most_nodes}.")
+    x = np.linspace(-REACH, REACH, NODES)
+    # h_k times the root of the Gaussian density, which stays bounded; sums on this grid are integrals to rounding.
+    now, before = np.exp(-(x**2) / 4) / (2 * np.pi) ** 0.25 * np.sqrt(x[1] - x[0]), np.zeros_like(x)
+    with jax.enable_x64(True):
+        values = np.asarray(F(jnp.asarray(np.outer(sd, x)))) * now
+    rows = []
+    for k in range(count):
+        rows.append(now)
+        now, before = (x * now - np.sqrt(k) * before) / np.sqrt(k + 1), now
+    rows = np.stack(rows, axis=1)
+    coefficients = values @ rows
+    return coefficients, values, np.abs(coefficients - 2 * values[:, ::2] @ rows[::2]).max(initial=0)
+
+
+def _mehler(c, d, corr):
+    """Σ_k c_kμ d_kν ρ_μν^k, a few rows at a time: in the processor's cache."""
+    total = np.empty_like(corr)
+    for start in range(0, len(corr), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        power, part = np.ones_like(corr[rows]), np.zeros_like(corr[rows])
+        for left, right in zip(c[rows].T, d.T):
+            if left.any() and right.any():
+                part += left[:, None] * right * power
+            power *= corr[rows]
+        total[rows] = part
+    return total
+
+
+def gaussian_average(F, G, Sigma, accuracy=1e-9, most_terms=512):
+    """⟨F(u_μ) G(u_ν)⟩ for u ~ N(0, Sigma), by Mehler's formula: Σ_k c_kμ d_kν ρ_μν^k with correlations ρ.
+
+    c and d are the coefficients of F(σ_μ x) and G(σ_ν x) in Hermite polynomials. For smooth functions they fall
+    geometrically in √k, and what k terms leave out is at most |ρ|^k √(rest of ⟨F²⟩ · rest of ⟨G²⟩). Entries whose bound
+    exceeds `accuracy` (relative to the largest entry) after `most_terms`, as for steep functions, are integrated on a
+    grid. Raises ValueError when that does not reach the accuracy either.
+    """
+    if most_terms < FEWEST_TERMS:
+        raise ValueError(f"`most_terms` must be at least {FEWEST_TERMS}; got {most_terms}.")
     scale, corr = _correlation(_checked_covariance(Sigma))
     sd = np.sqrt(np.diag(scale))
-    last, nodes = None, FEWEST_NODES
-    while nodes <= most_nodes:
+    count = FEWEST_TERMS
+    while True:
+        (c, left, kink), (d, right, other_kink) = (_coefficients(function, sd, count) for function in (F, G))
+        rests = [np.maximum((v**2).sum(axis=1) - (x**2).sum(axis=1), 0) for x, v in ((c, left), (d, right))]
+        norms = [np.sqrt((v**2).sum(axis=1).max(initial=0)) for v in (left, right)]
+        allowed = accuracy * norms[0] * norms[1]
+        missed = np.sqrt(np.outer(*rests)) * np.abs(corr) ** count > allowed
+        missed = (missed & (np.abs(corr) < 1)) | (kink > accuracy * norms[0]) | (other_kink > accuracy * norms[1])
+        if 2 * count > most_terms or not missed.any():
+            break
+        count *= 2
+    for coefficients in (c, d):  # of odd and even functions every second one is rounding
+        coefficients[:, np.abs(coefficients).max(axis=0, initial=0) < ROUNDING_OF_A_TERM] = 0
+    now = _mehler(c, d, corr)
+    for sign in (1, -1):
+        equal = corr == sign
+        if equal.any():  # one integral
+            now = np.where(equal, left @ right[:, ::sign].T, now)
+    for mu, nu in np.argwhere(missed):
+        now[mu, nu] = _on_a_grid(F, G, sd[mu], sd[nu], corr[mu, nu], allowed)
+    return now
+
+
+def _on_a_grid(F, G, sd, sd_other, c, accuracy):
+    """One entry of a Gaussian average by the trapezoidal rule, refined until two grids agree."""
+    last, nodes = np.inf, FEWEST_NODES
+    while nodes <= MOST_NODES:
         x = np.linspace(-9.5, 9.5, nodes)
         weight = np.exp(-(x**2) / 2)
         weight /= weight.sum()
         with jax.enable_x64(True):
-            now = np.empty_like(corr)
-            for mu, row in enumerate(corr):
-                left = weight * np.asarray(F(jnp.asarray(sd[mu] * x)))
-                for nu, c in enumerate(row):
-                    u = c * x[:, None] + np.sqrt(1 - c**2) * x[None, :]
-                    now[mu, nu] = left @ np.asarray(G(jnp.asarray(sd[nu] * u))) @ weight
-        change = np.inf if last is None else np.abs(now - last).max()
-        if change <= accuracy * max(np.abs(now).max(), 1e-300):
+            u = c * x[:, None] + np.sqrt(1 - c**2) * x[None, :]
+            now = (weight * np.asarray(F(jnp.asarray(sd * x)))) @ np.asarray(G(jnp.asarray(sd_other * u))) @ weight
+        if abs(now - last) <= max(accuracy, 1e-300):
             return now
-        last, nodes = now, 2 * nodes
+        change, last, nodes = abs(now - last), now, 2 * nodes
     raise ValueError(
-        f"the Gaussian average did not converge: the last two grids differ by {change:.1e} with {most_nodes} nodes. "
+        f"the Gaussian average did not converge: the last two grids differ by {change:.1e} with {MOST_NODES} nodes. "
         "The activation is probably not smooth; give `closed_phi_phi` and `closed_dot_dot`."
     )
 

@@ -38,6 +38,11 @@ def one_experiment(name, runs):
                 f"`{name}` must be of one experiment; {name}[0] and {name}[{k}] differ in {', '.join(changed)}. "
                 "Average or extrapolate each experiment by itself."
             )
+        if not np.array_equal(runs[0].kernels_at, run.kernels_at):
+            raise ValueError(
+                f"`{name}` must have kernels of the same steps; {name}[0] has those of {runs[0].kernels_at.tolist()}, "
+                f"{name}[{k}] of {run.kernels_at.tolist()}. Run them with one `kernels_at`."
+            )
 
 
 def pair(name, value):

@@ -6,11 +6,14 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from .experiment import Experiment
 
 OBSERVABLES = ("f", "Phi", "G", "G_tilde", "K")
 RECORDED = (*OBSERVABLES, "G_tilde_tilde")
+KERNELS = RECORDED[1:]
+MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 
 
@@ -40,9 +43,13 @@ class Dynamics:
     """One run of an experiment. Entry t is the state before update t; layer index 0 is ℓ = 1.
 
     f, Delta (T, P)             outputs and errors Δ = y − f; f_test (T, P_test) or None
+                                With C outputs, f and Delta are (T, P, C), and what is P below for gradients and K is
+                                P·C: one field for each sample and output, outputs of a sample side by side
     Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored);
                                 likewise G_tilde_tilde, ⟨g̃g̃⟩
     K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4)
+    kernels_at (T',)            steps whose kernels are recorded. Where not all are, T' stands for T in the kernels and in
+                                what is read off them (alignment, corr_g, H_y, h_y), and `kernel_times` for `times`
     final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
     history                     with record=True: fields and projections behind `two_time` and `responses`
     """
@@ -55,26 +62,31 @@ class Dynamics:
     G_tilde: np.ndarray
     K: np.ndarray
     G_tilde_tilde: np.ndarray
+    kernels_at: np.ndarray | None = None
     f_test: np.ndarray | None = None
     final_h: np.ndarray | None = None
     final_z: np.ndarray | None = None
     history: dict | None = None
 
+    def __post_init__(self):
+        if self.kernels_at is None:
+            object.__setattr__(self, "kernels_at", np.arange(len(self.K)))
+
     @classmethod
-    def from_records(cls, experiment, provenance, records, last, history=None):
+    def from_records(cls, experiment, provenance, records, last, history=None, kernels_at=None):
         """Assemble the result from an engine's recorded arrays; split off the test samples."""
         P = experiment.task.P
         f = records["f"]
         kernels = {name: records[name] for name in RECORDED if name != "f"}
         f_test = f[:, P:] if f.shape[1] > P else None
-        last = {name: value[..., :P] for name, value in last.items()}
         return cls(
             experiment,
             provenance,
             f[:, :P],
             **kernels,
+            kernels_at=kernels_at,
             f_test=f_test,
-            final_h=last["h"],
+            final_h=last["h"][..., :P],
             final_z=last["z"],
             history=history,
         )
@@ -85,14 +97,19 @@ class Dynamics:
         return self.experiment.lr * np.arange(len(self.f))
 
     @property
+    def kernel_times(self):
+        """lr × step of the recorded kernels, shape (T',)."""
+        return self.experiment.lr * self.kernels_at
+
+    @property
     def Delta(self):
         """Δ_μ = y_μ − f_μ, shape (T, P)."""
         return self.experiment.task.y - self.f
 
     @property
     def loss(self):
-        """Mean over samples of Δ², shape (T,)."""
-        return (self.Delta**2).mean(axis=-1)
+        """Mean over samples of Δ², summed over outputs. Shape (T,)."""
+        return (self.Delta**2).sum(axis=tuple(range(1, self.Delta.ndim))) / self.experiment.task.P
 
     @property
     def alignment(self):
@@ -133,9 +150,9 @@ class Dynamics:
 
     @property
     def H_y(self):
-        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², shape (T,)."""
-        y = self.experiment.task.y
-        return np.einsum("m,tmn,n->t", y, self.Phi[:, -1], y) / (y @ y)
+        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², summed over outputs. Shape (T,)."""
+        y = self.experiment.task.y.reshape(self.experiment.task.P, -1)
+        return np.einsum("mc,tmn,nc->t", y, self.Phi[:, -1], y) / (y**2).sum()
 
     @property
     def h_y(self):
@@ -145,7 +162,7 @@ class Dynamics:
 
 def target_alignment(K, y):
     """yᵀKy/(‖K‖_F ‖y‖²) for kernels (..., P, P)."""
-    y = np.asarray(y)
+    y = np.ravel(y)
     return np.einsum("m,...mn,n->...", y, K, y) / np.linalg.norm(K, axis=(-2, -1)) / (y @ y)
 
 
@@ -154,9 +171,9 @@ def check_records(experiment, records, first_step=0):
     f = np.asarray(records["f"])
     y = experiment.task.y
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = ((y - f[:, : y.size]) ** 2).mean(axis=1)
+        loss = ((y - f[:, : len(y)]) ** 2).reshape(len(f), -1).mean(axis=1)
         # At step 0 the outputs are 0 and the loss is ⟨y²⟩; all-zero targets still need a scale.
-        bad = ~np.isfinite(f).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
+        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
     for name in records.keys() & {"K", "Phi", "G"}:
         bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
     if bad.any():
@@ -168,11 +185,34 @@ def check_records(experiment, records, first_step=0):
         )
 
 
-def warn_if_unstable(experiment, K):
+def check_steps(name, steps, T):
+    """Steps (T',) of a run of T steps, rising, or None for all. Raises ValueError, naming the argument."""
+    if steps is None:
+        return None
+    array = np.asarray(steps)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise ValueError(f"`{name}` must be a list of whole numbers, such as (0, {T - 1}), or None; got {steps!r}.")
+    if array[0] < 0 or array[-1] >= T or (np.diff(array) <= 0).any():
+        raise ValueError(f"`{name}` must rise, from 0 or later to {T - 1} (`steps` − 1) at most; got {array.tolist()}.")
+    return array
+
+
+def _largest_eigenvalue(K):
+    """The largest |eigenvalue| of a kernel (P, P)."""
+    if len(K) <= MOST_EIGENVALUES:
+        return np.abs(np.linalg.eigvals(K)).max()
+    try:
+        return np.abs(eigs(K, 1, v0=np.ones(len(K)), return_eigenvectors=False, tol=1e-3)).max()
+    except ArpackNoConvergence:  # a pair of nearly equal size, say: then all of them
+        return np.abs(np.linalg.eigvals(K)).max()
+
+
+def warn_if_unstable(experiment, K, kernels_at=None):
     """Warn, with the step, when lr·λ_max(K) exceeds 2: noise then grows exponentially."""
-    product = experiment.lr * np.abs(np.linalg.eigvals(K)).max(axis=-1)
+    product = experiment.lr * np.array([_largest_eigenvalue(kernel) for kernel in K])
     if product.max() > 2:
         step = int(np.argmax(product > 2))
+        step = step if kernels_at is None else int(kernels_at[step])
         warnings.warn(
             f"lr·λ_max(K) exceeds 2 from step {step} on (largest value {product.max():.3g}): theory and networks "
             "may part for a good reason there. Choose a smaller `lr`.",
@@ -229,6 +269,12 @@ def compare(theory, runs):
                 f"`{argument}` must be a result, such as meanfield.solve, network.train or network.ensemble return "
                 f"(`theory` a single one, no ensemble); got {type(value).__name__}, which has no {', '.join(lacking)}."
             )
+    steps = [getattr(run, "kernels_at", None) for run in (theory, runs)]
+    if not any(value is None for value in steps) and not np.array_equal(*steps):
+        raise ValueError(
+            f"`theory` has the kernels of steps {steps[0].tolist()}, `runs` of {steps[1].tolist()}; run both with one "
+            "`kernels_at`."
+        )
     distance, error = {}, {}
     spread = getattr(runs, "standard_error", None)
     own = theory.provenance.errors.get("monte_carlo", {})

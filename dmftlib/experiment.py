@@ -26,7 +26,7 @@ def _finite_array(name, value, ndim, shape_words):
         raise TypeError(
             f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}."
         ) from error
-    if array.ndim != ndim:
+    if array.ndim not in np.atleast_1d(ndim):
         raise ValueError(f"`{name}` must have shape {shape_words}; got shape {array.shape}. Reshape it.")
     bad = ~(np.abs(array) < LARGEST)
     if bad.any():
@@ -42,8 +42,8 @@ def _finite_array(name, value, ndim, shape_words):
 class Task:
     """Training samples and targets, and optional test samples.
 
-    X (P, D) inputs and y (P,) scalar targets; X_test (P_test, D) and y_test (P_test,) are optional.
-    The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
+    X (P, D) inputs and y (P,) targets, or (P, C) for networks with C outputs; X_test (P_test, D) and y_test, shaped
+    like y, are optional. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
 
     Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0 and non-finite entries.
     """
@@ -57,10 +57,11 @@ class Task:
         X = _finite_array("X", self.X, 2, "(P, D)")
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
-        y = _finite_array("y", self.y, 1, "(P,): one scalar target a sample")
-        if y.shape != X.shape[:1]:
+        y = _finite_array("y", self.y, (1, 2), "(P,), or (P, C) with C outputs: one target a sample")
+        if y.shape[:1] != X.shape[:1] or not y.size:
             raise ValueError(
-                f"`y` must be (P,) with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one target a row."
+                f"`y` must be (P,), or (P, C) for C outputs, with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one "
+                "target a row."
             )
         X_test, y_test = self.X_test, self.y_test
         if X_test is not None:
@@ -70,9 +71,10 @@ class Task:
         if y_test is not None:
             if X_test is None:
                 raise ValueError("`y_test` was given without `X_test`. Pass both, or neither.")
-            y_test = _finite_array("y_test", y_test, 1, "(P_test,)")
-            if y_test.shape != X_test.shape[:1]:
-                raise ValueError(f"`y_test` must be (P_test,) with P_test = {X_test.shape[0]}; got {y_test.shape}.")
+            wanted = (*X_test.shape[:1], *y.shape[1:])
+            y_test = _finite_array("y_test", y_test, y.ndim, "(P_test,), or (P_test, C) as `y`")
+            if y_test.shape != wanted:
+                raise ValueError(f"`y_test` must have shape {wanted}, a target a row of `X_test`; got {y_test.shape}.")
         for name, value in (("X", X), ("y", y), ("X_test", X_test), ("y_test", y_test)):
             object.__setattr__(self, name, value)
 
@@ -85,6 +87,11 @@ class Task:
     def D(self):
         """Input dimension."""
         return self.X.shape[1]
+
+    @property
+    def outputs(self):
+        """Number C of outputs of a network for this task."""
+        return self.y.size // self.P
 
     @property
     def X_all(self):
@@ -105,6 +112,42 @@ class Task:
         X, X_test = rng.standard_normal((P, D)), rng.standard_normal((P_test, D))
         y, y_test = (np.where(np.arange(n) < (n + 1) // 2, 1.0, -1.0) for n in (P, P_test))
         return cls(X, y, X_test, y_test) if P_test else cls(X, y)
+
+    @classmethod
+    def digits(cls, P, P_test=297, seed=0, targets="parity"):
+        """Handwritten digits, 8 × 8 pixels (D = 64): P of the 1797 to train on, P_test others, drawn by `seed`.
+
+        targets   "parity": y (P,), +1 for even digits and −1 for odd ones; "all": y (P, 10), 9/10 for the digit that a row
+                  shows and −1/10 for the others, so that rows sum to 0
+
+        Pixels are centred and scaled together, so that the entries of all 1797 rows have mean 0 a pixel and variance 1.
+        The data are the test set of Alpaydin & Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998,
+        doi:10.24432/C50P49, CC BY 4.0), as scikit-learn carries it.
+
+        Raises ValueError if P + P_test exceeds 1797 or for unknown targets.
+        """
+        from sklearn.datasets import load_digits  # takes a second to import, and only this needs it
+
+        P, P_test = _whole("P", P, 1), _whole("P_test", P_test, 0)
+        images, digits = load_digits(return_X_y=True)
+        if P + P_test > len(images):
+            raise ValueError(f"`P` + `P_test` must be at most {len(images)} digits; got {P} + {P_test}. Pass fewer.")
+        kinds = dict(parity=np.where(digits % 2 == 0, 1.0, -1.0), all=np.eye(10)[digits] - 0.1)
+        if targets not in kinds:
+            raise ValueError(f"`targets` must be one of {', '.join(map(repr, kinds))}; got {targets!r}.")
+        X, y = images - images.mean(axis=0), kinds[targets]
+        X = X / X.std()
+        order = np.random.default_rng(_seed(seed)).permutation(len(X))
+        train, test = order[:P], order[P : P + P_test]
+        return cls(X[train], y[train], X[test], y[test]) if P_test else cls(X[train], y[train])
+
+    @classmethod
+    def direction(cls, P, D, P_test=0, seed=0):
+        """x ~ N(0, 1) in D dimensions; the target is the sign of the first coordinate, whatever the others are."""
+        P, D, P_test = _whole("P", P, 1), _whole("D", D, 1), _whole("P_test", P_test, 0)
+        X = np.random.default_rng(_seed(seed)).standard_normal((P + P_test, D))
+        y = np.where(X[:, 0] >= 0, 1.0, -1.0)
+        return cls(X[:P], y[:P], X[P:], y[P:]) if P_test else cls(X, y)
 
     @classmethod
     def whitened(cls, y):

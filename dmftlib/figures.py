@@ -34,7 +34,7 @@ __all__ = [
     "squared_error", "until",
 ]  # fmt: skip
 
-# With an error b/N + c/N² a straight line is too steep. From this width on by less than 0.1 if c/b is at most 10, which is
+# With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
 # assumed, not measured (tests/test_figures.py computes the rest).
 STRAIGHT = 64
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
@@ -336,7 +336,7 @@ def error_of_runs(runs, name="K", steps=slice(None)):
     """Squared relative error of one quantity against width for several runs, with fitted slopes.
 
     `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`, and norm, by
-    whose square a relative error is multiplied to get ‖a − theory‖².
+    whose square a relative error is multiplied to get ‖K_N − K‖².
     """
     networks = next(iter(runs.values()))[1]
     widths, shown = np.array(sorted(networks)), []

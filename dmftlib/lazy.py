@@ -66,15 +66,26 @@ def _product(a, b):
     return c * c2, combined, image if image is not None else image2
 
 
+class _Output:
+    """What stands above the last hidden layer: each output correlates with itself only."""
+
+    def __init__(self, P, C):
+        self.below, self.averages = np.tile(np.eye(C), (P, P)), {}
+        self.field = _Field(self, ((np.ones((P * C, 1)), ONE, None),))
+
+    def local_average(self, a, b):
+        return self.below
+
+
 class _Kernels(Layer):
     """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
 
-    def __init__(self, activation, below, K_x, error):
+    def __init__(self, activation, below, K_x, error, top):
         self.activation, self.below, self.K_x, self.error = activation, below, K_x, error
         self.averages = {}
         for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
             setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
-        self.fresh_vector = self.image("z", None)
+        self.fresh_vector = self.image("z", top)
 
     def image(self, matrix, argument):
         return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument)),))
@@ -116,8 +127,6 @@ def _image_average(a, b):
         return 1.0
     if a is None or b is None or a.matrix != b.matrix:
         return 0.0
-    if a.argument is None:
-        return 1.0
     known, key = a.argument.layer.averages, (id(a.argument), id(b.argument))
     if key not in known:  # once a pair: with two ways back, as in FA, the work would double at every layer
         known[key] = _average(a.argument, b.argument), a, b  # the images are held, so that ids stay theirs
@@ -137,7 +146,10 @@ def _average(a, b):
 
 @dataclass(frozen=True)
 class Kernels:
-    """Static kernels at γ₀ → 0: Phi, G, G_tilde and G_tilde_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK."""
+    """Static kernels at γ₀ → 0: Phi, G, G_tilde and G_tilde_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK.
+
+    With C outputs, all but Phi have P·C rows, as in Dynamics.
+    """
 
     Phi: np.ndarray
     G: np.ndarray
@@ -149,16 +161,18 @@ class Kernels:
 def kernels(experiment, Delta=None):
     """Kernels at γ₀ → 0, derived from the rule's formula. gamma0, lr and steps play no part.
 
-    Delta (P,) is the error, for rules that depend on it: by default y, its initial value.
+    Delta, of the shape of y, is the error, for rules that depend on it: by default y, its initial value.
 
     Raises TypeError or ValueError, naming the argument, for anything else.
     """
     check_experiment(experiment)
     task = experiment.task
-    Delta = task.y if Delta is None else _finite_array("Delta", Delta, 1, "(P,): one error a sample")
-    if len(Delta) != task.P:
-        raise ValueError(f"`Delta` must be (P,) with P = {task.P} samples; got {Delta.shape}. Pass one error a sample.")
-    return _kernels(experiment, task.X, Delta)
+    Delta = task.y if Delta is None else _finite_array("Delta", Delta, task.y.ndim, "of `y`: one error a target")
+    if Delta.shape != task.y.shape:
+        raise ValueError(
+            f"`Delta` must have the shape {task.y.shape} of `y`; got {Delta.shape}. Pass one error a target."
+        )
+    return _kernels(experiment, task.X, Delta.reshape(task.P, -1))
 
 
 def initial(experiment):
@@ -166,20 +180,22 @@ def initial(experiment):
     arrays = {name: value[None] for name, value in vars(kernels(experiment)).items()}
     errors = dict(monte_carlo=dict.fromkeys(OBSERVABLES, 0.0))
     provenance = Provenance("lazy", np.inf, 0, "float64", errors=errors)
-    return Dynamics(experiment, provenance, np.zeros((1, experiment.task.P)), **arrays)
+    return Dynamics(experiment, provenance, np.zeros((1, *experiment.task.y.shape)), **arrays)
 
 
 def _kernels(experiment, X, Delta):
-    rule, K_x = experiment.rule, X @ X.T / X.shape[1]
+    """Kernels for the rows of X and the errors (rows, C): one symbolic row for each sample and output."""
+    C, rule = Delta.shape[1], experiment.rule
+    X, top, error = np.repeat(X, C, axis=0), _Output(*Delta.shape).field, Delta.reshape(-1, 1)
+    K_x = X @ X.T / X.shape[1]
     Phi, layers = [K_x], []
     for _ in range(experiment.hidden_layers):
-        layer = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
+        layer = _Kernels(experiment.phi, Phi[-1], K_x, error, top)
         layer.features, layer.gain = rule.features(layer), rule.gain(layer)
         Phi.append(_average(layer.features, layer.features))
         layers.append(layer)
-    top = _Kernels(experiment.phi, Phi[-1], K_x, Delta[:, None])
-    g = g_tilde = _Field(top, ((np.ones((len(X), 1)), ONE, None),))
-    G, G_tilde, G_tilde_tilde = [], [np.ones_like(K_x)], []
+    g = g_tilde = top
+    G, G_tilde, G_tilde_tilde = [], [_average(top, top)], []
     for layer in reversed(layers):
         layer.g, layer.g_tilde_next = layer.gain * layer.W_T(g), g_tilde
         g_tilde, g = rule.pseudo_gradient(layer), layer.g
@@ -187,12 +203,16 @@ def _kernels(experiment, X, Delta):
         G_tilde.insert(0, _average(g, g_tilde))
         G_tilde_tilde.insert(0, _average(g_tilde, g_tilde))
     K = sum(a * b for a, b in zip(G_tilde, Phi))
-    return Kernels(*map(np.stack, (Phi[1:], G, G_tilde[:-1], G_tilde_tilde)), K)
+    kernels = map(np.stack, ([k[::C, ::C] for k in Phi[1:]], G, G_tilde[:-1], G_tilde_tilde))
+    return Kernels(*kernels, K)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf after training for ever (None without test points)."""
+    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf after training for ever (None without test points).
+
+    With C outputs each has a last axis of that length.
+    """
 
     times: np.ndarray
     f: np.ndarray
@@ -206,22 +226,28 @@ def predict(experiment):
     Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
     """
     check_experiment(experiment)
-    task, P = experiment.task, experiment.task.P
-    X, y = task.X_all, task.y
-    Delta_all = np.zeros(len(X))
-    Delta_all[:P] = y
-    K = _kernels(experiment, X, Delta_all).K[:, :P]
+    task, P, X = experiment.task, experiment.task.P, experiment.task.X_all
+    y = task.y.reshape(P, -1)
+    Delta = np.zeros((len(X), y.shape[1]))
+    Delta[:P] = y
     depends_on_error = "error" in needs(experiment.rule)
-    f = np.zeros((experiment.steps, len(X)))
+    if not depends_on_error:  # then outputs have the same kernel and do not mix
+        K = _kernels(experiment, X, Delta[:, :1]).K[:, :P]
+    f = np.zeros((experiment.steps, *Delta.shape))
     for t in range(1, experiment.steps):
-        Delta_all[:P] = y - f[t - 1, :P]
+        Delta[:P] = y - f[t - 1, :P]
         if depends_on_error:
-            K = _kernels(experiment, X, Delta_all).K[:, :P]
-        f[t] = f[t - 1] + experiment.lr * K @ Delta_all[:P]
+            step = (_kernels(experiment, X, Delta).K @ Delta.ravel()).reshape(Delta.shape)
+        else:
+            step = K @ Delta[:P]
+        f[t] = f[t - 1] + experiment.lr * step
+    f = f.reshape(-1, len(X), *task.y.shape[1:])
     check_records(experiment, {"f": f})
     times = experiment.lr * np.arange(experiment.steps)
     if task.X_test is None:
         return Prediction(times, f, None, None)
+    if depends_on_error:
+        return Prediction(times, f[:, :P], f[:, P:], None)
     # Least squares, so that a singular K gives the limit of the dynamics from f = 0 when K is symmetric.
-    limit = K[P:] @ np.linalg.lstsq(K[:P], y, rcond=None)[0]
-    return Prediction(times, f[:, :P], f[:, P:], None if depends_on_error else limit)
+    limit = K[P:] @ np.linalg.lstsq(K[:P], task.y, rcond=None)[0]
+    return Prediction(times, f[:, :P], f[:, P:], limit)

@@ -21,21 +21,35 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
 from .checks import listed, one_experiment
-from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
+from .dynamics import (
+    KERNELS,
+    RECORDED,
+    Dynamics,
+    Provenance,
+    check_dtype,
+    check_records,
+    check_steps,
+    warn_if_unstable,
+)
 from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, is_linear, needs
 
-# How the tol error is estimated: from a run with tol 30 times larger. What is discarded has an amplitude of √tol, and
-# that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py, tests/test_error_estimates.py).
-COARSER, TOL_POWER, MOST_TOL = 30.0, 0.5, 3e-3
+# How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
+# amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
+# tests/test_error_estimates.py).
+COARSER, COARSEST, TOL_POWER, MOST_TOL = 30.0, 0.3, 0.5, 3e-2
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
 
+MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
+MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
+CANDIDATES = 32  # fields whose residuals are made at a time
 DIRECTIONS_A_ROUND = 4  # a round reads both bases once, whatever the number of directions it adds
 
 
@@ -53,34 +67,48 @@ def _unit(rows, against):
 
 
 def _span(fields, basis, count, tol, images, partner, drawn):
-    """Extend `basis` until no field has more than tol × the mean field variance outside it.
+    """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
 
     The largest residual becomes the next direction. The direction's rows of the `images` (fresh Gaussians of
     the neighbouring layer) are made orthogonal to the rows of `partner`, and normalized.
     Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
     directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
     without: 1e-7 in Φ, where this reaches 1e-15). Other fields leave that span; there `drawn` is empty.
-    Returns basis, count, images, the projections ⟨field p_k⟩ and the largest residual share of variance.
+    Returns basis, count, images, the projections ⟨field p_k⟩, the largest share outside and whether room was lacking.
     """
     S, room = fields.shape[1], len(basis) - DIRECTIONS_A_ROUND
     scale = jnp.maximum((fields**2).mean(), jnp.finfo(fields.dtype).tiny)
     share = lambda residual: (residual**2).mean(axis=1) / scale  # noqa: E731
+    # Of many fields only the share outside is followed, ⟨field²⟩ − Σ_k ⟨field p_k⟩², and the largest residuals are made.
+    few = len(fields) > CANDIDATES and not drawn
+
+    def lacks(outside):
+        return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
 
     def add(state):
-        residual, coefficients, basis, count, images = state
-        left, new = residual, []
+        left, coefficients, basis, count, images = state
+        if few:
+            rows = jax.lax.top_k(left, CANDIDATES)[1]
+            residual = fields[rows] - coefficients[rows] @ basis
+        else:
+            residual = left
+        new = []
         for _ in range(DIRECTIONS_A_ROUND):
-            outside = share(left)
-            row = jnp.where(outside.max() > tol, left[jnp.argmax(outside)], 0.0)
+            outside = share(residual)
+            row = jnp.where(outside.max() > tol, residual[jnp.argmax(outside)], 0.0)
             row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
-            left = left - (left @ row / S)[:, None] * row
+            residual = residual - (residual @ row / S)[:, None] * row
             new.append(row)
         new = jnp.stack(new)
         if drawn:
             new = sum(((new @ rows.T / S) * used) @ rows for rows, used in drawn)
         new = _unit(new, basis)  # a second orthogonalization: residuals carry rounding errors
         added = (new**2).mean(axis=1) > 0
-        overlap = residual @ new.T / S
+        overlap = (fields if few else left) @ new.T / S
+        if few:  # shares that were differences are known better now
+            left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set(share(residual))
+        else:
+            left = left - overlap @ new
 
         def put(array, rows, axis=0):
             mask = jnp.expand_dims(added, 1 - axis)
@@ -91,13 +119,20 @@ def _span(fields, basis, count, tol, images, partner, drawn):
             return put(image, _unit(jax.lax.dynamic_slice_in_dim(image, count, DIRECTIONS_A_ROUND), partner))
 
         basis, coefficients = put(basis, new), put(coefficients, overlap, axis=1)
-        return residual - overlap @ new, coefficients, basis, count + added.sum(), tuple(map(image_rows, images))
+        return left, coefficients, basis, count + added.sum(), tuple(map(image_rows, images))
+
+    def outside(state):
+        return state[0] if few else share(state[0])
 
     coefficients = fields @ basis.T / S
-    state = (fields - coefficients @ basis, coefficients, basis, count, images)
-    state = jax.lax.while_loop(lambda s: (share(s[0]).max() > tol) & (s[3] <= room), add, state)
-    residual, coefficients, basis, count, images = state
-    return basis, count, images, coefficients, share(residual).max()
+    if few:
+        left = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
+    else:
+        left = fields - coefficients @ basis
+    state = (left, coefficients, basis, count, images)
+    state = jax.lax.while_loop(lambda s: lacks(outside(s)) & (s[3] <= room), add, state)
+    _, coefficients, basis, count, images = state
+    return basis, count, images, coefficients, outside(state).max(), lacks(outside(state))
 
 
 class _Gap:
@@ -119,12 +154,12 @@ class _Gap:
         names = [name for name in images if s[name] is not None]
         count = s["n_" + basis]
         images = tuple(s[name] for name in names)
-        s[basis], s["n_" + basis], rows, coefficients, outside = _span(
+        s[basis], s["n_" + basis], rows, coefficients, outside, lacks = _span(
             fields, s[basis], count, self.tol, images, s[partner], self.drawn[basis]()
         )
         s.update(zip(names, rows))
         self.outside = jnp.maximum(self.outside, outside)
-        s["full_" + basis] |= outside > self.tol
+        s["full_" + basis] |= lacks
         return coefficients, count
 
     def shown(self, name):
@@ -160,7 +195,7 @@ class _Gap:
 
 
 class _Readout:
-    """The readout w: one row of samples, (1, S), where a gap has matrices."""
+    """The readout w: one row of samples an output, (C, S), where a gap has matrices."""
 
     def __init__(self, w, w0, fresh):
         self.w, self.w0, self.fresh = w, w0, fresh
@@ -184,12 +219,14 @@ class _Samples(Layer):
         self.features, self.gain = rule.features(self), rule.gain(self)
 
     def backward(self, above, Delta, g_next, g_tilde_next):
-        """Offer the backward pass, restricted to the training samples."""
-        P = len(Delta)
-        for name in ("h", "phi", "phi_dot", "gain"):
-            setattr(self, name, getattr(self, name)[:P])
-        self.gate = None if self.gate is None else self.gate[:P]
-        self.error, self.g_next, self.g_tilde_next = Delta[:, None], g_next, g_tilde_next
+        """Offer the backward pass: a row for each training sample and output."""
+        P, C = Delta.shape
+        for name in ("h", "phi", "phi_dot", "gain", "gate"):
+            if getattr(self, name) is not None:
+                setattr(self, name, jnp.repeat(getattr(self, name)[:P], C, axis=0))
+        if self.fresh_vector is not None and C > 1:
+            self.fresh_vector = jnp.tile(self.fresh_vector, (P, 1))
+        self.error, self.g_next, self.g_tilde_next = Delta.reshape(-1, 1), g_next, g_tilde_next
         self._above, self.z = above, None
         self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
 
@@ -204,7 +241,7 @@ class _Samples(Layer):
 
 
 def _orthogonal_to_features(w, phi, first):
-    """w without its components along phi when `first`: then f(0) = ⟨w φ⟩/γ₀ = 0. Otherwise w, unchanged."""
+    """w (C, S) without what lies along phi when `first`: then f(0) = ⟨w φ⟩/γ₀ = 0. Otherwise w, unchanged."""
     S = phi.shape[1]
     floor = 1e3 * jnp.finfo(phi.dtype).eps * (phi**2).mean()
 
@@ -212,17 +249,19 @@ def _orthogonal_to_features(w, phi, first):
         residual, w, _ = state
         new = residual[jnp.argmax((residual**2).mean(axis=1))]
         new = new / jnp.sqrt((new**2).mean())
-        w = w - (w @ new / S) * new
+        w = w - (w @ new / S)[:, None] * new
         residual = residual - (residual @ new / S)[:, None] * new
-        return residual, w / jnp.sqrt((w**2).mean()), (residual**2).mean(axis=1).max() > floor
+        # Rows of unit norm and orthogonal, as they were drawn: those of a Cholesky factor's inverse.
+        w = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(w @ w.T / S), w, lower=True)
+        return residual, w, (residual**2).mean(axis=1).max() > floor
 
     return jax.lax.while_loop(lambda state: state[2], remove, (phi, w, first))[1]
 
 
 def _step(rule, activation, task, state, frozen, t):
     """One step: forward, error, backward, update. Returns the new state, what is recorded, the last fields."""
-    X_factor, K_x, y, gamma0, lr, tol = task
-    P, S = y.size, state["w"].size
+    X_factor, _, y, gamma0, lr, tol = task
+    (P, C), S = y.shape, state["w"].shape[1]
     gaps = []
 
     def drawn(l):
@@ -241,14 +280,15 @@ def _step(rule, activation, task, state, frozen, t):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
         if l < len(gaps):
             h = gaps[l].apply(layers[l].features)
-    w0 = _orthogonal_to_features(state["w0"][0], layers[-1].features, t == 0)[None]
+    w0 = _orthogonal_to_features(state["w0"], layers[-1].features, t == 0)
     w = jnp.where(t == 0, w0, state["w"])
-    raw = layers[-1].features @ w[0] / (gamma0 * S)
+    raw = layers[-1].features @ w.T / (gamma0 * S)
     f0 = jnp.where(t == 0, raw, state["f0"])  # rounding only: w(0) is orthogonal to the features
     f = jnp.where(t == 0, 0.0, raw - f0)
     Delta = y - f[:P]
 
-    g = g_tilde = jnp.ones((P, 1), h.dtype)
+    h = jnp.stack([layer.h for layer in layers])
+    g = g_tilde = jnp.tile(jnp.eye(C, dtype=h.dtype), (P, 1))
     fields = dict(phi=[layer.features[:P] for layer in layers], g=[], g_tilde=[])
     for layer, above in zip(reversed(layers), [_Readout(w, w0, frozen["readout"]), *reversed(gaps)]):
         layer.backward(above, Delta, g, g_tilde)
@@ -258,41 +298,62 @@ def _step(rule, activation, task, state, frozen, t):
         fields["g_tilde"].insert(0, g_tilde)
 
     phi, g, g_tilde = (jnp.stack(fields[name]) for name in ("phi", "g", "g_tilde"))
-    average = lambda a, b: jnp.einsum("lms,lns->lmn", a, b) / S  # noqa: E731
-    Phi, G_tilde = average(phi, phi), average(g, g_tilde)
-    below = jnp.concatenate([K_x[None], Phi])
-    out = dict(f=f, Phi=Phi, G=average(g, g), G_tilde=G_tilde, G_tilde_tilde=average(g_tilde, g_tilde))
-    out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1]
+    out = dict(f=f, phi=phi, g=g, g_tilde=g_tilde)
     out["outside"] = jnp.stack([gap.outside for gap in gaps]).max() if gaps else jnp.zeros((), h.dtype)
 
-    signal = gamma0 * lr * Delta[:, None] * g_tilde
+    signal = gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde).reshape(-1, P, C, S).sum(axis=2)
     for gap, up in zip(gaps, signal[1:]):
         gap.learn(up)
     state = dict(
         gaps=[gap.state for gap in gaps],
         input=state["input"] + X_factor[:P].T @ signal[0],
-        w=w + gamma0 * lr * (Delta @ phi[-1])[None],
+        w=w + gamma0 * lr * Delta.T @ phi[-1],
         w0=w0,
         f0=f0,
     )
     z = jnp.stack([layer.z for layer in layers])
-    return state, out, dict(phi=phi, g=g, g_tilde=g_tilde), dict(h=jnp.stack([layer.h for layer in layers]), z=z)
+    return state, out, dict(h=h, z=z)
+
+
+def _kernels(K_x, phi, g, g_tilde):
+    """Kernels of one step by name, from its fields, (layers, rows, samples)."""
+    C = g.shape[1] // phi.shape[1]
+    average = lambda a, b: jnp.einsum("lms,lns->lmn", a, b) / phi.shape[2]  # noqa: E731
+    Phi, G_tilde = average(phi, phi), average(g, g_tilde)
+    below = jnp.concatenate([K_x[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
+    same_output = jnp.tile(jnp.eye(C, dtype=K_x.dtype), (len(K_x), len(K_x)))
+    K = (below[:-1] * G_tilde).sum(0) + below[-1] * same_output
+    return dict(Phi=Phi, G=average(g, g), G_tilde=G_tilde, G_tilde_tilde=average(g_tilde, g_tilde), K=K)
 
 
 @partial(jax.jit, static_argnames=("rule", "activation"))
-def _sweep(rule, activation, task, state, frozen, records, start, stop):
-    """Steps start … stop − 1, written into `records`; ends early, its gap marked full, when a basis overflows."""
+def _sweep(rule, activation, task, state, frozen, records, slots, start, stop):
+    """Steps start … stop − 1, written into `records`; ends early, its gap marked full, when a basis overflows.
+
+    slots (T,) is the place of a step among the recorded kernels, −1 for none; None records those of every step.
+    """
+
+    def write(arrays, values, place):
+        return {n: jax.lax.dynamic_update_index_in_dim(arrays[n], values[n], place, 0) for n in arrays}
 
     def body(carry):
         t, state, records, _ = carry
-        state, out, fields, last = _step(rule, activation, task, state, frozen, t)
-        out |= {name: fields[name] for name in records.keys() & fields.keys()}
-        records = {name: jax.lax.dynamic_update_index_in_dim(records[name], out[name], t, 0) for name in records}
+        state, out, last = _step(rule, activation, task, state, frozen, t)
+
+        def write_kernels(arrays):
+            values = _kernels(task[1], *(out[name] for name in ("phi", "g", "g_tilde")))
+            return write(arrays, values, t if slots is None else slots[t])
+
+        kernels = {name: records[name] for name in KERNELS}
+        if slots is None:
+            kernels = write_kernels(kernels)
+        else:
+            kernels = jax.lax.cond(slots[t] >= 0, write_kernels, lambda arrays: arrays, kernels)
+        records = write({n: records[n] for n in records if n not in KERNELS}, out, t) | kernels
         return t + 1, state, records, last
 
-    L, P = len(state["gaps"]) + 1, task[2].size
-    S, dtype = state["w"].size, task[0].dtype
-    last = dict(h=jnp.zeros((L, P, S), dtype), z=jnp.zeros((L, P, S), dtype))
+    L, S, dtype = len(state["gaps"]) + 1, state["w"].shape[1], task[0].dtype
+    last = dict(h=jnp.zeros((L, len(task[0]), S), dtype), z=jnp.zeros((L, task[2].size, S), dtype))
 
     def going(carry):
         full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q")]
@@ -308,6 +369,11 @@ def _input_factor(X):
     return (sign[:, None] * upper).T / np.sqrt(X.shape[1])
 
 
+def _coarser(tol):
+    """The tol of the run that shows what tol does."""
+    return jnp.minimum(COARSER * tol, jnp.maximum(COARSEST, tol))
+
+
 class _TooFew(ValueError):
     """A layer needs more directions than it has samples."""
 
@@ -315,15 +381,16 @@ class _TooFew(ValueError):
 class _Half:
     """One independent set of S samples: its draws, its state, and room for more directions when needed."""
 
-    def __init__(self, experiment, S, seed, tol, dtype, record, linear=False):
+    def __init__(self, experiment, S, seed, tol, dtype, record=False, kernels_at=None, linear=False, devices=None):
         self.experiment, self.S, self.seed, self.dtype, self.asked = experiment, S, seed, dtype, needs(experiment.rule)
         task, L, T, P = experiment.task, experiment.hidden_layers, experiment.steps, experiment.task.P
         self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
-        C = _input_factor(task.X_all)
+        self.mesh = jax.make_mesh((len(devices),), ("samples",), devices=devices) if devices else None
+        factor, y = _input_factor(task.X_all), task.y.reshape(P, task.outputs)
         self.task = tuple(
-            jnp.asarray(value, dtype) for value in (C, task.K_x, task.y, experiment.gamma0, experiment.lr, tol)
+            jnp.asarray(value, dtype) for value in (factor, task.K_x, y, experiment.gamma0, experiment.lr, tol)
         )
-        start = [self.start(l, C.shape[1]) for l in range(L)]
+        start = [self.start(l, factor.shape[1]) for l in range(L)]
         shown = [jnp.asarray(block, dtype) if linear else None for block in self.blocks]
         frozen = [dict(gate=None, vector=rows.get("vector"), start=block) for rows, block in zip(start, shown)]
         for layer, rows in zip(frozen, start):
@@ -342,22 +409,45 @@ class _Half:
             empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
-        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(C)))
+        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
         for gap in range(L - 1):
-            self.grow(gap, "p", min(10 * len(C), len(C) * T) + DIRECTIONS_A_ROUND)
-            self.grow(gap, "q", min(16 * P, 2 * P * T) + DIRECTIONS_A_ROUND)
-        shapes = dict(f=(len(C),), K=(P, P), outside=())
-        shapes |= {name: (L, P, P) for name in ("Phi", "G", "G_tilde", "G_tilde_tilde")}
-        shapes |= {name: (L, P, S) for name in ("phi", "g", "g_tilde")} if record else {}
+            self.grow(gap, "p", min(10 * len(factor), len(factor) * T, MOST_RESERVED) + DIRECTIONS_A_ROUND)
+            self.grow(gap, "q", min(16 * y.size, 2 * y.size * T, MOST_RESERVED) + DIRECTIONS_A_ROUND)
+        shapes = dict(f=(len(factor), task.outputs), outside=())
+        shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
+        self.slots, count = None, T
+        if kernels_at is not None:
+            count, slots = len(kernels_at), np.full(T, -1)
+            slots[kernels_at] = np.arange(count)
+            self.slots = jnp.asarray(slots)
+        for name in KERNELS:
+            rows = P if name == "Phi" else y.size
+            self.records[name] = zeros(count, *() if name == "K" else (L,), rows, rows)
+        self.frozen, self.records = self.shared(self.frozen), self.shared(self.records)
+        self.task, self.state = self.shared(self.task), self.shared(self.state)
+
+    def shared(self, arrays):
+        """Arrays in a tree with their sample axis, the last, split over the devices; those without one on each."""
+        if self.mesh is None:
+            return arrays
+
+        def put(array):
+            axes = [None] * array.ndim
+            if array.ndim > 1 and array.shape[-1] == self.S:
+                axes[-1] = "samples"
+            return jax.device_put(array, NamedSharding(self.mesh, PartitionSpec(*axes)))
+
+        return jax.tree.map(put, arrays)
 
     def start(self, layer, r):
         """The unit Gaussians that a layer starts with, by name: one scrambled Sobol set, so evenly spread."""
         count = {"input": r} if layer == 0 else {}
         count |= {"gate": r} if "gate" in self.asked else {}
         if layer == self.experiment.hidden_layers - 1:
-            count |= {"readout": 1} | ({"feedback readout": 1} if "fresh_T" in self.asked else {})
-        count |= {"vector": 1} if "fresh_vector" in self.asked else {}
+            names = ["readout"] + ["feedback readout"] * ("fresh_T" in self.asked)
+            count |= dict.fromkeys(names, self.experiment.task.outputs)
+        count |= {"vector": self.experiment.task.outputs} if "fresh_vector" in self.asked else {}
         if not count:
             return {}
         points = Sobol(sum(count.values()), rng=np.random.default_rng((*self.seed, layer)))
@@ -398,18 +488,19 @@ class _Half:
         rows[basis] = jnp.zeros((more, self.S), self.dtype)
         if basis == "q":
             rows["feeds"] = jnp.zeros(more, self.dtype)
-        state.update({name: jnp.concatenate([state[name], value]) for name, value in rows.items()})
+        state.update(self.shared({name: jnp.concatenate([state[name], value]) for name, value in rows.items()}))
 
     def coarser(self):
         """The same draws, not run yet, with a larger tol."""
         other = copy(self)
         other.state, other.blocks = jax.tree.map(lambda array: array, self.state), list(self.blocks)
-        other.task = (*self.task[:-1], COARSER * self.task[-1])
+        other.task = (*self.task[:-1], _coarser(self.task[-1]))
         return other
 
     def recorded(self, name):
-        """A recorded array, in float64."""
-        return np.asarray(self.records[name], np.float64)
+        """A recorded array, in float64; outputs have the shape of the targets."""
+        array = np.asarray(self.records[name], np.float64)
+        return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
 
     def run(self):
         """Sweep over all steps; an overflow repeats an eighth of them."""
@@ -427,17 +518,19 @@ class _Half:
         """
         phi, g, g_tilde = (self.recorded(name) for name in ("phi", "g", "g_tilde"))
         T, _, P, S = phi.shape
+        rows = g.shape[2]
         feedback = bool(self.asked & {"W_T", "W0_T"})
         forward = {name: field for name, field, has in (("A", g, "g" in self.asked), ("C", g_tilde, feedback)) if has}
         backward = {"B": g} | ({"D": g_tilde} if feedback else {})
-        found = {name: np.zeros((len(self.state["gaps"]), T, P, T, P)) for name in (*forward, *backward)}
+        found = {name: np.zeros((len(self.state["gaps"]), T, P, T, rows)) for name in forward}
+        found |= {name: np.zeros((len(self.state["gaps"]), T, rows, T, P)) for name in backward}
 
         def fit(left, right, last):
             """R (T, P, T, n) with left(t) = γ₀ Σ_s R(t, s) right(s) over s < t + last."""
-            out = np.zeros((T, P, T, right.shape[1]))
+            out = np.zeros((T, left.shape[1], T, right.shape[1]))
             for t in range(1 - last, T):
                 inverse = np.linalg.pinv(right[: t + last].reshape(-1, right.shape[2]), rcond=1e-10)
-                out[t, :, : t + last] = (left[t] @ inverse).reshape(P, t + last, -1) / gamma0
+                out[t, :, : t + last] = (left[t] @ inverse).reshape(left.shape[1], t + last, -1) / gamma0
             return out
 
         for l, gap in enumerate(self.state["gaps"]):
@@ -456,30 +549,31 @@ class _Half:
         e = self.experiment
         while self.t < stop:
             t, state, records, last = _sweep(
-                e.rule, e.phi, self.task, self.state, self.frozen, self.records, self.t, stop
+                e.rule, e.phi, self.task, self.state, self.frozen, self.records, self.slots, self.t, stop
             )
             full = [(l, basis) for l, gap in enumerate(state["gaps"]) for basis in "pq" if gap[f"full_{basis}"]]
             for l, basis in full:
-                self.grow(l, basis, -(-len(self.state["gaps"][l][basis]) // 2))
+                room = self.S - 1 - len(self.blocks[l + (basis == "p")])  # the last of it rather than none
+                more = -(-len(self.state["gaps"][l][basis]) // 2)
+                self.grow(l, basis, min(more, room) if room > 2 * DIRECTIONS_A_ROUND else more)
             if full:
                 continue
-            check_records(
-                e, {name: np.asarray(records[name][self.t : stop]) for name in ("f", "K", "Phi", "G")}, self.t
-            )
+            checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)
+            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t)
             self.t, self.state, self.records, self.last = int(t), state, records, last
 
 
 def _room(experiment):
     """More Gaussians than a layer of `experiment` begins with: its start, and what `_Half` reserves in both bases."""
-    return 12 * len(experiment.task.X_all) + 32 * experiment.task.P + 4 * DIRECTIONS_A_ROUND
+    return 12 * len(experiment.task.X_all) + 32 * experiment.task.y.size + 4 * DIRECTIONS_A_ROUND
 
 
-def _solve_linear(experiment, seed, record):
+def _solve_linear(experiment, seed, record, kernels_at):
     """A linear network, swept in as few samples as hold its directions: more of them change nothing but rounding."""
     S = _room(experiment)
     while True:
         try:
-            return _Half(experiment, S, seed, EXACT, "float64", record, linear=True).run()
+            return _Half(experiment, S, seed, EXACT, "float64", record, kernels_at, linear=True).run()
         except _TooFew:
             S *= 2
 
@@ -494,26 +588,32 @@ def _resample(last, samples, seed):
     for l, rows in enumerate(fields):
         factor = np.linalg.qr(rows.T, mode="r") / np.sqrt(rows.shape[1])
         drawn.append(np.random.default_rng((seed, l)).standard_normal((samples, len(factor))) @ factor)
-    return dict(zip(last, np.split(np.stack(drawn), len(last), axis=2)))
+    ends = np.cumsum([value.shape[1] for value in last.values()])[:-1]
+    return dict(zip(last, np.split(np.stack(drawn), ends, axis=2)))
 
 
-def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=False):
+def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=False, kernels_at=None, devices=None):
     """Mean field dynamics of an experiment at infinite width; returns Dynamics.
 
     samples   sampled neurons a layer, in two independent halves whose difference gives the Monte Carlo error
-    tol       a direction is added to a basis while some field has more than tol × the mean field variance of
-              its step outside it
+    tol       directions are added to a basis while more than this share of the variance of a step's fields is outside
+              it, or more than 10 tol × their mean variance for a single field
     record    keep all fields, for two-time kernels and responses
+    kernels_at  steps at which kernels are recorded, such as (0, 39); all by default, which takes much memory and time
+              for many samples μ: see `estimate`
+    devices   JAX devices that share the samples, such as jax.devices(); the default device alone by default
 
     A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
     dtype are immaterial.
 
-    Raises ValueError for bad arguments or fewer samples than directions; Diverged, with the step, when the
-    loss is not finite or grows without bound. Warns when lr·λ_max(K) exceeds 2.
+    Raises ValueError for bad arguments or fewer samples than directions, MemoryError for a run that would not fit this
+    machine; Diverged, with the step, when the loss is not finite or grows without bound. Warns when lr·λ_max(K) exceeds
+    2 at a recorded step.
     """
     check_experiment(experiment)
     check_dtype(dtype)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     samples, seed = _whole("samples", samples, 4), _seed(seed)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
@@ -533,12 +633,13 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
         return run
 
     def draw(half):
-        return _Half(experiment, samples // 2, (seed, half), tol, dtype, record)
+        return _Half(experiment, samples // 2, (seed, half), tol, dtype, record, kernels_at, devices=devices)
 
     if linear:
-        coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record))((seed, 0))]
+        coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))]
     else:
-        with ThreadPoolExecutor(3) as threads:  # one sweep alone leaves half of two cores idle
+        # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
+        with ThreadPoolExecutor(1 if devices else 3) as threads:
             halves = list(threads.map(in_dtype(draw), (0, 1)))
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
@@ -547,13 +648,13 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
     records = {name: value.mean(axis=0) for name, value in both.items()}
-    warn_if_unstable(experiment, records["K"])
+    warn_if_unstable(experiment, records["K"], kernels_at)
 
     def relative(differences):
         return {n: float(np.linalg.norm(d) / max(np.linalg.norm(records[n]), 1e-300)) for n, d in differences.items()}
 
     # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
-    shrink = COARSER**TOL_POWER - 1
+    shrink = max(float(_coarser(tol) / tol) ** TOL_POWER - 1, 1e-9)
     errors = dict(
         monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
         tol=relative({name: (coarse.recorded(name) - x[0]) / shrink for name, x in both.items()}),
@@ -569,7 +670,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-4, dtype="float64", record=Fa
     else:
         parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
         last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}
-    return Dynamics.from_records(experiment, provenance, records, last, history)
+    return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
 
 
 def average(runs):

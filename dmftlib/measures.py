@@ -34,9 +34,9 @@ def fit_slope(x, y, standard_error, correction=False):
 
 
 def squared_error(ensemble, theory, name="K", steps=slice(None)):
-    """‖a − theory‖²/‖theory‖² of one network, averaged over the ensemble's n seeds.
+    """‖K_N − K‖²/‖K‖² of one network and theory, of K or `name`, averaged over the ensemble's J seeds.
 
-    It is the squared distance of the mean (bias) plus n − 1 squared standard errors of the mean (variance).
+    It is the squared distance of the mean (bias) plus J − 1 squared standard errors of the mean (variance).
     """
     reference = getattr(theory, name)[steps]
     bias = np.linalg.norm(getattr(ensemble, name)[steps] - reference) ** 2
@@ -47,7 +47,7 @@ def squared_error(ensemble, theory, name="K", steps=slice(None)):
 def split_error(networks, theory, name="K", steps=slice(None)):
     """(bias², variance) of one network relative to ‖theory‖², each (value, standard error), from ensembles of one width.
 
-    Bias² is ‖mean − theory‖² less what noise adds to it: variance/n of all n networks, and the theory's own Monte Carlo
+    Bias² is ‖mean − theory‖² less what noise adds to it: variance/J of all J networks, and the theory's own Monte Carlo
     variance. It is unbiased, so it may come out negative. Its error leaves out one ensemble at a time.
     """
     reference = getattr(theory, name)[steps]
@@ -67,7 +67,7 @@ def split_error(networks, theory, name="K", steps=slice(None)):
 
 
 def relative_errors(runs, theory, name="K"):
-    """‖a − theory‖/‖theory‖ of single networks, rising."""
+    """‖K_N − K‖/‖K‖ of single networks and theory, of K or `name`, rising."""
     reference = getattr(theory, name)
     return np.sort([np.linalg.norm(getattr(run, name) - reference) for run in runs]) / np.linalg.norm(reference)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .checks import listed, one_experiment
-from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, warn_if_unstable
+from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, check_steps, warn_if_unstable
 from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, needs
 
@@ -25,12 +25,13 @@ class _Matrices(Layer):
         self._train = P
 
     def backward(self, above, error, g_next, g_tilde_next):
-        """Offer the backward pass, restricted to the training samples; `above` is the weight matrix above."""
-        for name in ("h", "phi", "phi_dot", "gain"):
-            setattr(self, name, getattr(self, name)[: self._train])
-        if self.gate is not None:
-            self.gate = self.gate[: self._train]
-        self.error, self.g_tilde_next = error[:, None], g_tilde_next
+        """Offer the backward pass: a row for each training sample and output. `above` is the weight matrix above."""
+        for name in ("h", "phi", "phi_dot", "gain", "gate"):
+            if getattr(self, name) is not None:
+                setattr(self, name, jnp.repeat(getattr(self, name)[: self._train], error.shape[1], axis=0))
+        if self.fresh_vector is not None and error.shape[1] > 1:
+            self.fresh_vector = jnp.tile(self.fresh_vector, (self._train, 1))
+        self.error, self.g_tilde_next = error.reshape(-1, 1), g_tilde_next
         self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
         self.z = above.transpose(g_next)
         self.g = self.gain * self.z
@@ -39,9 +40,8 @@ class _Matrices(Layer):
 class _Weights:
     """W = W_now + Uᵀ V/√N: N × N matrices are not rewritten at every step; `fresh` is frozen feedback."""
 
-    def __init__(self, now, initial, fresh, U=None, V=None):
-        self.now, self.initial, self.fresh, self.U, self.V = now, initial, fresh, U, V
-        self.scale = 1 / np.sqrt(now.shape[0])
+    def __init__(self, scale, now, initial, fresh, U=None, V=None):
+        self.scale, self.now, self.initial, self.fresh, self.U, self.V = scale, now, initial, fresh, U, V
 
     def apply(self, phi):
         learned = 0.0 if self.U is None else (phi @ self.V.T / len(self.now)) @ self.U
@@ -69,10 +69,10 @@ def _gaussian(key, name, layer, shape, dtype):
     return _draw(key, kind, layer, shape, dtype)
 
 
-def _initialize(key, X, L, N, asked, dtype, phi_dot):
+def _initialize(key, X, L, N, C, asked, dtype, phi_dot):
     """Initial weights, frozen feedback and gates; those that the rule does not ask for are None."""
     D = X.shape[1]
-    rows, columns = [N] * L + [1], [D] + [N] * L
+    rows, columns = [N] * L + [C], [D] + [N] * L
     draw = lambda name, l: _gaussian(key, name, l, (rows[l], columns[l]), dtype)  # noqa: E731
     W = [draw("weights", l) for l in range(L + 1)]
     fresh = [draw("feedback", l) if "fresh_T" in asked and l else None for l in range(L + 1)]
@@ -80,32 +80,34 @@ def _initialize(key, X, L, N, asked, dtype, phi_dot):
     if "gate" in asked:
         gate = [phi_dot(X @ _gaussian(key, "gates", l, (N, D), dtype).T / np.sqrt(D)) for l in range(L)]
     if "fresh_vector" in asked:
-        vector = [_gaussian(key, "vectors", l, (1, N), dtype) for l in range(L)]
+        vector = [_gaussian(key, "vectors", l, (C, N), dtype) for l in range(L)]
     return W, fresh, [dict(gate=g, vector=v) for g, v in zip(gate, vector)]
 
 
-@partial(jax.jit, static_argnames=("rule", "activation", "steps", "record"))
-def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, state):
+@partial(jax.jit, static_argnames=("rule", "activation", "steps", "record", "kernels"))
+def _run(rule, activation, steps, record, kernels, X, y, gamma0, lr, W0, fresh, frozen, state):
     """`steps` steps of training; returns the state after them and what was recorded before each."""
-    L, P, N, D = len(W0) - 1, y.size, W0[0].shape[0], X.shape[1]
+    L, (P, C), N, D = len(W0) - 1, y.shape, W0[0].shape[0], X.shape[1]
     dtype = X.dtype
     hidden = range(1, L)
     factors = {l: (jnp.zeros((steps * P, N), dtype), jnp.zeros((steps * P, N), dtype)) for l in hidden}
 
     def step(carry, t):
         (W, f0, begun), factors, _ = carry
-        weights = [_Weights(W[l], W0[l], fresh[l], *factors.get(l, ())) for l in range(L + 1)]
-        h, layers = X @ W[0].T / np.sqrt(D), []
+        scales = [1 / np.sqrt(D)] + (L - 1) * [1 / np.sqrt(N)] + [1.0]
+        weights = [_Weights(*parts, *factors.get(l, ())) for l, parts in enumerate(zip(scales, W, W0, fresh))]
+        h, layers = weights[0].apply(X), []
         for l in range(1, L + 1):
             layers.append(_Matrices(rule, activation, h, P, frozen[l - 1]))
             h = weights[l].apply(layers[-1].features)
-        raw = h[:, 0] / (gamma0 * N)
+        raw = h / (gamma0 * N)
         f0 = jnp.where(begun, f0, raw)
         f = jnp.where(begun, raw - f0, 0.0)
         Delta = y - f[:P]
 
-        g = g_tilde = jnp.ones((P, 1), dtype)
+        g = g_tilde = jnp.tile(jnp.eye(C, dtype=dtype), (P, 1))
         phi, gs, g_tildes = [layer.features[:P] for layer in layers], [], []
+        h = jnp.stack([layer.h for layer in layers])
         for l in range(L, 0, -1):
             layers[l - 1].backward(weights[l], Delta, g, g_tilde)
             g_tilde = rule.pseudo_gradient(layers[l - 1])
@@ -113,64 +115,85 @@ def _run(rule, activation, steps, record, X, y, gamma0, lr, W0, fresh, frozen, s
             gs.insert(0, g)
             g_tildes.insert(0, g_tilde)
 
-        average = lambda a, b: jnp.stack([x @ y.T / N for x, y in zip(a, b)])  # noqa: E731
-        Phi, G_tilde = average(phi, phi), average(gs, g_tildes)
-        below = jnp.concatenate([(X[:P] @ X[:P].T / D)[None], Phi])
-        out = dict(f=f, Phi=Phi, G=average(gs, gs), G_tilde=G_tilde, G_tilde_tilde=average(g_tildes, g_tildes))
-        out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1]
+        out = dict(f=f)
+        if kernels:
+            average = lambda a, b: jnp.stack([x @ y.T / N for x, y in zip(a, b)])  # noqa: E731
+            Phi, G_tilde = average(phi, phi), average(gs, g_tildes)
+            below = jnp.concatenate([(X[:P] @ X[:P].T / D)[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
+            out |= dict(Phi=Phi, G=average(gs, gs), G_tilde=G_tilde, G_tilde_tilde=average(g_tildes, g_tildes))
+            out["K"] = (below[:-1] * G_tilde).sum(0) + below[-1] * jnp.tile(jnp.eye(C, dtype=dtype), (P, P))
         if record:
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(gs), g_tilde=jnp.stack(g_tildes))
 
-        signal = [gamma0 * lr * Delta[:, None] * g_tilde for g_tilde in g_tildes]
+        signal = [gamma0 * lr * (Delta[:, :, None] * g_tilde.reshape(P, C, N)).sum(1) for g_tilde in g_tildes]
         W = list(W)
         W[0] = W[0] + signal[0].T @ X[:P] / np.sqrt(D)
-        W[L] = W[L] + gamma0 * lr * (Delta @ phi[-1])[None]
+        W[L] = W[L] + gamma0 * lr * Delta.T @ phi[-1]
         write = jax.lax.dynamic_update_slice
         factors = {
             l: (write(factors[l][0], signal[l], (t * P, 0)), write(factors[l][1], phi[l - 1], (t * P, 0)))
             for l in hidden
         }
-        last = dict(h=jnp.stack([layer.h for layer in layers]), z=jnp.stack([layer.z for layer in layers]))
+        last = dict(h=h, z=jnp.stack([layer.z for layer in layers]))
         return ((W, f0, jnp.array(True)), factors, last), out
 
-    last = dict(h=jnp.zeros((L, P, N), dtype), z=jnp.zeros((L, P, N), dtype))
+    last = dict(h=jnp.zeros((L, len(X), N), dtype), z=jnp.zeros((L, P * C, N), dtype))
     ((W, f0, begun), factors, last), out = jax.lax.scan(step, (state, factors, last), jnp.arange(steps))
     W = [W[l] + factors[l][0].T @ factors[l][1] / np.sqrt(N) if l in factors else W[l] for l in range(L + 1)]
     return (W, f0, begun), last, out
 
 
-def train(experiment, width=2048, seed=0, dtype="float64", record=False):
+def _parts(T, chunk, kernels_at):
+    """Pairs (steps, whether kernels are recorded) of equal parts of T steps, each asked step a part by itself."""
+    if kernels_at is None:
+        return [(min(chunk, T - start), True) for start in range(0, T, chunk)]
+    parts, start = [], 0
+    for step in [*kernels_at, T]:
+        parts += [(min(chunk, step - begin), False) for begin in range(start, step, chunk)]
+        parts += [(1, True)] if step < T else []
+        start = step + 1
+    return parts
+
+
+def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels_at=None):
     """Train one network of the given width; returns Dynamics with the kernels before each update.
 
     The output at initialization is subtracted, so f starts from 0. `record` keeps all fields for two-time
-    kernels. Raises ValueError for a bad width or dtype, Diverged (with the step) when the loss is not finite
+    kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument, Diverged (with the step) when the loss is not finite
     or grows without bound; warns when lr·λ_max(K) exceeds 2.
     """
     check_experiment(experiment)
     width, seed = _whole("width", width, 1), _seed(seed)
     check_dtype(dtype)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
     rule, activation = experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
     room = T if L == 1 else min(T, max(1, width // (2 * task.P)))
     chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
     with jax.enable_x64(dtype == "float64"):
-        X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y, dtype)
-        W0, fresh, frozen = _initialize(jax.random.key(seed), X, L, width, needs(rule), dtype, activation.phi_dot)
-        state = (W0, jnp.zeros(len(X), X.dtype), jnp.array(False))
-        parts = []
-        for start in range(0, T, chunk):
+        X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y.reshape(task.P, task.outputs), dtype)
+        W0, fresh, frozen = _initialize(
+            jax.random.key(seed), X, L, width, task.outputs, needs(rule), dtype, activation.phi_dot
+        )
+        state = (W0, jnp.zeros((len(X), task.outputs), X.dtype), jnp.array(False))
+        parts, start = [], 0
+        for count, kernels in _parts(T, chunk, kernels_at):
             state, last, out = _run(
-                rule, activation, min(chunk, T - start), record, X, y, experiment.gamma0, experiment.lr,
+                rule, activation, count, record, kernels, X, y, experiment.gamma0, experiment.lr,
                 W0, fresh, frozen, state,
             )  # fmt: skip
             parts.append({name: np.asarray(value, np.float64) for name, value in out.items()})
+            parts[-1]["f"] = parts[-1]["f"].reshape(-1, len(X), *task.y.shape[1:])
             check_records(experiment, parts[-1], start)
+            start += count
         last = {name: np.asarray(value).transpose(0, 2, 1) for name, value in last.items()}
-    records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    warn_if_unstable(experiment, records["K"])
+    names = dict.fromkeys(name for part in parts for name in part)
+    records = {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
+    warn_if_unstable(experiment, records["K"], kernels_at)
     history = {name: records[name] for name in ("phi", "g", "g_tilde")} if record else None
-    return Dynamics.from_records(experiment, Provenance("network", width, seed, dtype), records, last, history)
+    provenance = Provenance("network", width, seed, dtype)
+    return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +213,18 @@ class Ensemble:
     K: np.ndarray
     G_tilde_tilde: np.ndarray
     standard_error: dict
+    kernels_at: np.ndarray | None = None
 
+    __post_init__ = Dynamics.__post_init__
+    kernel_times = Dynamics.kernel_times
     times, Delta, loss, alignment = Dynamics.times, Dynamics.Delta, Dynamics.loss, Dynamics.alignment
     corr_g, H_y, h_y = Dynamics.corr_g, Dynamics.H_y, Dynamics.h_y
 
 
-def ensemble(experiment, width, seeds, dtype="float64"):
+def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
     """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
+
+    `kernels_at` are the steps whose kernels are recorded, all by default.
 
     Raises TypeError if `seeds` is not iterable, ValueError for fewer than two seeds or one that comes twice.
     """
@@ -208,7 +236,7 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     for seed in seeds:
         if seed in used:
             raise ValueError(f"`seeds` must differ: {seed!r} comes twice, and its network would count double.")
-        run = train(experiment, width, seed, dtype)
+        run = train(experiment, width, seed, dtype, kernels_at=kernels_at)
         values = {name: getattr(run, name) for name in RECORDED}
         count, used = count + 1, [*used, seed]
         if count == 1:
@@ -221,7 +249,7 @@ def ensemble(experiment, width, seeds, dtype="float64"):
     if count < 2:
         raise ValueError(f"`seeds` must hold at least two seeds, so that a standard error exists; got {count}.")
     error = {name: np.sqrt(value / (count - 1) / count) for name, value in square.items()}
-    return Ensemble(experiment, width, tuple(used), **mean, standard_error=error)
+    return Ensemble(experiment, width, tuple(used), **mean, kernels_at=run.kernels_at, standard_error=error)
 
 
 def groups(experiment, width, networks, first, count=8, dtype="float64"):

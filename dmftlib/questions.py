@@ -45,6 +45,14 @@ class Question:
             f"<script>\n{script}</script>\n</div>"
         )
 
+    def judge(self, guess):
+        """What the page says of a guess at a question whose answer is kept back."""
+        off = (guess - self.answer) / abs(self.answer)
+        if abs(off) <= self.tolerance:
+            return "Right."
+        side, hint = ("Too small.", self.told["low"]) if off < 0 else ("Too large.", self.told["high"])
+        return f"{side} {hint}".rstrip()
+
     def __repr__(self):
         return f"{self.text}" + (f" Answer: {self.answer:g} {self.unit}".rstrip() if self.open else "")
 

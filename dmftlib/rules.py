@@ -21,6 +21,9 @@ import numpy as np
 class Layer:
     """What hidden layer ℓ offers a rule. Fields have shape (P, neurons); products are elementwise.
 
+    In a network with C outputs the update is Σ_c Δ_μc g̃_μc φ_μᵀ, and pseudo_gradient sees P·C rows, one for each sample
+    and output: features repeat, error, g and what comes from above differ, and so does fresh_vector.
+
     h               preactivations h^ℓ
     phi, phi_dot    φ(h), φ̇(h)
     gate            φ̇(m) for frozen gates m = M x/√D, M ~ N(0, 1), one M a layer

@@ -10,9 +10,11 @@ from h_μ(0) = χ_μ and w(0), independent unit Gaussians. Averages of products 
     H = ⟨h hᵀ⟩      G̃_μν = ⟨w g̃_ν⟩      K = H + G̃ ⊙ I
 
 For GD and FA g̃ is the same for every sample, so the equations keep their form when samples are rotated. Turn the
-first axis along y: with ŷ = y/‖y‖ only h_y = Σ_μ ŷ_μ h_μ and Δ_y = ŷ·Δ move, and y in their equations means ‖y‖.
-What is orthogonal to y starts with no error and stays as it was: H = I + (H_y − 1) ŷŷᵀ. Hebb's g̃ differs between
-samples; its components move each by itself.
+first axis along y: only the components h = Σ_μ y_μ h_μ/‖y‖ and Δ = y·Δ/‖y‖ move. In their equations h, Δ and f
+without an index are these components, and y means ‖y‖. What is orthogonal to y starts with no error and stays as it
+was: H = I + (H_y − 1) yyᵀ/‖y‖². Hebb's g̃ differs between samples; its components move each by itself.
+
+Time is measured by the clock τ = γ₀∫Δ (a in the paper), which starts at 0 and runs as long as there is an error.
 
 `times` is in units of lr × step, as everywhere; it may end with `numpy.inf`, the state when learning is over.
 `solve(experiment)` picks the form for an Experiment, and says why when there is none.
@@ -56,7 +58,12 @@ class TwoLayer:
     G_tilde_tilde: np.ndarray
 
     provenance = Provenance("twolayer", 0, 0, "float64")  # of size 0: nothing was sampled
-    loss, corr_g, h_y = Dynamics.loss, Dynamics.corr_g, Dynamics.h_y
+    corr_g, h_y = Dynamics.corr_g, Dynamics.h_y
+
+    @property
+    def loss(self):
+        """Mean over samples of Δ², shape (T,)."""
+        return (self.Delta**2).mean(axis=1)
 
     @property
     def f(self):
@@ -89,6 +96,11 @@ def _checked(task, gamma0, times):
     """γ₀ and times as arrays, or an error that names the argument."""
     if not isinstance(task, Task):
         raise TypeError(f"`task` must be a dmftlib.Task; got {type(task).__name__}. Build one with Task.whitened(y).")
+    if task.y.ndim > 1:
+        raise ValueError(
+            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Use "
+            'meanfield.solve with activation "linear", which is exact for any number of outputs.'
+        )
     off = np.abs(task.K_x - np.eye(task.P)).max()
     if off > WHITE:
         raise ValueError(
@@ -160,11 +172,11 @@ def _along_y(task, rule, gamma0, times, share, H_y, G, G_tilde, G_tilde_tilde):
 def gd(task, gamma0, times):
     """Gradient descent (paper eq. 7, with the factor 2 that is missing in print): returns TwoLayer.
 
-    g̃ = w. Then d(h_y ± w)/dt = ±γ₀Δ (h_y ± w), so with A = γ₀∫Δ the two combinations are e^{±A} times their start:
+    g̃ = w. Then d(h ± w)/dτ = ±(h ± w), so the two combinations are exp(±τ) times their start:
 
-        H_y = G̃ = cosh 2A      γ₀ f = sinh 2A      dA/dt = γ₀Δ = γ₀y − sinh 2A
+        H_y = G̃ = cosh 2τ      γ₀ f = sinh 2τ      dτ/dt = γ₀Δ = γ₀y − sinh 2τ
 
-    Eliminating A: H_y = √(1 + γ₀²(y−Δ)²) and dΔ/dt = −2 H_y Δ. The 2: h_y and w both learn, each at the rate H_y.
+    Eliminating τ: H_y = √(1 + γ₀²(y−Δ)²) and dΔ/dt = −2 H_y Δ. The 2: h and w both learn, each at the rate H_y.
     At the end H_y = √(1 + γ₀²y²).
 
     Raises TypeError or ValueError for bad arguments and data that are not whitened, RuntimeError with the time
@@ -172,44 +184,45 @@ def gd(task, gamma0, times):
     """
     gamma0, times = _checked(task, gamma0, times)
     drive = gamma0 * np.linalg.norm(task.y)
-    A = _flow(lambda A: drive - np.sinh(2 * A), [0.0], times, [np.arcsinh(drive) / 2], drive)[:, 0]
-    H_y = np.cosh(2 * A)
-    return _along_y(task, GD(), gamma0, times, 1 - np.sinh(2 * A) / drive, H_y, H_y, H_y, H_y)
+    tau = _flow(lambda tau: drive - np.sinh(2 * tau), [0.0], times, [np.arcsinh(drive) / 2], drive)[:, 0]
+    H_y = np.cosh(2 * tau)
+    return _along_y(task, GD(), gamma0, times, 1 - np.sinh(2 * tau) / drive, H_y, H_y, H_y, H_y)
 
 
 def fa(task, gamma0, times, rho=0.0):
     """ρ-aligned feedback alignment (paper eq. 7); ρ = 0 is also direct feedback alignment. Returns TwoLayer.
 
-    g̃ = ρw(0) + √(1−ρ²) w̃ is frozen, ⟨g̃²⟩ = 1 and ⟨w(0) g̃⟩ = ρ. With a = γ₀∫Δ the fields are h_y = χ_y + a g̃ and
-    w = w(0) + a χ_y + ½a² g̃, so
+    g̃ = ρw(0) + √(1−ρ²) w̃ is frozen, ⟨g̃²⟩ = 1 and ⟨w(0) g̃⟩ = ρ. The fields are h = χ + τ g̃ and
+    w = w(0) + τ χ + ½τ² g̃, so
 
-        H_y = 1 + a²      G̃ = ρ + a²/2      γ₀ f = ⟨w h_y⟩ = a³/2 + (1+ρ)a      da/dt = γ₀Δ
+        H_y = 1 + τ²      G̃ = ρ + τ²/2      γ₀ f = ⟨w h⟩ = τ³/2 + (1+ρ)τ      dτ/dt = γ₀Δ
 
-    At the end a is the root of a³/2 + (1+ρ)a = γ₀y. With one hidden layer nothing lies between w̃ and the layer:
+    At the end τ is the root of τ³/2 + (1+ρ)τ = γ₀y. With one hidden layer nothing lies between w̃ and the layer:
     DFA's frozen vector is w̃, and DFA is this with rho = 0.
 
     Raises as `gd`, and ValueError unless 0 ≤ rho ≤ 1.
     """
     gamma0, times = _checked(task, gamma0, times)
     rule = FA(rho)
-    drive, p = gamma0 * np.linalg.norm(task.y), 2 * (1 + rho)
-    error = lambda a: drive - a**3 / 2 - (1 + rho) * a  # noqa: E731
-    end = 2 * np.sqrt(p / 3) * np.sinh(np.arcsinh(3 * drive / p * np.sqrt(3 / p)) / 3)  # the cubic's only real root
-    a = _flow(error, [0.0], times, [end], drive)[:, 0]
-    G = 1 + (1 + rho) * a**2 + a**4 / 4
-    return _along_y(task, rule, gamma0, times, error(a) / drive, 1 + a**2, G, rho + a**2 / 2, np.ones_like(a))
+    drive, slope = gamma0 * np.linalg.norm(task.y), 2 * (1 + rho)
+    error = lambda tau: drive - tau**3 / 2 - (1 + rho) * tau  # noqa: E731
+    scale = np.sqrt(slope / 3)
+    end = 2 * scale * np.sinh(np.arcsinh(3 * drive / slope / scale) / 3)  # the cubic's only real root
+    tau = _flow(error, [0.0], times, [end], drive)[:, 0]
+    G = 1 + (1 + rho) * tau**2 + tau**4 / 4
+    return _along_y(task, rule, gamma0, times, error(tau) / drive, 1 + tau**2, G, rho + tau**2 / 2, np.ones_like(tau))
 
 
 def hebb(task, gamma0, times):
     """Error-modulated Hebb (paper eq. 8): returns TwoLayer.
 
-    g̃_μ = Δ_μ h_μ, so dh_μ/dt = γ₀Δ_μ² h_μ: with s_μ = γ₀∫Δ_μ² the field is e^{s_μ} χ_μ, a rescaling. Then
+    g̃_μ = Δ_μ h_μ, so dh_μ/dt = γ₀Δ_μ² h_μ: the field is √H_μμ χ_μ, a rescaling. Then
 
-        H_μμ = e^{2s_μ}      ds_μ/dt = γ₀Δ_μ²      dΔ_μ/dt = −[H_μμ + γ₀ Δ_μ (y_μ − Δ_μ)] Δ_μ
+        ½ d ln H_μμ/dt = γ₀Δ_μ²      dΔ_μ/dt = −[H_μμ + γ₀ Δ_μ (y_μ − Δ_μ)] Δ_μ
 
     with nothing off the diagonal of H. The first term is w's learning, ⟨ẇ h_μ⟩; the second is G̃_μμ Δ_μ: here
-    G̃_νμ = ⟨w g̃_μ⟩ = γ₀ Δ_μ f_μ for every ν. And w = w(0) + Σ_μ c_μ χ_μ with c_μ = γ₀ f_μ e^{−s_μ} gives G. There is no
-    formula for the end; |Δ_μ| decays at a rate of at least H_μμ ≥ 1, so it is taken at a time when e^{-t} is nothing.
+    G̃_νμ = ⟨w g̃_μ⟩ = γ₀ Δ_μ f_μ for every ν. And w = w(0) + Σ_μ c_μ χ_μ with c_μ = γ₀ f_μ/√H_μμ gives G. There is no
+    formula for the end; |Δ_μ| decays at a rate of at least H_μμ ≥ 1, so it is taken at a time when exp(−t) is nothing.
 
     Raises as `gd`.
     """
@@ -217,11 +230,11 @@ def hebb(task, gamma0, times):
     y, P = task.y, task.P
 
     def course(y):
-        """(T, 2): Δ and s of one component."""
+        """(T, 2): Δ and ½ ln H of one component."""
 
         def derivative(x):
-            Delta, s = x
-            return np.array([-(np.exp(2 * s) + gamma0 * Delta * (y - Delta)) * Delta, gamma0 * Delta**2])
+            Delta, growth = x
+            return np.array([-(np.exp(2 * growth) + gamma0 * Delta * (y - Delta)) * Delta, gamma0 * Delta**2])
 
         scale = gamma0 * y**2
         end = None
@@ -230,8 +243,8 @@ def hebb(task, gamma0, times):
         return _flow(derivative, [y, 0.0], times, end, scale)
 
     values, component = np.unique(y, return_inverse=True)  # equal targets share a course
-    Delta, s = np.moveaxis(np.stack([course(value) for value in values]), 2, 0)[:, component].transpose(0, 2, 1)
-    f, H = y - Delta, np.exp(2 * s)
+    Delta, growth = np.moveaxis(np.stack([course(value) for value in values]), 2, 0)[:, component].transpose(0, 2, 1)
+    f, H = y - Delta, np.exp(2 * growth)
     ones = np.ones((P, P))
     G = (1 + gamma0**2 * (f**2 / H).sum(axis=1))[:, None, None, None] * ones
     G_tilde = gamma0 * (Delta * f)[:, None, None, :] * ones

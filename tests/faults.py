@@ -131,10 +131,10 @@ FAULTS = (
     Fault(
         "lazy training: error a step too old",
         "lazy.py",
-        "Delta_all[:P] = y - f[t - 1, :P]",
-        "Delta_all[:P] = y - f[max(t - 2, 0), :P]",
+        "Delta[:P] = y - f[t - 1, :P]",
+        "Delta[:P] = y - f[max(t - 2, 0), :P]",
     ),
-    Fault("lazy training: mean for sum over samples", "lazy.py", "experiment.lr * K @", "experiment.lr / P * K @"),
+    Fault("lazy training: mean for sum over samples", "lazy.py", "step = K @ Delta", "step = K / P @ Delta"),
     Fault(
         "lazy test outputs after training: targets twice",
         "lazy.py",
@@ -152,8 +152,8 @@ FAULTS = (
     Fault(
         "loss: sum for mean",
         "dynamics.py",
-        "return (self.Delta**2).mean(axis=-1)",
-        "return (self.Delta**2).sum(axis=-1)",
+        "range(1, self.Delta.ndim))) / self.experiment.task.P",
+        "range(1, self.Delta.ndim)))",
     ),
     Fault(
         "alignment: ‖y‖ for ‖y‖²",
@@ -164,7 +164,12 @@ FAULTS = (
     Fault("correlation of g and g̃ over ⟨gg⟩", "dynamics.py", "G_tilde / np.sqrt(G * F)", "G_tilde / G"),
     Fault("two-time kernels: times exchanged", "dynamics.py", "tlms,ulns->ltmun", "tlms,ulns->lumtn"),
     Fault("two-time G̃ transposed", "dynamics.py", 'G_tilde=("g", "g_tilde")', 'G_tilde=("g_tilde", "g")'),
-    Fault("H_y of the first layer", "dynamics.py", "self.Phi[:, -1], y) / (y @ y)", "self.Phi[:, 0], y) / (y @ y)"),
+    Fault(
+        "H_y of the first layer",
+        "dynamics.py",
+        "self.Phi[:, -1], y) / (y**2).sum()",
+        "self.Phi[:, 0], y) / (y**2).sum()",
+    ),
     Fault("distance relative to the theory", "dynamics.py", "np.linalg.norm(b) or 1.0", "np.linalg.norm(a) or 1.0"),
     Fault("instability noticed at 4", "dynamics.py", "if product.max() > 2:", "if product.max() > 4:"),
     Fault(
@@ -178,7 +183,7 @@ FAULTS = (
     Fault("circle of the wrong radius", "experiment.py", "np.sqrt(2.0) * np.stack", "np.stack"),
     Fault("whitened inputs of norm 1", "experiment.py", "np.sqrt(y.size) * np.eye", "np.eye"),
     # Networks
-    Fault("N for the width below", "network.py", "1 / np.sqrt(now.shape[0])", "1 / np.sqrt(now.shape[1])"),
+    Fault("first layer scaled with N", "network.py", "[1 / np.sqrt(D)] + (L", "[1 / np.sqrt(N)] + (L"),
     Fault("initial weights that move", "network.py", "v @ self.initial * self.scale", "self.transpose(v)"),
     Fault(
         "learned part dropped on the way back",
@@ -214,8 +219,8 @@ FAULTS = (
     Fault(
         "hidden weights always follow the gradient",
         "network.py",
-        "Delta[:, None] * g_tilde for g_tilde in g_tildes]",
-        "Delta[:, None] * g for g in gs]",
+        "* g_tilde.reshape(P, C, N)).sum(1) for g_tilde in g_tildes]",
+        "* g.reshape(P, C, N)).sum(1) for g in gs]",
     ),
     Fault("first weights learn with 1/D", "network.py", "X[:P] / np.sqrt(D)\n", "X[:P] / D\n"),
     Fault(
@@ -293,33 +298,33 @@ FAULTS = (
         "np.random.default_rng((*self.seed, layer))",
         "np.random.default_rng((*self.seed, 0))",
     ),
-    Fault(
-        "readout that does not learn", "meanfield.py", "layers[-1].features @ w[0] /", "layers[-1].features @ w0[0] /"
-    ),
+    Fault("readout that does not learn", "meanfield.py", "layers[-1].features @ w.T /", "layers[-1].features @ w0.T /"),
     Fault("error of a mean without 1/√n", "meanfield.py", "ddof=1) / np.sqrt(len(runs))", "ddof=1)"),
     Fault("inputs scaled with P", "meanfield.py", "upper).T / np.sqrt(X.shape[1])", "upper).T / np.sqrt(X.shape[0])"),
-    Fault("initial outputs not removed from the readout", "meanfield.py", "w = w - (w @ new / S) * new", "w = w"),
+    Fault(
+        "initial outputs not removed from the readout", "meanfield.py", "w = w - (w @ new / S)[:, None] * new", "w = w"
+    ),
     # Closed forms
     Fault(
         "GD: the factor 2 that the paper's print lacks",
         "twolayer.py",
-        "lambda A: drive - np.sinh(2 * A)",
-        "lambda A: drive - np.sinh(A)",
+        "lambda tau: drive - np.sinh(2 * tau)",
+        "lambda tau: drive - np.sinh(tau)",
     ),
-    Fault("GD: H_y at half the time", "twolayer.py", "H_y = np.cosh(2 * A)", "H_y = np.cosh(A)"),
+    Fault("GD: H_y at half the time", "twolayer.py", "H_y = np.cosh(2 * tau)", "H_y = np.cosh(tau)"),
     Fault(
         "two-layer FA: 1 − ρ for ρ in G̃",
         "twolayer.py",
-        "rho + a**2 / 2, np.ones_like(a)",
-        "1 - rho + a**2 / 2, np.ones_like(a)",
+        "rho + tau**2 / 2, np.ones_like(tau)",
+        "1 - rho + tau**2 / 2, np.ones_like(tau)",
     ),
     Fault(
         "two-layer FA: 1 − ρ for 1 + ρ",
         "twolayer.py",
-        "drive - a**3 / 2 - (1 + rho) * a",
-        "drive - a**3 / 2 - (1 - rho) * a",
+        "drive - tau**3 / 2 - (1 + rho) * tau",
+        "drive - tau**3 / 2 - (1 - rho) * tau",
     ),
-    Fault("two-layer FA: G's last term", "twolayer.py", "+ a**4 / 4", "+ a**4 / 2"),
+    Fault("two-layer FA: G's last term", "twolayer.py", "+ tau**4 / 4", "+ tau**4 / 2"),
     Fault("two-layer Hebb: Δ for Δ²", "twolayer.py", "gamma0 * Delta**2])", "gamma0 * Delta])"),
     Fault(
         "two-layer Hebb: G̃ transposed", "twolayer.py", "(Delta * f)[:, None, None, :]", "(Delta * f)[:, None, :, None]"

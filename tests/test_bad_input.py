@@ -60,15 +60,15 @@ CALLS = [
     (lambda _: TANH.phi_phi([[1, 0.5], [0.1, 1]]), ValueError, "`Sigma` must be symmetric, as covariances are"),
     (lambda _: TANH.phi_phi([[1, 5], [5, 1]]), ValueError, r"`Sigma` must have \|Σ_μν\| ≤ √\(Σ_μμ Σ_νν\)"),
     (
-        lambda _: gaussian_average(jnp.tanh, jnp.tanh, np.eye(2), most_nodes=64),
+        lambda _: gaussian_average(jnp.tanh, jnp.tanh, np.eye(2), most_terms=16),
         ValueError,
-        "`most_nodes` must be at least 128, for two grids; got 64",
+        "`most_terms` must be at least 32; got 16",
     ),
     # The lazy limit
     (lambda _: dl.lazy.kernels(3), TypeError, r"`experiment` must be a dmftlib Experiment; got int. Build one with"),
     (lambda _: dl.lazy.predict(E.task), TypeError, "`experiment` must be a dmftlib Experiment; got Task"),
     (lambda _: dl.lazy.initial(None), TypeError, "`experiment` must be a dmftlib Experiment; got NoneType"),
-    (lambda _: dl.lazy.kernels(E, [1, 2, 3]), ValueError, r"`Delta` must be \(P,\) with P = 2 samples; got \(3,\)"),
+    (lambda _: dl.lazy.kernels(E, [1, 2, 3]), ValueError, r"`Delta` must have the shape \(2,\) of `y`; got \(3,\)"),
     (lambda _: dl.lazy.kernels(E, [1, np.nan]), ValueError, "`Delta` must be finite; got 1 entries"),
     # The mean field
     (lambda _: dl.meanfield.solve("gd"), TypeError, "`experiment` must be a dmftlib Experiment; got str"),

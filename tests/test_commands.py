@@ -171,6 +171,12 @@ def test_make_refuses_words_that_it_would_ignore(checkout, stray):
     assert not (checkout / "runs").exists()
 
 
+def test_every_word_that_a_recipe_reads_is_one_that_make_takes():
+    makefile = (ROOT / "Makefile").read_text()
+    read = set(re.findall(r"\$\$\{?([A-Z]+)\b", makefile)) | set(re.findall(r"\$\((PYTHON)\)", makefile))
+    assert read == set(re.search(r"^WORDS = (.*)$", makefile, re.MULTILINE)[1].split())
+
+
 def test_make_passes_on_parameters_that_look_like_options(checkout):
     wrong = make(checkout, "run", "CHAPTER=small", "PARAMS=--n=2")
     assert wrong.returncode == 2 and "small has no parameter `--n`. Did you mean `n`?" in wrong.stderr

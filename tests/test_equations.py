@@ -489,17 +489,17 @@ def test_conditional_law():
     rng = np.random.default_rng(7)
     N = 5
     W, p, q = rng.standard_normal((N, N)), directions(rng, 2, N), directions(rng, 3, N)
-    alpha, beta = W @ p.T / np.sqrt(N), W.T @ q.T / np.sqrt(N)  # columns are answers
+    chi, xi = W @ p.T / np.sqrt(N), W.T @ q.T / np.sqrt(N)  # columns are answers
 
     # W as a vector of N² unit Gaussians, of which C W are observed.
     eye = np.eye(N)
     C = np.concatenate([np.kron(eye, row) for row in p] + [np.kron(row, eye) for row in q]) / np.sqrt(N)
-    seen = np.concatenate([alpha.T.ravel(), beta.T.ravel()])
+    seen = np.concatenate([chi.T.ravel(), xi.T.ravel()])
     assert_exact(C @ W.ravel(), seen)
     inverse = np.linalg.pinv(C @ C.T, rcond=1e-10)
     mean, covariance = C.T @ inverse @ seen, np.eye(N * N) - C.T @ inverse @ C
 
-    bracket = alpha @ p + q.T @ beta.T - q.T @ (q @ alpha / N) @ p
+    bracket = chi @ p + q.T @ xi.T - q.T @ (q @ chi / N) @ p
     assert_exact(mean.reshape(N, N) / np.sqrt(N), bracket / N)
     project = lambda rows: eye - rows.T @ rows / N  # noqa: E731
     assert_exact(covariance, np.kron(project(q), project(p)))
@@ -522,16 +522,16 @@ class Questions:
     def forward(self, v):
         p = self._new(v, self.p)
         if p is not None:
-            alpha = self.W @ p
-            self.a = np.vstack([self.a, alpha - (self.b @ p / self.N) @ self.q])
+            chi = self.W @ p
+            self.a = np.vstack([self.a, chi - (self.b @ p / self.N) @ self.q])
             self.p = np.vstack([self.p, p])
             self.asked.append("p")
 
     def transpose(self, v):
         q = self._new(v, self.q)
         if q is not None:
-            beta = self.W.T @ q
-            self.b = np.vstack([self.b, beta - (self.a @ q / self.N) @ self.p])
+            xi = self.W.T @ q
+            self.b = np.vstack([self.b, xi - (self.a @ q / self.N) @ self.p])
             self.q = np.vstack([self.q, q])
             self.asked.append("q")
 
@@ -839,32 +839,32 @@ def test_sweep_equals_network(small):
     T = 3
     states = train(small.W, small.X, small.y, small.gamma0, small.lr, T)
     gaps = [None] + [ask_training(states, l) for l in range(1, small.L)]
-    M = [None] + [np.zeros_like(gap.p) for gap in gaps[1:]]
+    a_t = [None] + [gap.a for gap in gaps[1:]]  # with what was learned
     w, inputs = small.W[-1], small.W[0]
     f0, past = None, [[] for _ in range(small.L)]
     for s in states:
         h = [small.X @ inputs.T / np.sqrt(small.D)]
         for l in range(1, small.L):
             phi, gap = np.tanh(h[-1]), gaps[l]
-            h.append(gram(phi, gap.p) @ (gap.a + M[l]) + gram(phi, gap.b) @ gap.q)
+            h.append(gram(phi, gap.p) @ a_t[l] + gram(phi, gap.b) @ gap.q)
             learned = np.zeros_like(h[-1])  # the same from two-time kernels
             for phi_s, signal in past[l]:
                 learned += gram(phi, phi_s) @ signal
-            assert_exact(gram(phi, gap.p) @ M[l], learned, 1e-9)
+            assert_exact(gram(phi, gap.p) @ (a_t[l] - gap.a), learned, 1e-9)
         phi = [np.tanh(layer) for layer in h]
         f = phi[-1] @ w / (small.gamma0 * small.N)
         f0 = f if f0 is None else f0
         g = [tanh_dot(h[-1]) * w]
         for l in range(small.L - 1, 0, -1):
             gap = gaps[l]
-            z = gram(g[0], gap.q) @ gap.b + gram(g[0], gap.a + M[l]) @ gap.p
+            z = gram(g[0], gap.q) @ gap.b + gram(g[0], a_t[l]) @ gap.p
             g.insert(0, tanh_dot(h[l - 1]) * z)
         assert_exact(np.array(h), np.array(s.h), 1e-9)
         assert_exact(np.array(g), np.array(s.g), 1e-9)
         assert_exact(f - f0, s.f, 1e-9)
         signal = small.gamma0 * small.lr * (small.y - f + f0)[:, None]
         for l in range(1, small.L):
-            M[l] = M[l] + gram(phi[l - 1], gaps[l].p).T @ (signal * g[l])
+            a_t[l] = a_t[l] + gram(phi[l - 1], gaps[l].p).T @ (signal * g[l])
             past[l].append((phi[l - 1], signal * g[l]))
         w = w + signal[:, 0] @ phi[-1]
         inputs = inputs + (signal * g[0]).T @ small.X / np.sqrt(small.D)

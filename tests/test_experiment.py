@@ -88,14 +88,16 @@ X, Y = np.ones((3, 2)), np.ones(3)
         ((np.where(np.eye(3, 2) > 0, np.inf, 1.0), Y), ValueError, r"`X` must be finite"),
         (("text", Y), TypeError, r"`X` must be an array of numbers.*str"),
         (([[1.0, 2.0], [3.0]], np.ones(2)), TypeError, r"`X` must be an array of numbers"),
-        ((X, np.ones((3, 1))), ValueError, r"`y` must have shape \(P,\).*\(3, 1\)"),
-        ((X, np.ones(4)), ValueError, r"`y` must be \(P,\) with P = 3.*\(4,\)"),
+        ((X, np.ones((3, 1, 1))), ValueError, r"`y` must have shape \(P,\), or \(P, C\).*\(3, 1, 1\)"),
+        ((X, np.ones((3, 0))), ValueError, r"`y` must be \(P,\), or \(P, C\).*\(3, 0\)"),
+        ((X, np.ones((3, 2)), X, np.ones((3, 3))), ValueError, r"`y_test` must have shape \(3, 2\).*got \(3, 3\)"),
+        ((X, np.ones(4)), ValueError, r"`y` must be \(P,\), or \(P, C\) for C outputs, with P = 3.*\(4,\)"),
         ((X, [1.0, np.nan, 2.0]), ValueError, r"`y` must be finite; got 1 "),
         ((X, Y, np.ones((2, 3))), ValueError, r"`X_test` must be \(P_test, D\) with D = 2.*\(2, 3\)"),
         ((X, Y, np.ones((0, 2))), ValueError, r"`X_test` must be"),
         ((X, Y, np.full((1, 2), np.inf)), ValueError, r"`X_test` must be finite"),
         ((X, Y, None, np.ones(1)), ValueError, r"`y_test` was given without `X_test`"),
-        ((X, Y, np.ones((2, 2)), np.ones(3)), ValueError, r"`y_test` must be \(P_test,\) with P_test = 2.*\(3,\)"),
+        ((X, Y, np.ones((2, 2)), np.ones(3)), ValueError, r"`y_test` must have shape \(2,\).*got \(3,\)"),
         ((X, Y, np.ones((2, 2)), [1.0, np.inf]), ValueError, r"`y_test` must be finite"),
     ],
 )
@@ -112,7 +114,7 @@ def test_bad_task_names_the_argument(arguments, error, words):
         (lambda: dl.Task.random(2, 2, P_test=-1), "`P_test` must be a whole number, at least 0; got -1"),
         (lambda: dl.Task.whitened([[1.0]]), r"`y` must have shape"),
         (lambda: dl.Task.circle([0.0, np.nan], [1.0, 1.0]), "`angles` must be finite"),
-        (lambda: dl.Task.circle([0.0, 1.0], [1.0]), r"`y` must be \(P,\) with P = 2"),
+        (lambda: dl.Task.circle([0.0, 1.0], [1.0]), r"`y` must be \(P,\), or \(P, C\) for C outputs, with P = 2"),
     ],
 )
 def test_bad_task_constructors_name_the_argument(build, words):

@@ -32,7 +32,7 @@ def drawn(monkeypatch):
         seen["W"] = [np.asarray(w, np.float64) for w in W]
         seen["feedback"] = [None if w is None else np.asarray(w, np.float64) for w in fresh]
         seen["gates"] = [None if f["gate"] is None else np.asarray(f["gate"], np.float64) for f in frozen]
-        seen["vector"] = [None if f["vector"] is None else np.asarray(f["vector"], np.float64)[0] for f in frozen]
+        seen["vector"] = [None if f["vector"] is None else np.asarray(f["vector"], np.float64) for f in frozen]
         return W, fresh, frozen
 
     monkeypatch.setattr(network, "_initialize", spy)

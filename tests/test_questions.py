@@ -57,10 +57,12 @@ def test_a_guess_is_compared_by_keyboard_alone(browser, guess, words):  # noqa: 
 )
 def test_a_self_check_judges_without_showing_the_answer(browser, guess, words):  # noqa: F811
     page = browser.new_page()
-    page.set_content(questions.self_check("q", "?", 2, low="Low.", high="High.")._repr_html_())
+    question = questions.self_check("q", "?", 2, low="Low.", high="High.")
+    page.set_content(question._repr_html_())
     page.fill("#q-guess", guess)
     page.click("button")
     assert page.inner_text("#q-told") == words and "details" not in page.content()
+    assert question.judge(float(guess)) == words
     page.close()
 
 

@@ -41,6 +41,12 @@ def test_every_claim_about_a_figure_is_on_the_page_unless_it_tests_a_printed_for
             assert (line in block) == named, claim
 
 
+def test_every_claim_names_panels_and_no_whole_figure():
+    for chapter in chapters.names():
+        for claim in records.claims(chapters.read(chapters.committed(chapter))):
+            assert set(reproduction.panels(claim["paper figure"])) <= set(reproduction.PANELS), claim
+
+
 @pytest.mark.parametrize(
     "label, panels",
     [

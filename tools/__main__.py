@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | accept | record | links | serve."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | record | links | serve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, links, pages, pdf, records, serve, sweep
+from . import ROOT, ToolError, chapters, comparison, costs, exercises, links, pages, pdf, records, serve, sweep
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
@@ -79,6 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("chapter", "grid", "parameters", "preset", "plot", "jobs", "scheduler"):
         sweeper.add_argument(name, nargs="?", default="")
     sweeper.add_argument("--explain", action="store_true")
+    checker = commands.add_parser("check")
+    checker.add_argument("exercise")
+    checker.add_argument("answer")
     commands.add_parser("accept").add_argument("chapter")
     commands.add_parser("links")
     commands.add_parser("serve").add_argument("port", nargs="?", default="")
@@ -99,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
             case "sweep":
                 names = ("chapter", "grid", "parameters", "preset", "plot")
                 sweep.sweep(*(getattr(chosen, name) for name in names), number(chosen.jobs), chosen.scheduler)
+            case "check":
+                print(exercises.check(chosen.exercise, chosen.answer))
             case "accept":
                 chapters.accept(chosen.chapter)
             case "links":

@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, api, chapters, costs, figures, lists, pdf, records, reproduction
+from . import ROOT, ToolError, api, chapters, costs, exercises, figures, lists, pdf, records, reproduction
 from .parameters import read_notebook, read_presets
 from .scratch import put, scratch
 
@@ -171,6 +171,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
     (tree / "book" / "reproduction.txt").write_text(reproduction.block(table, there), encoding="utf-8")
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
     api.fill(tree / "book" / "api.md")
+    exercises.fill(tree / "book")
 
 
 def build(

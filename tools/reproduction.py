@@ -36,8 +36,6 @@ PANELS = {
     "5b": "$h_y$",
     "5c": "$\\Delta H_y$ against $\\gamma_0$",
 }
-# A density is a curve: its claims are about the shape, and are labelled with the figure.
-SHAPE = {"1d": ("1", "excess kurtosis of h")}
 WHERE = re.compile(r"^(.*) \((N = .*)\)$")
 
 
@@ -54,13 +52,7 @@ def panels(label: str) -> list[str]:
 
 def claimed(panel: str, claims: Iterable[dict[str, str]]) -> list[dict[str, str]]:
     """The claims about one panel, but for those that test a formula as it was printed: the errata are about these."""
-    figure, quantity = SHAPE.get(panel, (None, ""))
-    return [
-        row for row in claims
-        if "printed" not in row["claim"]
-        and (panel in panels(row["paper figure"])
-             or (figure in panels(row["paper figure"]) and row["quantity"].startswith(quantity)))
-    ]  # fmt: skip
+    return [row for row in claims if "printed" not in row["claim"] and panel in panels(row["paper figure"])]
 
 
 def tolerance(row: dict[str, str]) -> str:

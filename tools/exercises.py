@@ -1,0 +1,121 @@
+"""The exercises of theory that have no published solution: a field on the page, and a command, say whether an answer is right.
+
+No answer is typed: each is computed when it is asked for, by the engine that the page is about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from . import ToolError
+
+
+def networks():
+    import dmftlib as dl
+
+    experiment = dl.Experiment(dl.Task.whitened([1.0]), dl.GD(), 1, "linear", gamma0=2.0, lr=0.1, steps=3)
+    return dict(
+        text="f after two steps of gradient descent:",
+        answer=dl.meanfield.solve(experiment).f[2, 0],
+        low="At the second step ⟨h²⟩ and ⟨w²⟩ are above 1, and w and h move at once.",
+        high="The error of the second step is what the first one has left.",
+        tolerance=0.005,
+    )
+
+
+def entk():
+    import dmftlib as dl
+
+    task = dl.Task.circle([0.0, np.pi / 3], [1.0, 1.0])
+    K = dl.lazy.kernels(dl.Experiment(task, dl.GD(), 2, "relu", gamma0=1.0, lr=0.1, steps=1)).K
+    return dict(
+        text="The step at which lazy training stops to converge:",
+        answer=2 / np.linalg.eigvalsh(K).max(),
+        low="The largest eigenvalue is that of (1, 1): the sum of a row of K. Is each Φ passed through the right angle?",
+        high="Three matrices learn, and each has a term off the diagonal, too.",
+        tolerance=0.005,
+    )
+
+
+def meanfield():
+    import dmftlib as dl
+
+    experiment = dl.Experiment(dl.Task.whitened([1.0]), dl.GD(), 2, "linear", gamma0=2.0, lr=0.1, steps=2)
+    return dict(
+        text="Φ² after one step:",
+        answer=dl.meanfield.solve(experiment).Phi[1, 1, 0, 0],
+        low="The echo and what was learned both move h² along w(0): add them before you square. And Φ¹ has moved as well.",
+        high="u² has the variance Φ¹(1,1), and w(0) is independent of it.",
+        tolerance=0.005,
+    )
+
+
+def solver():
+    import dmftlib as dl
+
+    experiment = dl.Experiment(dl.Task.random(5, 3, seed=0), dl.GD(), 2, "linear", gamma0=1.0, lr=0.02, steps=8)
+    (rank,) = dl.meanfield.solve(experiment).provenance.rank
+    return dict(
+        text="Directions in both bases after eight recorded states:",
+        answer=float(sum(rank)),
+        low="Each step asks something new in both directions: what came down at the step before is in the features now.",
+        high="The kernel of five inputs in three dimensions has rank three, and the backward pass does not look at the sample.",
+    )
+
+
+def own_rule():
+    import dmftlib as dl
+
+    @dataclass(frozen=True)
+    class ErrorTooMany(dl.Rule):
+        def pseudo_gradient(self, layer):
+            return layer.error * layer.g
+
+    experiment = dl.Experiment(dl.Task.whitened([1.0]), ErrorTooMany(), 2, "relu", gamma0=1.0, lr=0.001, steps=1000)
+    run = dl.lazy.predict(experiment)
+    return dict(
+        text="The time at which the error has halved:",
+        answer=np.interp(0.5, run.f[:, 0], experiment.lr * np.arange(experiment.steps)),
+        low="The kernel shrinks together with the error, from three terms towards the readout's.",
+        high="The readout's term is not the only one: two more begin as large as it is.",
+    )
+
+
+QUESTIONS = {function.__name__: function for function in (networks, entk, meanfield, solver, own_rule)}
+
+
+@cache
+def question(name: str):
+    """The question of a page of theory."""
+    from dmftlib.questions import self_check  # slow to import
+
+    if name not in QUESTIONS:
+        wrong = f"there is no exercise {name!r}" if name else "no exercise was named; add EXERCISE=name"
+        raise ToolError(f"{wrong}; the pages that have one are: {', '.join(QUESTIONS)}.")
+    return self_check(f"check-{name.replace('_', '-')}", **QUESTIONS[name]())
+
+
+def check(name: str, answer: str) -> str:
+    """What the page would say of an answer."""
+    asked = question(name)
+    try:
+        value = float(answer)
+    except ValueError:
+        raise ToolError(f"ANSWER is a number, as in ANSWER=0.5; got {answer!r}.") from None
+    return asked.judge(value)
+
+
+def fill(folder: Path) -> None:
+    """Write what the pages of theory in `folder` include: the field, and the command that does without it."""
+    for name in QUESTIONS:
+        if (folder / f"{name}.md").exists():
+            command = f"make check EXERCISE={name} ANSWER=0.5"
+            field = f"```{{raw}} html\n{question(name)._repr_html_()}\n```"
+            told = (
+                f"The field needs JavaScript. In a clone of the repository `{command}` says the same of an answer 0.5."
+            )
+            (folder / f"check-{name}.txt").write_text(f"{field}\n\n{told}\n", encoding="utf-8")
