@@ -6,8 +6,15 @@ READY = .venv/installed
 TEST_READY = .venv/installed-test
 LOCK = _build/lock/bin/uv pip compile -q --upgrade --universal --generate-hashes --custom-compile-command "make lock"
 
+# A misspelt or forgotten word would otherwise be ignored, and the chapter run for nothing.
+WORDS = CHAPTER PARAMS PRESET HELP GRID PLOT JOBS SCHEDULER EXERCISE ANSWER PORT PYTHON
+STRAY := $(filter-out $(WORDS) PY READY TEST_READY LOCK SHELL MAKE%,$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
+ifneq ($(STRAY),)
+$(error "$(STRAY)" means nothing to make. The words are $(WORDS), and parameters of a chapter stand inside PARAMS="name=value name=value")
+endif
+
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  |/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  |/p' Makefile | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 
 book: $(READY)  ## run the chapters that changed and build the book; prints where it is
 	@$(PY) -m tools book
@@ -27,13 +34,13 @@ faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see w
 	@$(PY) tests/seed_faults.py
 
 run: $(READY)  ## one chapter with your parameters, or with a preset: make run CHAPTER=gd PARAMS="P=8" PRESET=paper; HELP=1 lists them
-	@$(PY) -m tools run "$$CHAPTER" "$$PARAMS" "$$PRESET" $${HELP:+--explain}
+	@$(PY) -m tools run $${HELP:+--explain} -- "$$CHAPTER" "$$PARAMS" "$$PRESET"
 
 sweep: $(READY)  ## a grid of runs, its table and plot: make sweep CHAPTER=gd GRID="gamma0=0.5,1,2 seed=0:3" JOBS=2 SCHEDULER=tcp://host:8786
-	@$(PY) -m tools sweep "$$CHAPTER" "$$GRID" "$$PARAMS" "$$PRESET" "$$PLOT" "$$JOBS" "$$SCHEDULER"
+	@$(PY) -m tools sweep $${HELP:+--explain} -- "$$CHAPTER" "$$GRID" "$$PARAMS" "$$PRESET" "$$PLOT" "$$JOBS" "$$SCHEDULER"
 
 check: $(READY)  ## whether an answer to an exercise without a solution is right: make check EXERCISE=entk ANSWER=0.5
-	@$(PY) -m tools check "$$EXERCISE" "$$ANSWER"
+	@$(PY) -m tools check -- "$$EXERCISE" "$$ANSWER"
 
 accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
 	@$(PY) -m tools accept "$$CHAPTER"
@@ -41,15 +48,16 @@ accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: mak
 record: $(READY)  ## run a chapter with a preset, unless that was done, and keep its record: make record CHAPTER=gd PRESET=paper
 	@$(PY) -m tools record "$$CHAPTER" "$$PRESET"
 
-bench: $(READY)  ## run every script in benchmarks/, or measure the cost of one chapter: make bench CHAPTER=gd
-	@set -e; if [ "$$CHAPTER" ]; then $(PY) benchmarks/chapters.py $$CHAPTER; \
+bench: $(READY)  ## run every script in benchmarks/ (hours), or measure the cost of one chapter: make bench CHAPTER=gd
+	@set -e; if [ "$$HELP" ]; then for script in benchmarks/*.py; do sed -n '1s/^"*/  /p' "$$script"; done; \
+	elif [ "$$CHAPTER" ]; then $(PY) benchmarks/chapters.py $$CHAPTER; \
 	else for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done; fi
 
 links: $(READY)  ## put the repository's address of book/settings.toml into every chapter, for Colab, or take it out
 	@$(PY) -m tools links
 
-serve: $(READY)  ## serve the built book to a browser on this machine
-	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
+serve: $(READY)  ## serve the built book to a browser on this machine: make serve PORT=8000
+	@$(PY) -m tools serve -- "$$PORT"
 
 # uv lives outside .venv, which holds the locked set and nothing else.
 lock:  ## resolve the newest versions into requirements.lock and requirements-test.lock

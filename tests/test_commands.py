@@ -89,7 +89,10 @@ def test_make_run_takes_parameters_and_writes_only_under_runs(checkout):
         f"Notebook: {folder}/small.ipynb",
         f"Page:     {folder}/html/notebooks/small.html",
     ]
-    assert "bb 0.2857142857142857" in (folder / "html" / "notebooks" / "small.html").read_text()
+    page = (folder / "html" / "notebooks" / "small.html").read_text()
+    assert "bb 0.2857142857142857" in page
+    top = re.sub(r"\s+", " ", re.sub("<[^>]+>", "", page[page.index("<h1>small") :]))
+    assert "Not as in the book This page was run with n = 2 (in the book 3), word = b (in the book a)." in top[:200]
     assert status(checkout) == ""
 
 
@@ -97,11 +100,14 @@ def test_make_run_help_lists_parameters_or_chapters_and_runs_nothing(checkout):
     done = make(checkout, "run", "CHAPTER=small", "HELP=1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        'make run CHAPTER=small PARAMS="name=value name=value", where the names are',
+        'make run CHAPTER=small PARAMS="name=value name=value"',
+        'make sweep CHAPTER=small GRID="name=value,value name=value,value"',
+        "where the names are",
         "  n: int = 3  how many [1, 10]",
         "  word: str = 'a'  what {a, b}",
         "or PRESET=paper, which sets many",
     ]
+    assert make(checkout, "sweep", "CHAPTER=small", "HELP=1").stdout == done.stdout
     listed = make(checkout, "run", "HELP=1")
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.splitlines()[1] == "  small          small"
@@ -155,6 +161,41 @@ def test_make_run_refuses_a_preset_that_does_not_exist(checkout):
     assert done.returncode != 0
     assert "there is no preset 'papr'; presets.toml has: paper." in done.stderr
     assert not (checkout / "runs").exists()
+
+
+@pytest.mark.parametrize("stray", ["n=2", "chapter=small", "PARAM=n=2"])
+def test_make_refuses_words_that_it_would_ignore(checkout, stray):
+    wrong = make(checkout, "run", "CHAPTER=small", "PYTHON=python3", stray)
+    assert wrong.returncode == 2 and f'"{stray.partition("=")[0]}" means nothing to make' in wrong.stderr
+    assert 'parameters of a chapter stand inside PARAMS="name=value name=value"' in wrong.stderr
+    assert not (checkout / "runs").exists()
+
+
+def test_every_word_that_a_recipe_reads_is_one_that_make_takes():
+    makefile = (ROOT / "Makefile").read_text()
+    read = set(re.findall(r"\$\$\{?([A-Z]+)\b", makefile)) | set(re.findall(r"\$\((PYTHON)\)", makefile))
+    assert read == set(re.search(r"^WORDS = (.*)$", makefile, re.MULTILINE)[1].split())
+
+
+def test_make_passes_on_parameters_that_look_like_options(checkout):
+    wrong = make(checkout, "run", "CHAPTER=small", "PARAMS=--n=2")
+    assert wrong.returncode == 2 and "small has no parameter `--n`. Did you mean `n`?" in wrong.stderr
+
+
+def test_make_bench_help_says_what_would_be_run_and_runs_nothing(checkout):
+    shutil.copytree(ROOT / "benchmarks", checkout / "benchmarks")
+    done = make(checkout, "bench", "HELP=1")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == len([*(ROOT / "benchmarks").glob("*.py")])
+    assert "Time and memory of every chapter" in done.stdout and '"""' not in done.stdout
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(checkout):
+    command = f"'{sys.executable}' -m tools run --explain -- small; echo rc $? >&2"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run(["sh", "-c", command], cwd=checkout, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "rc 1\n"
 
 
 def test_make_run_refuses_a_wrong_parameter(checkout):

@@ -54,3 +54,15 @@ def test_a_table_of_claims_is_not_compared_line_by_line_too(claims):
     report = comparison.report(PARAMETERS, {"n": 4}, notebook(["a 1"], claims), notebook(["a 2"], claims))
     assert "(1 of 1 lines changed)" in report and "  n = 4 (default 3)" in report
     assert ("Claims, with" in report) == bool(claims)
+
+
+def test_pictures_and_warnings_are_no_printed_numbers_and_warnings_are_told():
+    old, new = notebook(["a 1"]), notebook(["a 1"])
+    picture = nbformat.v4.new_output("display_data", {"image/png": "", "text/plain": "Figure with data: 1"})
+    text = "/tmp/kernel_1/2.py:3: RuntimeWarning: invalid value in log\n  slope = log(x)\n"
+    new.cells[0].outputs += [picture, nbformat.v4.new_output("stream", name="stderr", text=text * 2)]
+    assert comparison.report(PARAMETERS, {}, old, new).splitlines()[1:] == [
+        "Printed numbers: all 1 lines are as with the defaults.",
+        "The run warned, where the notebook shows it:",
+        "  RuntimeWarning: invalid value in log",
+    ]

@@ -14,7 +14,7 @@ from pybtex.database import parse_string
 from test_drawing import assert_curves_are_the_data
 
 from dmftlib import drawing, figures, interactive
-from tools import ROOT, chapters, pages
+from tools import ROOT, chapters, pages, reproduction
 from tools import figures as shelf
 
 TREE = {"version": "0.1.0", "commit": "abc1234", "dirty": False, "date": "2026-01-02", "machine": {"processors": 2}}
@@ -210,8 +210,16 @@ def test_the_index_names_every_figure_and_the_panels_that_are_absent(notebook, t
     page, command = "[small](../notebooks/small.ipynb)", "`make run CHAPTER=small`"
     assert f"| 1a | {{numref}}`fig-small` | {page} | {command} |" in index
     assert "| 1b | absent from this book |  |  |" in index
-    assert f"| {{numref}}`fig-small` | `fig-small` | {page} | 1a | {command} |" in index
-    assert f"| `fig-sliders` | `fig-sliders` | {page} |  | {command} |" in index
+    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off<br>`fig-small` | {page} | 1a |" in index
+    title = "Figure with sliders: the two-layer closed forms of every rule"
+    assert f"| with sliders | {title}<br>`fig-sliders` | {page} |  |" in index
+
+
+def test_a_panel_of_the_paper_leads_to_its_figures(monkeypatch):
+    monkeypatch.setattr(shelf, "panels", lambda: {"1a": ["fig-a", "fig-b"], "1b": ["fig-gone"]})
+    known = [{"id": "fig-a", "named": True}, {"id": "fig-b", "named": False}]
+    assert shelf.homes(known) == {"1a": ["{numref}`fig-a`", "`fig-b`"]}
+    assert "Drawn in {numref}`fig-a`, `fig-b`." in reproduction.block(pages.table, shelf.homes(known))
 
 
 def test_every_panel_of_the_paper_has_one_home_that_exists():

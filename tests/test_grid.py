@@ -23,6 +23,7 @@ PARAMETERS = read_cell(
         ("activation=relu,erf rich=true,false", {"activation": ["relu", "erf"], "rich": [True, False]}),
         ("rhos=[0,1];[0,0.5,1]", {"rhos": [[0.0, 1.0], [0.0, 0.5, 1.0]]}),
         ("rules=[GD];[FA,DFA]", {"rules": [["GD"], ["FA", "DFA"]]}),
+        ("gamma0 = 0.5, 1 rules=[GD]; [FA, DFA]", {"gamma0": [0.5, 1.0], "rules": [["GD"], ["FA", "DFA"]]}),
     ],
 )
 def test_a_grid_is_read_into_checked_values(text, expected):
@@ -47,9 +48,10 @@ def written(name, values):
         ("gamma0=1 gamma0=2", "the grid names `gamma0` twice"),
         ("gamma0=[1,2]", r"`gamma0` is one value a run, so its grid is written gamma0=a,b,c; got '\[1,2\]'"),
         ("gamma0=1;2", r"`gamma0` is one value a run"),
-        ("gamma0=0:3", r"a:b counts whole numbers.*`gamma0` got '0:3'"),
+        ("gamma0='0.5,1", r"cannot read .*: No closing quotation"),
+        ("gamma0=0:3", r"a:b counts whole numbers.*`gamma0` got '0:3'\. Other values are listed: gamma0=a,b,c"),
         ("seed=0:", r"a:b counts whole numbers.*`seed` got '0:'"),
-        ("seed=3:3", r"the grid of `seed` is empty: '3:3'"),
+        ("seed=3:3", r"the grid of `seed` is empty: '3:3' counts from a up to b but not b"),
         ("rhos=0,1", r"`rhos` is a list.*as in rhos=\[0\.0,1\.0\];\[\.\.\.\]; got '0,1'"),
         ("rhos=[0,1];[0.5]", r"`rhos` needs at least 2 values.*got \[0\.5\]"),
         ("rhos=[0,1];[1,0]", r"the values of `rhos` must rise; got \[1\.0, 0\.0\]"),

@@ -39,6 +39,9 @@ def test_a_line_is_read_into_name_type_default_meaning_and_range():
         ("activation=relu rich=false", {"activation": "relu", "rich": False}),
         ("widths=[16,4096] rules='[\"DFA\"]'", {"widths": [16, 4096], "rules": ["DFA"]}),
         ("seed=123456789", {"seed": 123456789}),
+        ("gamma0 = 4  P =2", {"gamma0": 4.0, "P": 2}),
+        ("widths=[64, 256] P=2", {"widths": [64, 256], "P": 2}),
+        ("widths = [ 64 ,256 ]  rules=GD, DFA", {"widths": [64, 256], "rules": ["GD", "DFA"]}),
     ],
 )
 def test_settings_are_converted_to_the_type_of_their_parameter(text, expected):
@@ -63,7 +66,18 @@ def test_settings_are_converted_to_the_type_of_their_parameter(text, expected):
         ("activation=sine", r"`activation` must lie in \{relu, tanh, erf\}; got 'sine'"),
         ("rich=2", r"`rich` must be bool; got '2'"),
         ("widths=64,8", r"`widths` must lie in \[16, 4096\]; got 8"),
-        ("widths=[]", r"`widths` must be list\[int\]; got \[\]"),
+        ("widths=[]", r"`widths` must be list\[int\]; got '\[\]'\. Write for example widths=\[64,128\]\."),
+        ("gamma0=0,5", r"`gamma0` must be float; got '0,5'\. Write for example gamma0=1\.0\."),
+        (
+            "gamma0=4, P=8",
+            r"got '4,P=8'\. Between parameters stand spaces, without commas; write for example gamma0=1\.0",
+        ),
+        ("gamma0=4; P=8", r"got '4;P=8'\. Between parameters stand spaces, without commas"),
+        ("P=8 P=9", r"`P` is set twice; keep one of the two"),
+        ("γ₀=4", r"gd has no parameter `γ₀`\. Did you mean `gamma0`\?"),
+        ("Γ0=4", r"gd has no parameter `Γ0`\. Did you mean `gamma0`\?"),
+        ("p=8", r"gd has no parameter `p`\. Did you mean `P`\?"),
+        ("--gamma0=4", r"gd has no parameter `--gamma0`\. Did you mean `gamma0`\?"),
     ],
 )
 def test_a_wrong_setting_is_named_and_the_valid_ones_listed(text, message):

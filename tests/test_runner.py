@@ -354,12 +354,28 @@ def test_old_and_new_numbers_stand_side_by_side():
     assert shown.splitlines() == ["  f 1.0 | f 1.0", "* K 2.0 | K 2.1"]
 
 
+def test_lines_that_an_execution_lacks_do_not_shift_the_others():
+    before = ["L = 1: 2.01 ± 0.02", "L = 2: 2.95 ± 2e-05", "L = 1, again: 1.5", "L = 2, again: 2.5"]
+    after = ["L = 1: 1.92 ± 0.2", "L = 1, again: 1.4"]
+    assert chapters.matched(before, after) == [
+        (before[0], after[0]),
+        (before[1], ""),
+        (before[2], after[1]),
+        (before[3], ""),
+    ]
+    assert chapters.matched(after, before) == [(b, a) for a, b in chapters.matched(before, after)]
+    assert chapters.matched(["a 1.5", "b"], ["c 2", "d 3"]) == [("a 1.5", "c 2"), ("b", "d 3")]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["run", "fa"], "there is no chapter 'fa'; the chapters are: small"),
         (["accept", ""], "no chapter was named; add CHAPTER=name; the chapters are: small"),
+        (["run", "notebooks/Smal.ipynb"], "the chapters are: small. Did you mean `small`?"),
         (["run", "small", "m=4"], "small has no parameter `m`"),
+        (["run", "--", "small", "--n=4"], "small has no parameter `--n`. Did you mean `n`?"),
+        (["serve"], "_build/html yet; make book builds it."),
         (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
         (["run", "small", "", "papr"], "there is no preset 'papr'; presets.toml has: paper"),
         (["record", "small", ""], "there is no preset ''; presets.toml has: paper"),

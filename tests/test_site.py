@@ -155,7 +155,17 @@ def test_claims_are_listed_in_the_order_of_the_book(tmp_path):
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Chapter b", "Chapter a"]
     assert "| [Chapter b](../notebooks/b.ipynb) | 1 | 0 | 0 |" in text and "| all | 1 | 0 | 1 |" in text
     assert "{ref}`Its table <x-a-claims>`" in text
-    assert "| 1 | a\\*b\\_c\\|d | no | f \\< 2 | 1 | 1 ± 0.1 (N = 8, 2 seeds) | 1 |" in text
+    row = "| 1 | a\\*b\\_c\\|d | no | f \\< 2 | 1 | 1 ± 0.1 (N = 8, 2 seeds) | 1 |"
+    assert f"{row}  |" in text
+    assert f"{row} Fig. 3, Fig. 4 |" in lists.claims(
+        tmp_path, {"1a": ["Fig. 3"], "1b": ["Fig. 3", "Fig. 4"], "2a": ["Fig. 5"]}
+    )
+
+
+def test_a_claim_leads_to_the_figures_that_show_its_panels():
+    there = {"1a": ["A"], "2d": ["B"], "2e": ["C"], "2f": ["D"], "3a": ["E", "F"]}
+    assert lists.drawn("1a, 2e", there) == "A, C" and lists.drawn("2d–f", there) == "B … D"
+    assert lists.drawn("3", there) == "E, F" and lists.drawn("Table 2", there) == lists.drawn("5", there) == ""
 
 
 def test_a_book_without_claims_says_so(tmp_path):

@@ -16,6 +16,7 @@ from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
 
 from tools import ROOT, ToolError, chapters, collected, costs, sweep
 from tools.__main__ import main, number
+from tools.parameters import read_cell
 
 # Theory says 2n, networks 2n + 0.1; every run leaves a line in a file, and 9 fails.
 CLAIMS = """import os
@@ -111,7 +112,13 @@ def test_a_grid_on_a_cluster_of_processes_becomes_one_table_and_one_plot_and_a_f
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("  small: 2 runs (1 of n × 2 of word), 2 of them done already")
     assert len(log(tree)) == 4
-    assert {path.name for path in (tree / "runs" / "small-sweep-n=2-word=a,b").iterdir()} == {"table.csv", "plot.svg"}
+    folder = tree / "runs" / "small-sweep-n=2-word=a,b"
+    assert {path.name for path in folder.iterdir()} == {"table.csv", "plot.svg", "provenance.json"}
+    assert again.stdout.splitlines()[-3:] == [
+        f"Table:   {folder}/table.csv",
+        f"Plot:    {folder}/plot.svg",
+        f"Made by: {folder}/provenance.json",
+    ]
 
 
 def test_a_sweep_that_was_killed_goes_on_where_it_was(tree):
@@ -255,6 +262,14 @@ def test_a_label_that_differs_between_runs_has_an_ellipsis():
     assert collected.common(["loss at step 7, ρ = 0.5", "loss at step 12, ρ = 0.5"]) == "loss at step …, ρ = …"
 
 
+def test_a_sweep_says_with_what_it_was_made():
+    parameters = read_cell('n: int = 3  # how many [1, 10]\nm: int = 1  # more [1, 10]\nword: str = "a"  # what {a, b}')
+    about = sweep.provenance("small", {"n": [1, 2]}, {"m": 1, "word": "b"}, parameters, "paper")
+    assert about["grid"] == {"n": [1, 2]} and about["parameters"] == {"m": 1, "word": "b"}
+    assert about["not as in the book"] == {"word": "b"} and about["preset"] == "paper"
+    assert {"version", "commit", "dirty", "date", "machine", "licence"} <= set(about)
+
+
 def texts(svg):
     return {comment.strip() for comment in re.findall(r"<!--(.*?)-->", svg)}
 
@@ -268,6 +283,7 @@ def test_the_plot_has_a_panel_for_each_combination_of_the_others():
     shown = texts(svg)
     assert {"word = a, rhos = [0.0,1.0]", "word = b, rhos = [0.0,1.0]", "n", "value of 3", "Doubles"} <= shown
     assert svg == collected.plot(swept, results, ""), "the same runs give another file"
+    assert "not as in the book: m = 4" in texts(collected.plot(swept, results, "", "not as in the book: m = 4"))
     lists = {"rhos": [[0.0, 1.0], [0.5, 1.0]]}
     assert {"[0.0,1.0]", "[0.5,1.0]"} <= texts(
         collected.plot(lists, [rows_of({"rhos": value}) for value in lists["rhos"]], "Rises")

@@ -1,12 +1,13 @@
-"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | record | links."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | record | links | serve."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, exercises, links, pages, pdf, records, sweep
+from . import ROOT, ToolError, chapters, comparison, costs, exercises, links, pages, pdf, records, serve, sweep
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
@@ -30,7 +31,8 @@ def explain(chapter: str) -> None:
         print("\n".join(f"  {name:<14} {title.splitlines()[0].lstrip('# ')}" for name, title in titles.items()))
         return
     parameters = read_notebook(chapters.read(chapters.committed(chapter)))
-    lines = [f'make run CHAPTER={chapter} PARAMS="name=value name=value", where the names are']
+    lines = [f'make run CHAPTER={chapter} PARAMS="name=value name=value"']
+    lines += [f'make sweep CHAPTER={chapter} GRID="name=value,value name=value,value"', "where the names are"]
     lines += [f"  {parameter}" for parameter in parameters.values()]
     lines += [f"or PRESET={preset}, which sets many" for preset in presets_of(records.presets(), chapter)]
     print("\n".join([*lines, *costs.sentences(chapter)]))
@@ -76,11 +78,13 @@ def main(arguments: list[str] | None = None) -> int:
     sweeper = commands.add_parser("sweep")
     for name in ("chapter", "grid", "parameters", "preset", "plot", "jobs", "scheduler"):
         sweeper.add_argument(name, nargs="?", default="")
+    sweeper.add_argument("--explain", action="store_true")
     checker = commands.add_parser("check")
     checker.add_argument("exercise")
     checker.add_argument("answer")
     commands.add_parser("accept").add_argument("chapter")
     commands.add_parser("links")
+    commands.add_parser("serve").add_argument("port", nargs="?", default="")
     recorder = commands.add_parser("record")
     recorder.add_argument("chapter")
     recorder.add_argument("preset")
@@ -89,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         match chosen.command:
             case "book":
                 book()
-            case "run" if chosen.explain:
+            case "run" | "sweep" if chosen.explain:
                 explain(chosen.chapter)
             case "pdf":
                 whole_book()
@@ -104,10 +108,15 @@ def main(arguments: list[str] | None = None) -> int:
                 chapters.accept(chosen.chapter)
             case "links":
                 links.write_all()
+            case "serve":
+                serve.serve(ROOT / "_build" / "html", chosen.port)
             case "record":
                 record(chosen.chapter, chosen.preset)
     except ToolError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the output went to `head` or a pager, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # what the reader's disk refuses
         where = f" ({error.filename})" if error.filename else ""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import nbformat
 
 from . import ROOT, ToolError, figures
-from .parameters import read_notebook
+from .parameters import read_notebook, similar
 from .progress import cells, say, screen, without_bars
 from .scratch import borrow, give_back, put, scratch
 
@@ -42,7 +43,8 @@ def committed(chapter: str) -> Path:
     path = ROOT / "notebooks" / f"{chapter}.ipynb"
     if chapter not in names():
         wrong = f"there is no chapter {chapter!r}" if chapter else "no chapter was named; add CHAPTER=name"
-        raise ToolError(f"{wrong}; the chapters are: {', '.join(names())}.")
+        guess = similar(Path(chapter.strip()).stem, names()) if chapter else ""
+        raise ToolError(f"{wrong}; the chapters are: {', '.join(names())}.{guess}")
     return path
 
 
@@ -246,10 +248,19 @@ def printed(notebook) -> dict[str, list[str]]:
     return lines
 
 
+def matched(before: list[str], after: list[str]) -> list[tuple[str, str]]:
+    """Lines of two executions of one cell in pairs; if one printed more, those that differ in decimals only are pairs."""
+    if len(before) == len(after):
+        return list(zip(before, after))
+    words = [[re.sub(r"-?\d+(\.\d+)?e[-+]?\d+|-?\d*\.\d+", "…", line) for line in lines] for lines in (before, after)]
+    blocks = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
+    return [pair for _, a, b, c, d in blocks for pair in zip_longest(before[a:b], after[c:d], fillvalue="")]
+
+
 def pairs(old, new) -> list[tuple[str, str]]:
     """The lines with numbers that two executions of a notebook printed, each beside its counterpart."""
     before, after = printed(old), printed(new)
-    return [pair for cell in after for pair in zip_longest(before.get(cell, []), after[cell], fillvalue="")]
+    return [pair for cell in after for pair in matched(before.get(cell, []), after[cell])]
 
 
 def side_by_side(old, new) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,10 +62,10 @@ def common(labels: list[str]) -> str:
     return labels[0] if len(set(labels)) == 1 else re.sub(NUMBER, "…", labels[0])
 
 
-def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wanted: str) -> str:
+def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wanted: str, note: str = "") -> str:
     """One claim against the first parameter with numbers, as SVG: theory a line, networks markers with standard errors.
 
-    Every combination of the other parameters has a panel.
+    Every combination of the other parameters has a panel. `note` stands in small print along the lower edge.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -98,6 +99,7 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
         figure.axes[0].set_ylabel(common([row["quantity"] for row in drawn]))
         figure.axes[0].legend()
         figure.suptitle(common([row["claim"] for row in drawn]), fontsize=10)
+        figure.supxlabel(textwrap.fill(note, 55 * columns), x=0.01, ha="left", fontsize=8)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()

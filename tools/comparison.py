@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
@@ -27,18 +28,32 @@ def settings(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> 
     return ["Changed against the defaults:", *changed] if changed else ["Every parameter has its default value."]
 
 
-def without_claims(notebook):
-    """A copy without its tables of claims, which are compared by themselves."""
+def is_print(output) -> bool:
+    """Whether it is text that a cell meant to show: neither a picture nor a warning."""
+    return output.get("name") != "stderr" and "image/png" not in output.get("data", {})
+
+
+def prints(notebook):
+    """A copy with what its cells printed, without tables of claims, which are compared by themselves."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
         if records.claims(nbformat.v4.new_notebook(cells=[cell])):
             cell.outputs = []
+        elif cell.get("outputs"):
+            cell.outputs = [output for output in cell.outputs if is_print(output)]
     return copy
+
+
+def warnings(notebook) -> list[str]:
+    """What the run warned of, each warning once: with other parameters a number can be out of reach."""
+    texts = [out.text for cell in notebook.cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
+    found = dict.fromkeys(re.findall(r"\b\w*Warning: .+", "\n".join(texts)))
+    return ["The run warned, where the notebook shows it:", *(f"  {line[:LINE]}" for line in found)] if found else []
 
 
 def numbers(old, new, most: int) -> list[str]:
     """The printed lines that changed, old | new, at most so many."""
-    lines = chapters.pairs(without_claims(old), without_claims(new))
+    lines = chapters.pairs(prints(old), prints(new))
     changed = [pair for pair in lines if pair[0] != pair[1]]
     if not changed:
         return [f"Printed numbers: all {len(lines)} lines are as with the defaults."]
@@ -78,4 +93,5 @@ def claims(old, new, most: int) -> list[str]:
 
 def report(parameters: Mapping[str, Parameter], values: Mapping[str, Any], old, new, most: int = 20) -> str:
     """What a reader wants to know at the end of a run, in some tens of lines at most."""
-    return "\n".join([*settings(parameters, values), *numbers(old, new, most), *claims(old, new, most // 2)])
+    told = (settings(parameters, values), numbers(old, new, most), claims(old, new, most // 2), warnings(new))
+    return "\n".join(line for lines in told for line in lines)

@@ -170,17 +170,17 @@ def bibtex(about: Mapping, address: str = "") -> str:
     """Entries for the figure, for the book in this version and commit, and for the paper."""
     from pybtex.database import BibliographyData, Entry, Person, parse_file
 
-    title = re.sub(r"\{[\w:]+\}`[^`]*`", "", about["caption"]).split(". ")[0].strip(". ")
+    name = title(about["caption"])
     commit = about["commit"] + " with uncommitted changes" * bool(about["modified"]) if about["commit"] else "unknown"
     note = f"Figure {about['id']}, chapter {about['chapter']}, version {about['version']}, commit {commit}, CC BY 4.0"
     if other := words(about["not as in the book"]):
-        title += f" (not as in the book: {other})"
+        name += f" (not as in the book: {other})"
         note += f". Not the figure of the book, but made with {other}"
     year, author = re.findall(r"^\d{4}", about["date"]), {"author": [Person(last=AUTHORS)]}
     common = ({"year": year[0]} if year else {}) | ({"url": address} if address else {})
     whole = f"Version {about['version']}, commit {commit}. Text CC BY 4.0, code BSD-3-Clause"
     entries = {
-        about["id"]: Entry("misc", {"title": title, "howpublished": BOOK, "note": note} | common, author),
+        about["id"]: Entry("misc", {"title": name, "howpublished": BOOK, "note": note} | common, author),
         "dmftlib": Entry("misc", {"title": BOOK, "note": whole} | common, author),
         PAPER: parse_file(ROOT / "book" / "references.bib").entries[PAPER],
     }
@@ -247,32 +247,45 @@ def panels() -> dict[str, list[str]]:
     return tomllib.loads((ROOT / "book" / "figures.toml").read_text(encoding="utf-8"))["panels"]
 
 
+def _link(about: Mapping) -> str:
+    return f"{{numref}}`{about['id']}`" if about["named"] else f"`{about['id']}`"
+
+
+def homes(known: Iterable[Mapping]) -> dict[str, list[str]]:
+    """The panels of the paper that this book shows, each with links to its figures."""
+    links = {about["id"]: _link(about) for about in known}
+    found = {panel: [links[id] for id in ids if id in links] for panel, ids in panels().items()}
+    return {panel: there for panel, there in found.items() if there}
+
+
+def title(caption: str) -> str:
+    """The first sentence of a caption, without references."""
+    return " ".join(re.sub(r"\{[\w:]+\}`[^`]*`", "", caption).split(". ")[0].strip(". ").split())
+
+
 def index(known: Iterable[Mapping]) -> str:
     """Two Markdown tables: where each panel of the paper is, and every figure of the book."""
     by_id = {about["id"]: about for about in known}
-    links = {id: f"{{numref}}`{id}`" if about["named"] else f"`{id}`" for id, about in by_id.items()}
-    homes, shows = [], {}
+    there, first, shows = homes(by_id.values()), [], {}
     for panel, ids in panels().items():
-        there = [id for id in ids if id in by_id]
-        for id in there:
+        chapter = next((by_id[id]["chapter"] for id in ids if id in by_id), "")
+        command = f"`make run CHAPTER={chapter}`" if chapter else ""
+        first.append((panel, ", ".join(there.get(panel, ["absent from this book"])), _page(chapter), command))
+        for id in ids:
             shows.setdefault(id, []).append(panel)
-        chapter = by_id[there[0]]["chapter"] if there else ""
-        command = f"`make run CHAPTER={chapter}`" if there else ""
-        homes.append((panel, ", ".join(links[id] for id in there) or "absent from this book", _page(chapter), command))
     every = [
         (
-            links[id],
-            f"`{id}`",
+            _link(about) if about["named"] else "with sliders",
+            f"{title(about['caption'])}<br>`{id}`",
             _page(about["chapter"]),
             ", ".join(shows.get(id, [])),
-            f"`make run CHAPTER={about['chapter']}`",
         )
         for id, about in by_id.items()
     ]
     return (
-        _table(("paper", "here", "chapter", "command"), homes)
+        _table(("paper", "here", "chapter", "command"), first)
         + "\n\n## Every figure\n\n"
-        + _table(("figure", "id", "chapter", "paper", "command"), every)
+        + _table(("figure", "what it shows, and its id", "chapter", "paper"), every)
         + "\n"
     )
 
@@ -283,4 +296,4 @@ def _page(chapter: str) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [head, ["---"] * len(list(head)), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from .parameters import Parameter, ParameterError, listing, named
+from .parameters import Parameter, ParameterError, listing, named, split
 
 RANGE = re.compile(r"(-?\d+):(-?\d+)(?::([1-9]\d*))?")
 
@@ -24,10 +23,9 @@ def texts(text: str, parameter: Parameter) -> list[str]:
     if parameter.is_list:
         items = text.split(";")
         if not all(item.startswith("[") and item.endswith("]") for item in items):
-            example = str(parameter.default).replace(" ", "")
             raise ParameterError(
                 f"`{name}` is a list, so every value of its grid is one, in brackets and with ; between, "
-                f"as in {name}={example};[...]; got {text!r}."
+                f"as in {parameter.example};[...]; got {text!r}."
             )
         return items
     if "[" in text or ";" in text:
@@ -35,7 +33,8 @@ def texts(text: str, parameter: Parameter) -> list[str]:
     if ":" in text:
         match = RANGE.fullmatch(text) if parameter.type == "int" else None
         if not match:
-            raise ParameterError(f"a:b counts whole numbers, from a up to b but not b; `{name}` got {text!r}.")
+            counts = "a:b counts whole numbers, from a up to b but not b"
+            raise ParameterError(f"{counts}; `{name}` got {text!r}. Other values are listed: {name}=a,b,c.")
         return [str(n) for n in range(int(match[1]), int(match[2]), int(match[3] or 1))]
     return [item.strip() for item in text.split(",")]
 
@@ -44,7 +43,7 @@ def values(text: str, parameter: Parameter) -> list[Any]:
     """The checked values that a grid gives to one parameter."""
     found = [parameter.check(parameter.parse(item)) for item in texts(text, parameter)]
     if not found:
-        raise ParameterError(f"the grid of `{parameter.name}` is empty: {text!r}.")
+        raise ParameterError(f"the grid of `{parameter.name}` is empty: {text!r} counts from a up to b but not b.")
     for n, value in enumerate(found):
         if value in found[:n]:
             raise ParameterError(f"the grid of `{parameter.name}` has {value!r} twice.")
@@ -56,7 +55,7 @@ def read(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[s
     grid: dict[str, list[Any]] = {}
     wrong = []
     with listing(parameters, chapter):
-        for setting in shlex.split(text):
+        for setting in split(text):
             name, equals, written = setting.partition("=")
             try:
                 if not equals:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
-from . import chapters, records
+from . import chapters, records, reproduction
 
 SPECIAL = re.compile(r"([\\*_\[\]<>$`~^])")
 VERDICTS = ("holds", "in part", "no")
@@ -37,8 +39,18 @@ def heading(notebook) -> str:
     return re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE).group(1)
 
 
-def claims(tree: Path) -> str:
-    """Every row of every table of claims of a staged book, chapter by chapter, and how many hold."""
+def drawn(label: str, there: Mapping[str, list[str]]) -> str:
+    """The figures of this book that show what a claim's label names: a panel of the paper, several, or a whole figure."""
+    named = reproduction.panels(label)
+    links = [*dict.fromkeys(link for p in there if p in named or p[0] in named for link in there[p])]
+    return ", ".join(links) if len(links) < 3 else f"{links[0]} … {links[-1]}"
+
+
+def claims(tree: Path, there: Mapping[str, list[str]] = MappingProxyType({})) -> str:
+    """Every row of every table of claims of a staged book, chapter by chapter, and how many hold.
+
+    `there` is `figures.homes`: the figures of this book that show each panel of the paper.
+    """
     from .pages import table
 
     counts, lists = [], []
@@ -53,9 +65,12 @@ def claims(tree: Path) -> str:
         counts.append((link, *(found[verdict] for verdict in VERDICTS)))
         where = f"{{ref}}`Its table <{label.group(1)}>`" if label else f"[The chapter](../notebooks/{path.name})"
         names = ("claim", "verdict", "quantity", "theory", "networks", "paper figure")
-        shown = [(k, *(plain(row[name]) for name in names)) for k, row in enumerate(rows, 1)]
-        head = ("", "claim", "verdict", "quantity", "theory", "network mean ± SE (N, seeds)", "paper figure")
-        head = (f"{path.stem}", *head[1:])
+        shown = [
+            (k, *(plain(row[name]) for name in names), drawn(row["paper figure"], there))
+            for k, row in enumerate(rows, 1)
+        ]
+        middle = ("claim", "verdict", "quantity", "theory", "network mean ± SE (N, seeds)", "paper figure")
+        head = (path.stem, *middle, "that figure here")
         lists += [f"## {title}", f"{where} states the rule of the verdicts.", table(head, shown)]
     if not lists:
         return "No chapter of this book has a table of claims.\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,20 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     return "\n\n".join(blocks)
 
 
+def banner(notebook) -> str:
+    """What a page says at its top if it was run with other parameters; '' else."""
+    record = notebook.metadata.get("dmftlib")
+    other = figures.changed(notebook, record["parameters"]) if record else {}
+    if not other:
+        return ""
+    default = read_notebook(notebook)
+    values = ", ".join(f"`{name}` = {value} (in the book {default[name].default})" for name, value in other.items())
+    return (
+        f":::{{admonition}} Not as in the book\n:class: warning\nThis page was run with {values}. Its outputs and figures, "
+        "and its table of claims, are of this run; its text was written for the values of the book.\n:::"
+    )
+
+
 def scale_block(preset: str) -> str:
     """What was recorded of the chapters' runs with a preset: how they ran, and which claims do not hold."""
     runs, verdicts, failing = [], [], []
@@ -131,7 +146,6 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
         shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
     (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
-    (tree / "book" / "reproduction.txt").write_text(reproduction.block(table), encoding="utf-8")
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
@@ -140,12 +154,21 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
         known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
         costs.add_to(notebook, chapter)
+        if said := banner(notebook):
+            first = notebook.cells[0]
+            first.source = re.sub(
+                "^# .+", lambda title: f"{title[0]}\n\n{said}", first.source, count=1, flags=re.MULTILINE
+            )
         notebook.cells.append(
             nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         )
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
+    order = [path.stem for path in lists.ordered(tree)]
+    known.sort(key=lambda about: order.index(about["chapter"]) if about["chapter"] in order else len(order))
+    there = figures.homes(known)
     (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
-    (tree / "book" / "claims.txt").write_text(lists.claims(tree), encoding="utf-8")
+    (tree / "book" / "claims.txt").write_text(lists.claims(tree, there), encoding="utf-8")
+    (tree / "book" / "reproduction.txt").write_text(reproduction.block(table, there), encoding="utf-8")
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
     api.fill(tree / "book" / "api.md")
     exercises.fill(tree / "book")

@@ -15,7 +15,8 @@ import difflib
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -62,19 +63,32 @@ class Parameter:
     def __str__(self) -> str:
         return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}".rstrip()
 
+    @property
+    def example(self) -> str:
+        """The default as one types it."""
+        return f"{self.name}={str(self.default).replace(' ', '').replace(chr(39), '')}"
+
     def parse(self, text: str) -> Any:
         """The value that `text`, typed on a command line, stands for."""
         if not self.is_list:
             return self._item(text)
-        items = text.strip("[]").split(",")
-        return [self._item(item.strip().strip("'\"")) for item in items if item.strip()]
+        items = [item.strip() for item in text.strip("[]").split(",") if item.strip()]
+        if not items:
+            raise self._mistyped(text)
+        return [self._item(item.strip("'\"")) for item in items]
+
+    def _mistyped(self, text: str) -> ParameterError:
+        separate = "Between parameters stand spaces, without commas; write" if "=" in text[1:] else "Write"
+        return ParameterError(
+            f"`{self.name}` must be {self.type}; got {text!r}. {separate} for example {self.example}."
+        )
 
     def _item(self, text: str) -> Any:
         kind = KINDS[self.type.removeprefix("list[").removesuffix("]")]
         try:
             return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError):
-            raise ParameterError(f"`{self.name}` must be {self.type}; got {text!r}.") from None
+            raise self._mistyped(text) from None
 
     def check(self, value: Any) -> Any:
         """`value` itself, if its type and range are allowed."""
@@ -147,11 +161,22 @@ def read_notebook(notebook) -> dict[str, Parameter]:
     return read_cell(cells[0].source)
 
 
+def latin(name: str) -> str:
+    """A symbol of the book as its parameter may be called: `γ₀` is `gamma0`."""
+    letters = unicodedata.normalize("NFKC", name)
+    return "".join(re.sub(r"^GREEK .* ", "", unicodedata.name(c, "")) if "Α" <= c <= "ω" else c for c in letters)
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """A question after the known name that `name` resembles, or ''."""
+    lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(re.sub(r"^\W+|\W+$", "", latin(name).lower()), lower, n=1)
+    return f" Did you mean `{lower[close[0]]}`?" if close else ""
+
+
 def named(name: str, parameters: Mapping[str, Parameter], chapter: str) -> Parameter:
     if name not in parameters:
-        close = difflib.get_close_matches(name, parameters, n=1)
-        hint = f" Did you mean `{close[0]}`?" if close else ""
-        raise ParameterError(f"{chapter} has no parameter `{name}`.{hint}")
+        raise ParameterError(f"{chapter} has no parameter `{name}`.{similar(name, parameters)}")
     return parameters[name]
 
 
@@ -165,20 +190,27 @@ def listing(parameters: Mapping[str, Parameter], chapter: str) -> Iterator[None]
         raise ParameterError(f"{error}\nThe parameters of {chapter} are\n{valid}") from None
 
 
+def split(text: str) -> list[str]:
+    """The settings of a command line. Spaces around =, around commas and inside brackets are part of a setting."""
+    joined = re.sub(r"\s*([=,;])\s*|(?<=\[)\s+|\s+(?=\])", r"\1", text)
+    try:
+        return shlex.split(joined)
+    except ValueError as error:  # a quotation mark without its partner
+        raise ParameterError(f"cannot read {text!r}: {error}.") from None
+
+
 def read_settings(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
     """Values from a command line, "gamma0=4 P=8 widths=64,256", or one error that says all that is wrong and what is valid."""
     values, wrong = {}, []
     with listing(parameters, chapter):
-        try:
-            settings = shlex.split(text)
-        except ValueError as error:  # a quotation mark without its partner
-            raise ParameterError(f"cannot read {text!r}: {error}.") from None
-        for setting in settings:
+        for setting in split(text):
             try:
                 name, equals, value = setting.partition("=")
                 if not equals:
                     raise ParameterError(f"parameters are written name=value; got {setting!r}.")
                 parameter = named(name, parameters, chapter)
+                if name in values:
+                    raise ParameterError(f"`{name}` is set twice; keep one of the two.")
                 values[name] = parameter.check(parameter.parse(value))
             except ParameterError as error:
                 wrong.append(str(error))

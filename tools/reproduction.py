@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from . import chapters, costs, records
 from .parameters import all_presets, read_notebook, read_presets
@@ -95,8 +96,8 @@ def commands(table, names: Iterable[str]) -> str:
     return table(("command", "seed", "time", "memory", "machine"), rows)
 
 
-def block(table) -> str:
-    """A section for each figure of the paper; `table` makes Markdown of a head and rows."""
+def block(table, there: Mapping[str, list[str]] = MappingProxyType({})) -> str:
+    """A section for each figure of the paper; `table` makes Markdown of a head and rows, `there` is `figures.homes`."""
     from dmftlib.claims import RULE  # slow to import
 
     claims = {chapter: records.claims(chapters.read(chapters.committed(chapter))) for chapter in chapters.names()}
@@ -111,5 +112,6 @@ def block(table) -> str:
         blocks += [f"## Figure {figure}", commands(table, homes)]
         for panel, text in named.items():
             if found[panel] or panel in PANELS:
-                blocks += [f"### {panel}: {text}", table(head, [row(c, claim) for c, claim in found[panel]])]
+                drawn = [f"Drawn in {', '.join(there[panel])}."] if panel in there else []
+                blocks += [f"### {panel}: {text}", *drawn, table(head, [row(c, claim) for c, claim in found[panel]])]
     return "\n\n".join(blocks) + "\n"

@@ -7,6 +7,7 @@ writes it, so a cluster needs no shared folder; what stands in runs/ is not run 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -20,9 +21,12 @@ from typing import Any
 
 import nbformat
 
-from . import ToolError, chapters, collected, costs, grid, records
-from .parameters import read_notebook, read_preset, read_settings
+from . import ToolError, chapters, collected, costs, figures, grid, records
+from .parameters import Parameter, read_notebook, read_preset, read_settings
 from .progress import say
+
+# What a sweep leaves in its folder.
+FILES = {"Table:": "table.csv", "Plot:": "plot.svg", "Made by:": "provenance.json"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,21 @@ def announce(
         say(f"how long a run takes has not been measured: make bench CHAPTER={chapter}")
 
 
+def provenance(
+    chapter: str,
+    swept: Mapping[str, list[Any]],
+    fixed: Mapping[str, Any],
+    parameters: Mapping[str, Parameter],
+    preset: str,
+) -> dict[str, Any]:
+    """Where a table comes from. The runs in it have records of their own; this one is of the sweep that collected them."""
+    values = {name: p.default for name, p in parameters.items()} | dict(fixed)
+    rest = {name: value for name, value in values.items() if name not in swept}
+    other = {name: value for name, value in rest.items() if value != parameters[name].default}
+    about = {"chapter": chapter, "grid": swept, "parameters": rest, "not as in the book": other, "preset": preset}
+    return about | chapters.state() | {"licence": figures.LICENCE}
+
+
 def sweep(
     chapter: str,
     text: str,
@@ -147,6 +166,7 @@ def sweep(
         Run(chapter, point, chosen | given | point, chapters.run_folder(chapter, given | point, preset))
         for point in grid.points(swept)
     ]
+    about = provenance(chapter, swept, chosen | given, parameters, preset)
     missing, failures = [run for run in runs if not run.is_done], {}
     announce(chapter, swept, runs, missing, jobs, scheduler)
 
@@ -163,8 +183,11 @@ def sweep(
     folder = chapters.run_folder(f"{chapter}-sweep", given | names, preset)
     if results:
         chapters.write_text(collected.table([row for rows in results for row in rows]), folder / "table.csv")
-        chapters.write_text(collected.plot(swept, results, wanted), folder / "plot.svg")
-        print(f"Table: {folder / 'table.csv'}\nPlot:  {folder / 'plot.svg'}")
+        other = figures.words(about["not as in the book"])
+        note = f"chapter {chapter}, {f'not as in the book: {other}' if other else 'else as in the book'}"
+        chapters.write_text(collected.plot(swept, results, wanted, note), folder / "plot.svg")
+        chapters.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", folder / "provenance.json")
+        print("\n".join(f"{what:<8} {folder / name}" for what, name in FILES.items()))
     if failures:
         told = "\n".join(f"{run}: {error}" for run, error in failures.items())
         raise ToolError(f"{len(failures)} of {len(runs)} runs failed; the others are kept.\n{told}")
