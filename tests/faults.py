@@ -61,7 +61,12 @@ FAULTS = (
         "np.sqrt(1 - c**2) * x[None, :]",
         "(1 - c**2) * x[None, :]",
     ),
-    Fault("Gaussian average: variance of the wrong input", "activations.py", "sd[nu] * u", "sd[mu] * u"),
+    Fault(
+        "Gaussian average: variance of the wrong input",
+        "activations.py",
+        "(c, left, kink), (d, right, other_kink) = (",
+        "(d, left, kink), (c, right, other_kink) = (",
+    ),
     Fault("Gaussian average: weight of the wrong width", "activations.py", "np.exp(-(x**2) / 2)", "np.exp(-(x**2))"),
     Fault(
         "⟨φ̇φ̇⟩: φ for φ̇",
