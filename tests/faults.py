@@ -62,12 +62,14 @@ FAULTS = (
         "(1 - c**2) * x[None, :]",
     ),
     Fault(
-        "Gaussian average: variance of the wrong input",
+        "Gaussian average: a power of the correlation too many",
         "activations.py",
-        "(c, left, kink), (d, right, other_kink) = (",
-        "(d, left, kink), (c, right, other_kink) = (",
+        "power, part = np.ones_like(corr[rows])",
+        "power, part = corr[rows].copy()",
     ),
-    Fault("Gaussian average: weight of the wrong width", "activations.py", "np.exp(-(x**2) / 2)", "np.exp(-(x**2))"),
+    Fault(
+        "Gaussian average: weight of the wrong width", "activations.py", "np.exp(-(x**2) / 4)", "np.exp(-(x**2) / 2)"
+    ),
     Fault(
         "⟨φ̇φ̇⟩: φ for φ̇",
         "activations.py",
