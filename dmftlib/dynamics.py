@@ -269,11 +269,11 @@ def compare(theory, runs):
                 f"`{argument}` must be a result, such as meanfield.solve, network.train or network.ensemble return "
                 f"(`theory` a single one, no ensemble); got {type(value).__name__}, which has no {', '.join(lacking)}."
             )
-    steps = [getattr(run, "kernels_at", None) for run in (theory, runs)]
-    if not any(value is None for value in steps) and not np.array_equal(*steps):
+    partial = [run for run in (theory, runs) if len(run.K) < len(run.f)]
+    if partial and not np.array_equal(theory.kernels_at, runs.kernels_at):
         raise ValueError(
-            f"`theory` has the kernels of steps {steps[0].tolist()}, `runs` of {steps[1].tolist()}; run both with one "
-            "`kernels_at`."
+            f"`theory` has the kernels of steps {theory.kernels_at.tolist()}, `runs` of {runs.kernels_at.tolist()}; run "
+            "both with one `kernels_at`."
         )
     distance, error = {}, {}
     spread = getattr(runs, "standard_error", None)

@@ -21,7 +21,7 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
@@ -386,7 +386,7 @@ class _Half:
         self.experiment, self.S, self.seed, self.dtype, self.asked = experiment, S, seed, dtype, needs(experiment.rule)
         task, L, T, P = experiment.task, experiment.hidden_layers, experiment.steps, experiment.task.P
         self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
-        self.mesh = jax.make_mesh((len(devices),), ("samples",), devices=devices) if devices else None
+        self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         factor, y = _input_factor(task.X_all), task.y.reshape(P, task.outputs)
         self.task = tuple(
             jnp.asarray(value, dtype) for value in (factor, task.K_x, y, experiment.gamma0, experiment.lr, tol)
