@@ -908,7 +908,7 @@ def two_tols():
 @checks("eq-tol")
 def test_tol_bounds_what_is_discarded(two_tols):
     for tol, run in two_tols.items():
-        assert 0 < run.provenance.discarded <= tol
+        assert 0 < run.provenance.discarded <= 4 * tol  # four fields: all that tol allows may be one's
     assert sum(two_tols[3e-3].provenance.rank[0]) < sum(two_tols[1e-5].provenance.rank[0])
 
 

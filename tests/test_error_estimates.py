@@ -19,7 +19,7 @@ def solves():
     runs = [dl.meanfield.solve(experiment, 4096, seed, TOL) for seed in SEEDS]
     truth = [dl.meanfield.solve(experiment, 4096, seed, TOL / 100) for seed in SEEDS]
     assert relative(runs[0].Phi[-1, -1] - runs[0].Phi[0, -1], runs[0].Phi[0, -1]) > 1  # it is rich
-    assert all(run.provenance.discarded <= TOL for run in runs)
+    assert all(run.provenance.discarded <= 4 * TOL for run in runs)  # four fields: all that tol allows may be one's
     return runs, truth
 
 
