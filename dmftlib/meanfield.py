@@ -51,89 +51,91 @@ EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span o
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
 CANDIDATES = 32  # fields whose residuals are made at a time
-DIRECTIONS_A_ROUND = 4  # a round reads both bases once, whatever the number of directions it adds
+DRAWN_TOGETHER = 16  # images of one random generator
+DIRECTIONS_A_ROUND = 16  # a round reads both bases, whatever the number of directions it adds
 
 
-def _unit(rows, against):
-    """Rows made orthogonal to the orthonormal rows `against` and to each other, with norm 1; zero rows stay zero."""
+def _orthonormal(rows, against):
+    """Rows made orthogonal to the orthonormal rows `against` and orthonormal; zero rows stay zero."""
     S = rows.shape[1]
     rows = rows - (rows @ against.T / S) @ against
-    done = []
-    for row in rows:
-        for other in done:
-            row = row - (row @ other / S) * other
-        norm = jnp.sqrt((row**2).mean())
-        done.append(jnp.where(norm > 0, row / jnp.where(norm > 0, norm, 1.0), 0.0))
-    return jnp.stack(done)
+    gram = rows @ rows.T / S
+    return jnp.linalg.inv(jnp.linalg.cholesky(gram + jnp.diag(jnp.diag(gram) == 0))) @ rows
+
+
+def _principal(rows, count):
+    """Unit vectors along the first `count` principal directions of rows (n, S), strongest first; zero rows for none."""
+    variance, vectors = jnp.linalg.eigh(rows @ rows.T / rows.shape[1])
+    variance, vectors = variance[::-1][:count], vectors[:, ::-1][:, :count]
+    some = variance > jnp.finfo(rows.dtype).eps * variance[0]
+    return jnp.where(some, vectors / jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0).T @ rows
+
+
+def _a_round(fields):
+    """The most directions that a round adds for so many fields."""
+    return min(DIRECTIONS_A_ROUND, fields)
 
 
 def _span(fields, basis, count, tol, images, partner, drawn):
     """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
 
-    The largest residual becomes the next direction. The direction's rows of the `images` (fresh Gaussians of
+    New directions are principal directions of what is outside. Their rows of the `images` (fresh Gaussians of
     the neighbouring layer) are made orthogonal to the rows of `partner`, and normalized.
     Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
     directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
     without: 1e-7 in Φ, where this reaches 1e-15). Other fields leave that span; there `drawn` is empty.
     Returns basis, count, images, the projections ⟨field p_k⟩, the largest share outside and whether room was lacking.
     """
-    S, room = fields.shape[1], len(basis) - DIRECTIONS_A_ROUND
+    n, S = fields.shape
+    most = _a_round(n)
     scale = jnp.maximum((fields**2).mean(), jnp.finfo(fields.dtype).tiny)
-    share = lambda residual: (residual**2).mean(axis=1) / scale  # noqa: E731
-    # Of many fields only the share outside is followed, ⟨field²⟩ − Σ_k ⟨field p_k⟩², and the largest residuals are made.
-    few = len(fields) > CANDIDATES and not drawn
 
-    def lacks(outside):
-        return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
+    def lacks(left):
+        return (left.mean() > tol) | (left.max() > MOST_OF_ONE_FIELD * tol)
 
     def add(state):
         left, coefficients, basis, count, images = state
-        if few:
-            rows = jax.lax.top_k(left, CANDIDATES)[1]
-            residual = fields[rows] - coefficients[rows] @ basis
-        else:
-            residual = left
-        new = []
-        for _ in range(DIRECTIONS_A_ROUND):
-            outside = share(residual)
-            row = jnp.where(outside.max() > tol, residual[jnp.argmax(outside)], 0.0)
-            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
-            residual = residual - (residual @ row / S)[:, None] * row
-            new.append(row)
-        new = jnp.stack(new)
+        # Shares outside, left, are followed as ⟨field²⟩ − Σ_k ⟨field p_k⟩²; residuals are made of the largest only.
+        rows = jax.lax.top_k(left, min(CANDIDATES, n))[1]
+        residual = fields[rows] - coefficients[rows] @ basis
+        for_all = left.mean() > tol
+        new = residual * (for_all | (left[rows] > MOST_OF_ONE_FIELD * tol))[:, None]
+        if n > CANDIDATES:  # one step of subspace iteration, so that the directions serve all fields
+
+            def iterate(new):
+                shares = _principal(new, len(new)) @ fields.T
+                return shares @ fields - (shares @ coefficients) @ basis
+
+            new = jax.lax.cond(for_all, iterate, lambda new: new, new)
+        new = _principal(new, most)
         if drawn:
             new = sum(((new @ rows.T / S) * used) @ rows for rows, used in drawn)
-        new = _unit(new, basis)  # a second orthogonalization: residuals carry rounding errors
-        added = (new**2).mean(axis=1) > 0
-        overlap = (fields if few else left) @ new.T / S
-        if few:  # shares that were differences are known better now
-            left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set(share(residual))
-        else:
-            left = left - overlap @ new
+        new = _orthonormal(new, basis)  # a second orthogonalization: residuals carry rounding errors
+        overlap = fields @ new.T / S
+        gain = (overlap**2).mean(axis=0) / scale
+        added = (left.mean() - (jnp.cumsum(gain) - gain) > tol).at[0].set(True) & (gain > 0)
+        overlap, new = overlap * added, new * added[:, None]
+        residual = residual - (residual @ new.T / S) @ new
+        left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set((residual**2).mean(axis=1) / scale)
 
         def put(array, rows, axis=0):
             mask = jnp.expand_dims(added, 1 - axis)
-            old = jax.lax.dynamic_slice_in_dim(array, count, DIRECTIONS_A_ROUND, axis)
+            old = jax.lax.dynamic_slice_in_dim(array, count, most, axis)
             return jax.lax.dynamic_update_slice_in_dim(array, jnp.where(mask, rows, old), count, axis)
 
         def image_rows(image):
-            return put(image, _unit(jax.lax.dynamic_slice_in_dim(image, count, DIRECTIONS_A_ROUND), partner))
+            return put(image, _orthonormal(jax.lax.dynamic_slice_in_dim(image, count, most), partner))
 
         basis, coefficients = put(basis, new), put(coefficients, overlap, axis=1)
         return left, coefficients, basis, count + added.sum(), tuple(map(image_rows, images))
 
-    def outside(state):
-        return state[0] if few else share(state[0])
-
     coefficients = fields @ basis.T / S
-    if few:
-        left = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
-    else:
-        left = fields - coefficients @ basis
+    left = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
+    room = len(basis) - most
     state = (left, coefficients, basis, count, images)
-    state = jax.lax.while_loop(lambda s: lacks(outside(s)) & (s[3] <= room), add, state)
-    _, coefficients, basis, count, images = state
-    return basis, count, images, coefficients, outside(state).max(), lacks(outside(state))
+    state = jax.lax.while_loop(lambda s: lacks(s[0]) & (s[3] <= room), add, state)
+    left, coefficients, basis, count, images = state
+    return basis, count, images, coefficients, left.max(), lacks(left)
 
 
 class _Gap:
@@ -241,22 +243,19 @@ class _Samples(Layer):
         return self.true_gradient(1.0)
 
 
-def _orthogonal_to_features(w, phi, first):
-    """w (C, S) without what lies along phi when `first`: then f(0) = ⟨w φ⟩/γ₀ = 0. Otherwise w, unchanged."""
+def _orthogonal_to_features(w, phi):
+    """w (C, S) without what lies along phi, its rows orthonormal as they were drawn: then f(0) = ⟨w φ⟩/γ₀ = 0."""
     S = phi.shape[1]
     floor = 1e3 * jnp.finfo(phi.dtype).eps * (phi**2).mean()
 
     def remove(state):
-        residual, w, _ = state
-        new = residual[jnp.argmax((residual**2).mean(axis=1))]
-        new = new / jnp.sqrt((new**2).mean())
-        w = w - (w @ new / S)[:, None] * new
-        residual = residual - (residual @ new / S)[:, None] * new
-        # Rows of unit norm and orthogonal, as they were drawn: those of a Cholesky factor's inverse.
-        w = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(w @ w.T / S), w, lower=True)
-        return residual, w, (residual**2).mean(axis=1).max() > floor
+        residual, w = state
+        largest = jax.lax.top_k((residual**2).mean(axis=1), min(CANDIDATES, len(residual)))[1]
+        new = _principal(residual[largest], len(largest))
+        return residual - (residual @ new.T / S) @ new, w - (w @ new.T / S) @ new
 
-    return jax.lax.while_loop(lambda state: state[2], remove, (phi, w, first))[1]
+    w = jax.lax.while_loop(lambda state: (state[0] ** 2).mean(axis=1).max() > floor, remove, (phi, w))[1]
+    return jnp.linalg.inv(jnp.linalg.cholesky(w @ w.T / S)) @ w
 
 
 def _step(rule, activation, task, state, frozen, t):
@@ -281,7 +280,7 @@ def _step(rule, activation, task, state, frozen, t):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
         if l < len(gaps):
             h = gaps[l].apply(layers[l].features)
-    w0 = _orthogonal_to_features(state["w0"], layers[-1].features, t == 0)
+    w0 = jax.lax.cond(t == 0, _orthogonal_to_features, lambda w0, _: w0, state["w0"], layers[-1].features)
     w = jnp.where(t == 0, w0, state["w"])
     raw = layers[-1].features @ w.T / (gamma0 * S)
     f0 = jnp.where(t == 0, raw, state["f0"])  # rounding only: w(0) is orthogonal to the features
@@ -412,8 +411,8 @@ class _Half:
         gaps = [dict(empty) for _ in range(L - 1)]
         self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
         for gap in range(L - 1):
-            self.grow(gap, "p", min(10 * len(factor), len(factor) * T, MOST_RESERVED) + DIRECTIONS_A_ROUND)
-            self.grow(gap, "q", min(16 * y.size, 2 * y.size * T, MOST_RESERVED) + DIRECTIONS_A_ROUND)
+            self.grow(gap, "p", min(6 * len(factor), len(factor) * T, MOST_RESERVED) + _a_round(len(factor)))
+            self.grow(gap, "q", min(10 * y.size, 2 * y.size * T, MOST_RESERVED) + _a_round(y.size))
         shapes = dict(f=(len(factor), task.outputs), outside=())
         shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
@@ -460,10 +459,11 @@ class _Half:
     KINDS = ("forward", "backward", "feedback")
 
     def draw(self, layer, kind, n, start):
-        """Images number start … start + n of one kind, in a layer. Image k has a random generator of its own."""
+        """Images number start … start + n of one kind, in a layer: the same ones, however the draws are divided."""
         key = (*self.seed, layer, self.KINDS.index(kind))
-        rows = [np.random.default_rng((*key, k)).standard_normal(self.S) for k in range(start, start + n)]
-        return self.keep(layer, np.stack(rows))
+        blocks = range(start // DRAWN_TOGETHER, -(-(start + n) // DRAWN_TOGETHER))
+        rows = [np.random.default_rng((*key, k)).standard_normal((DRAWN_TOGETHER, self.S)) for k in blocks]
+        return self.keep(layer, np.concatenate(rows)[start % DRAWN_TOGETHER :][:n])
 
     def keep(self, layer, rows):
         """Rows made orthonormal under the sample average, and orthogonal to every Gaussian of the layer before."""
@@ -656,8 +656,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))]
     else:
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
+        halves = [in_dtype(draw)(half) for half in (0, 1)]
         with ThreadPoolExecutor(1 if devices else 3) as threads:
-            halves = list(threads.map(in_dtype(draw), (0, 1)))
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
             list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
