@@ -45,6 +45,9 @@ check: $(READY)  ## whether an answer to an exercise without a solution is right
 accept: $(READY)  ## run a chapter and commit its new outputs to notebooks/: make accept CHAPTER=gd
 	@$(PY) -m tools accept "$$CHAPTER"
 
+full: $(READY)  ## measure the full result of a chapter that shows a part of it, point by point: make full CHAPTER=beyond
+	@$(PY) -m tools full "$$CHAPTER"
+
 record: $(READY)  ## run a chapter with a preset, unless that was done, and keep its record: make record CHAPTER=gd PRESET=paper
 	@$(PY) -m tools record "$$CHAPTER" "$$PRESET"
 

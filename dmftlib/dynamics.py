@@ -197,8 +197,8 @@ def check_steps(name, steps, T):
     return array
 
 
-def _largest_eigenvalue(K):
-    """The largest |eigenvalue| of a kernel (P, P)."""
+def largest_eigenvalue(K):
+    """The largest |eigenvalue| of a kernel (P, P), to 0.1 % of a large one: what lr times it must stay below 2."""
     if len(K) <= MOST_EIGENVALUES:
         return np.abs(np.linalg.eigvals(K)).max()
     try:
@@ -209,7 +209,7 @@ def _largest_eigenvalue(K):
 
 def warn_if_unstable(experiment, K, kernels_at=None):
     """Warn, with the step, when lr·λ_max(K) exceeds 2: noise then grows exponentially."""
-    product = experiment.lr * np.array([_largest_eigenvalue(kernel) for kernel in K])
+    product = experiment.lr * np.array([largest_eigenvalue(kernel) for kernel in K])
     if product.max() > 2:
         step = int(np.argmax(product > 2))
         step = step if kernels_at is None else int(kernels_at[step])

@@ -70,7 +70,7 @@ class _Output:
     """What stands above the last hidden layer: each output correlates with itself only."""
 
     def __init__(self, P, C):
-        self.below, self.averages = np.tile(np.eye(C), (P, P)), {}
+        self.below, self.image_averages = np.tile(np.eye(C), (P, P)), {}
         self.field = _Field(self, ((np.ones((P * C, 1)), ONE, None),))
 
     def local_average(self, a, b):
@@ -80,9 +80,9 @@ class _Output:
 class _Kernels(Layer):
     """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
 
-    def __init__(self, activation, below, K_x, error, top):
-        self.activation, self.below, self.K_x, self.error = activation, below, K_x, error
-        self.averages = {}
+    def __init__(self, activation, below, K_x, top):
+        self.activation, self.below, self.K_x = activation, below, K_x
+        self.averages, self.image_averages = {}, {}
         for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
             setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
         self.fresh_vector = self.image("z", top)
@@ -127,7 +127,7 @@ def _image_average(a, b):
         return 1.0
     if a is None or b is None or a.matrix != b.matrix:
         return 0.0
-    known, key = a.argument.layer.averages, (id(a.argument), id(b.argument))
+    known, key = a.argument.layer.image_averages, (id(a.argument), id(b.argument))
     if key not in known:  # once a pair: with two ways back, as in FA, the work would double at every layer
         known[key] = _average(a.argument, b.argument), a, b  # the images are held, so that ids stay theirs
     return known[key][0]
@@ -183,28 +183,40 @@ def initial(experiment):
     return Dynamics(experiment, provenance, np.zeros((1, *experiment.task.y.shape)), **arrays)
 
 
-def _kernels(experiment, X, Delta):
-    """Kernels for the rows of X and the errors (rows, C): one symbolic row for each sample and output."""
-    C, rule = Delta.shape[1], experiment.rule
-    X, top, error = np.repeat(X, C, axis=0), _Output(*Delta.shape).field, Delta.reshape(-1, 1)
+def _forward(experiment, X, C):
+    """K_x, the hidden layers from the first on, and what is above them: one symbolic row for each sample and output."""
+    X, top = np.repeat(X, C, axis=0), _Output(len(X), C)
     K_x = X @ X.T / X.shape[1]
-    Phi, layers = [K_x], []
+    Phi, layers = K_x, []
     for _ in range(experiment.hidden_layers):
-        layer = _Kernels(experiment.phi, Phi[-1], K_x, error, top)
-        layer.features, layer.gain = rule.features(layer), rule.gain(layer)
-        Phi.append(_average(layer.features, layer.features))
+        layer = _Kernels(experiment.phi, Phi, K_x, top.field)
+        layer.features, layer.gain = experiment.rule.features(layer), experiment.rule.gain(layer)
+        Phi = layer.Phi = _average(layer.features, layer.features)
         layers.append(layer)
-    g = g_tilde = top
-    G, G_tilde, G_tilde_tilde = [], [_average(top, top)], []
+    return K_x, layers, top
+
+
+def _backward(rule, K_x, layers, top, Delta):
+    """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
+    g = g_tilde = top.field
+    G, G_tilde, G_tilde_tilde = [], [_average(g, g)], []
+    for layer in (top, *layers):
+        layer.image_averages.clear()
     for layer in reversed(layers):
-        layer.g, layer.g_tilde_next = layer.gain * layer.W_T(g), g_tilde
+        layer.error, layer.g, layer.g_tilde_next = Delta.reshape(-1, 1), layer.gain * layer.W_T(g), g_tilde
         g_tilde, g = rule.pseudo_gradient(layer), layer.g
         G.insert(0, _average(g, g))
         G_tilde.insert(0, _average(g, g_tilde))
         G_tilde_tilde.insert(0, _average(g_tilde, g_tilde))
-    K = sum(a * b for a, b in zip(G_tilde, Phi))
-    kernels = map(np.stack, ([k[::C, ::C] for k in Phi[1:]], G, G_tilde[:-1], G_tilde_tilde))
+    Phi, C = [layer.Phi for layer in layers], Delta.shape[1]
+    K = sum(a * b for a, b in zip(G_tilde, [K_x, *Phi]))
+    kernels = map(np.stack, ([k[::C, ::C] for k in Phi], G, G_tilde[:-1], G_tilde_tilde))
     return Kernels(*kernels, K)
+
+
+def _kernels(experiment, X, Delta):
+    """Kernels for the rows of X and the errors (rows, C)."""
+    return _backward(experiment.rule, *_forward(experiment, X, Delta.shape[1]), Delta)
 
 
 @dataclass(frozen=True)
@@ -231,13 +243,15 @@ def predict(experiment):
     Delta = np.zeros((len(X), y.shape[1]))
     Delta[:P] = y
     depends_on_error = "error" in needs(experiment.rule)
-    if not depends_on_error:  # then outputs have the same kernel and do not mix
+    if depends_on_error:
+        forward = _forward(experiment, X, y.shape[1])
+    else:  # then outputs have the same kernel and do not mix
         K = _kernels(experiment, X, Delta[:, :1]).K[:, :P]
     f = np.zeros((experiment.steps, *Delta.shape))
     for t in range(1, experiment.steps):
         Delta[:P] = y - f[t - 1, :P]
         if depends_on_error:
-            step = (_kernels(experiment, X, Delta).K @ Delta.ravel()).reshape(Delta.shape)
+            step = (_backward(experiment.rule, *forward, Delta).K @ Delta.ravel()).reshape(Delta.shape)
         else:
             step = K @ Delta[:P]
         f[t] = f[t - 1] + experiment.lr * step

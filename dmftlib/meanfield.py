@@ -50,9 +50,9 @@ EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span o
 
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
-CANDIDATES = 32  # fields whose residuals are made at a time
+CANDIDATES = 32  # fields whose residuals are made at a time; more of them are many
 DRAWN_TOGETHER = 16  # images of one random generator
-DIRECTIONS_A_ROUND = 16  # a round reads both bases, whatever the number of directions it adds
+DIRECTIONS_A_ROUND, MANY_A_ROUND = 4, 16
 
 
 def _orthonormal(rows, against):
@@ -72,51 +72,72 @@ def _principal(rows, count):
 
 
 def _a_round(fields):
-    """The most directions that a round adds for so many fields."""
-    return min(DIRECTIONS_A_ROUND, fields)
+    """The most directions that a round, which reads both bases, adds for so many fields."""
+    return DIRECTIONS_A_ROUND if fields <= CANDIDATES else MANY_A_ROUND
 
 
 def _span(fields, basis, count, tol, images, partner, drawn):
     """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
 
-    New directions are principal directions of what is outside. Their rows of the `images` (fresh Gaussians of
-    the neighbouring layer) are made orthogonal to the rows of `partner`, and normalized.
+    The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
+    are fewer. Their rows of the `images` (fresh Gaussians of the neighbouring layer) are made orthogonal to the rows of
+    `partner`, and normalized.
     Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
     directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
     without: 1e-7 in Φ, where this reaches 1e-15). Other fields leave that span; there `drawn` is empty.
     Returns basis, count, images, the projections ⟨field p_k⟩, the largest share outside and whether room was lacking.
     """
     n, S = fields.shape
-    most = _a_round(n)
+    most, many = _a_round(n), n > CANDIDATES and not drawn
     scale = jnp.maximum((fields**2).mean(), jnp.finfo(fields.dtype).tiny)
+    share = lambda residual: (residual**2).mean(axis=1) / scale  # noqa: E731
 
-    def lacks(left):
-        return (left.mean() > tol) | (left.max() > MOST_OF_ONE_FIELD * tol)
+    def lacks(outside):
+        return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
+
+    def largest(residual):
+        """One direction after the other, each the residual of a field: what a smaller tol adds comes after these."""
+        new = []
+        for _ in range(most):
+            outside = share(residual)
+            row = jnp.where(outside.max() > tol, residual[jnp.argmax(outside)], 0.0)
+            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
+            residual = residual - (residual @ row / S)[:, None] * row
+            new.append(row)
+        return jnp.stack(new)
+
+    def principal(left, coefficients, basis):
+        """Principal directions of the largest residuals, made to serve all fields by a step of subspace iteration."""
+        rows = jax.lax.top_k(left, CANDIDATES)[1]
+        for_all = left.mean() > tol
+        few = fields[rows] - coefficients[rows] @ basis
+        new = few * (for_all | (left[rows] > MOST_OF_ONE_FIELD * tol))[:, None]
+
+        def iterate(new):
+            shares = _principal(new, len(new)) @ fields.T
+            return shares @ fields - (shares @ coefficients) @ basis
+
+        return _principal(jax.lax.cond(for_all, iterate, lambda new: new, new), most), rows, few
 
     def add(state):
         left, coefficients, basis, count, images = state
-        # Shares outside, left, are followed as ⟨field²⟩ − Σ_k ⟨field p_k⟩²; residuals are made of the largest only.
-        rows = jax.lax.top_k(left, min(CANDIDATES, n))[1]
-        residual = fields[rows] - coefficients[rows] @ basis
-        for_all = left.mean() > tol
-        new = residual * (for_all | (left[rows] > MOST_OF_ONE_FIELD * tol))[:, None]
-        if n > CANDIDATES:  # one step of subspace iteration, so that the directions serve all fields
-
-            def iterate(new):
-                shares = _principal(new, len(new)) @ fields.T
-                return shares @ fields - (shares @ coefficients) @ basis
-
-            new = jax.lax.cond(for_all, iterate, lambda new: new, new)
-        new = _principal(new, most)
+        if many:
+            new, rows, few = principal(left, coefficients, basis)
+        else:
+            new = largest(left)
         if drawn:
             new = sum(((new @ rows.T / S) * used) @ rows for rows, used in drawn)
         new = _orthonormal(new, basis)  # a second orthogonalization: residuals carry rounding errors
-        overlap = fields @ new.T / S
-        gain = (overlap**2).mean(axis=0) / scale
-        added = (left.mean() - (jnp.cumsum(gain) - gain) > tol).at[0].set(True) & (gain > 0)
-        overlap, new = overlap * added, new * added[:, None]
-        residual = residual - (residual @ new.T / S) @ new
-        left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set((residual**2).mean(axis=1) / scale)
+        added = (new**2).mean(axis=1) > 0
+        overlap = (fields if many else left) @ new.T / S
+        if many:
+            gain = (overlap**2).mean(axis=0) / scale
+            added &= (left.mean() - (jnp.cumsum(gain) - gain) > tol).at[0].set(True)
+            overlap, new = overlap * added, new * added[:, None]
+            few = few - (few @ new.T / S) @ new
+            left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set(share(few))
+        else:
+            left = left - overlap @ new
 
         def put(array, rows, axis=0):
             mask = jnp.expand_dims(added, 1 - axis)
@@ -130,12 +151,20 @@ def _span(fields, basis, count, tol, images, partner, drawn):
         return left, coefficients, basis, count + added.sum(), tuple(map(image_rows, images))
 
     coefficients = fields @ basis.T / S
-    left = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
+    # Mostly nothing lacks, which differences tell; of many fields they are followed, of few the residuals are made then.
+    shares = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
+    missing = True if drawn else lacks(shares)
+    residual = lambda: fields - coefficients @ basis  # noqa: E731
+    left = shares if many else jax.lax.cond(missing, residual, lambda: jnp.zeros_like(fields))
+
+    def outside(state):
+        return state[0] if many else jnp.where(missing, share(state[0]), shares)
+
     room = len(basis) - most
     state = (left, coefficients, basis, count, images)
-    state = jax.lax.while_loop(lambda s: lacks(s[0]) & (s[3] <= room), add, state)
-    left, coefficients, basis, count, images = state
-    return basis, count, images, coefficients, left.max(), lacks(left)
+    state = jax.lax.while_loop(lambda s: lacks(outside(s)) & (s[3] <= room), add, state)
+    _, coefficients, basis, count, images = state
+    return basis, count, images, coefficients, outside(state).max(), lacks(outside(state))
 
 
 class _Gap:
@@ -556,7 +585,7 @@ class _Half:
             for l, basis in full:
                 room = self.S - 1 - len(self.blocks[l + (basis == "p")])  # the last of it rather than none
                 more = -(-len(self.state["gaps"][l][basis]) // 2)
-                self.grow(l, basis, min(more, room) if room > 2 * DIRECTIONS_A_ROUND else more)
+                self.grow(l, basis, min(more, room) if room > 2 * MANY_A_ROUND else more)
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)

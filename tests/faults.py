@@ -96,14 +96,14 @@ FAULTS = (
     Fault(
         "lazy K: input weights dropped",
         "lazy.py",
-        "sum(a * b for a, b in zip(G_tilde, Phi))",
-        "sum(a * b for a, b in zip(G_tilde[1:], Phi[1:]))",
+        "zip(G_tilde, [K_x, *Phi])",
+        "zip(G_tilde[1:], Phi)",
     ),
     Fault(
         "lazy K: features of the wrong layer",
         "lazy.py",
-        "sum(a * b for a, b in zip(G_tilde, Phi))",
-        "sum(a * b for a, b in zip(G_tilde, Phi[1:]))",
+        "zip(G_tilde, [K_x, *Phi])",
+        "zip(G_tilde, Phi)",
     ),
     Fault("lazy G: g̃ for g", "lazy.py", "average(g, g))", "average(g_tilde, g_tilde))"),
     Fault("lazy G̃: g̃ for g", "lazy.py", "average(g, g_tilde))", "average(g_tilde, g_tilde))"),
@@ -111,8 +111,8 @@ FAULTS = (
     Fault(
         "lazy: every layer sees the inputs",
         "lazy.py",
-        "layer = _Kernels(experiment.phi, Phi[-1],",
-        "layer = _Kernels(experiment.phi, Phi[0],",
+        "layer = _Kernels(experiment.phi, Phi,",
+        "layer = _Kernels(experiment.phi, K_x,",
     ),
     Fault(
         "lazy gates of the layer below",
@@ -141,6 +141,7 @@ FAULTS = (
         "Delta[:P] = y - f[t - 1, :P]",
         "Delta[:P] = y - f[max(t - 2, 0), :P]",
     ),
+    Fault("lazy training: images of an earlier error", "lazy.py", "layer.image_averages.clear()", "pass"),
     Fault("lazy training: mean for sum over samples", "lazy.py", "step = K @ Delta", "step = K / P @ Delta"),
     Fault(
         "lazy test outputs after training: targets twice",

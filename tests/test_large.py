@@ -89,7 +89,7 @@ def test_many_fields_leave_outside_what_tol_allows():
         # The best basis of that many directions is that of the largest principal components.
         values = np.linalg.eigvalsh(fields @ fields.T)[::-1]
         fewest = np.count_nonzero(values.sum() - np.cumsum(values) > tol * values.sum()) + 1
-        assert fewest <= count <= 2.5 * fewest
+        assert fewest <= count <= 1.2 * fewest
 
 
 def test_one_odd_field_among_many_is_not_lost():
@@ -97,8 +97,9 @@ def test_one_odd_field_among_many_is_not_lost():
         rng, S = np.random.default_rng(1), 256
         same, odd = rng.standard_normal((2, S))
         fields = jnp.asarray(np.stack([same] * 199 + [odd]))
+        fresh = jnp.asarray(rng.standard_normal((20, S)))
         _, count, *_ = meanfield._span(
-            fields, jnp.zeros((8, S)), jnp.zeros((), int), 1e-2, (jnp.ones((8, S)),), jnp.zeros((1, S)), []
+            fields, jnp.zeros((20, S)), jnp.zeros((), int), 1e-2, (fresh,), jnp.zeros((1, S)), []
         )
         assert int(count) == 2  # its share of the variance, 1/200, is below tol
 

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | record | links | serve."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | full | record | links | serve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, exercises, links, pages, pdf, records, serve, sweep
+from . import ROOT, ToolError, chapters, comparison, costs, exercises, full, links, pages, pdf, records, serve, sweep
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
@@ -83,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     checker.add_argument("exercise")
     checker.add_argument("answer")
     commands.add_parser("accept").add_argument("chapter")
+    commands.add_parser("full").add_argument("chapter")
     commands.add_parser("links")
     commands.add_parser("serve").add_argument("port", nargs="?", default="")
     recorder = commands.add_parser("record")
@@ -106,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(exercises.check(chosen.exercise, chosen.answer))
             case "accept":
                 chapters.accept(chosen.chapter)
+            case "full":
+                full.full(chosen.chapter)
             case "links":
                 links.write_all()
             case "serve":

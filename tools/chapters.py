@@ -31,7 +31,7 @@ from .scratch import borrow, give_back, put, scratch
 
 AT_ONCE = 2
 # What a chapter's outputs depend on besides the notebook and its parameters.
-INPUTS = ("dmftlib/**/*.py", "dmftlib/*.js", "requirements.lock")
+INPUTS = ("dmftlib/**/*.py", "dmftlib/*.js", "dmftlib/*.csv", "requirements.lock")
 interrupted = threading.Event()
 
 
