@@ -1,0 +1,170 @@
+"""Test error of the rules from lazy to rich, on tasks with test points: the measurements of the chapter `beyond`.
+
+One `Point` is one measurement, a function of its fields alone, so that a grid of them can be made in any order.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+
+from . import lazy, meanfield, network
+from .dynamics import largest_eigenvalue
+from .experiment import Experiment, Task
+from .rules import DFA, FA, GD, GLN, Hebb, Rule
+
+LEVEL = 0.1  # rules are compared when the training loss has come down to this; it starts at 1
+STEPS, LAZY_STEPS = 80, 2000
+LAYERS, ACTIVATION, TOL = 2, "tanh", 3e-2
+DIMENSION = 32  # inputs of the task "direction", one of which matters
+
+
+class Entry(NamedTuple):
+    """A rule, and how much smaller its steps are: kernels of the last two grow most, and Hebb's with its errors."""
+
+    rule: Rule
+    caution: float = 1.0
+
+
+RULES = {
+    "GD": Entry(GD()),
+    "FA": Entry(FA(0.0)),
+    "DFA": Entry(DFA()),
+    "GLN": Entry(GLN(), 0.5),
+    "Hebb": Entry(Hebb(), 0.3),
+}
+TASKS = {
+    "digits": lambda P, P_test, draw: Task.digits(P, P_test, draw),
+    "direction": lambda P, P_test, draw: Task.direction(P, DIMENSION, P_test, draw),
+}
+SHARES = {"digits": 0.6, "direction": 0.2}  # lr·λ_max of the lazy kernel, times (1 + γ₀)²
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Test error ⟨(y − f)²⟩ and share of right signs at two moments, and when the first was.
+
+    error, accuracy  when the training loss has come down to `level`, NaN if it never does
+    step             of that moment, a real number: between two steps the logarithm of the loss is a straight line
+    last_error, last_accuracy, last_loss  of the last step
+    """
+
+    error: float
+    accuracy: float
+    step: float
+    last_error: float
+    last_accuracy: float
+    last_loss: float
+
+
+def outcome(run, task, level=LEVEL):
+    """The Outcome of a run with test points: f and f_test of any engine, on its task.
+
+    Raises ValueError without test points or their targets, and for a level that is not positive.
+    """
+    if task.y_test is None or run.f_test is None:
+        raise ValueError(
+            "`task` must have `X_test` and `y_test`, or there is no test error; got none. Pass P_test > 0."
+        )
+    if not level > 0:
+        raise ValueError(f"`level` must be a training loss above 0; got {level!r}.")
+    loss, error = (((f - y) ** 2).mean(axis=1) for f, y in ((run.f, task.y), (run.f_test, task.y_test)))
+    accuracy = (np.sign(run.f_test) == task.y_test).mean(axis=1)
+    last = float(error[-1]), float(accuracy[-1]), float(loss[-1])
+    if not (loss <= level).any():
+        return Outcome(np.nan, np.nan, np.nan, *last)
+    after = int(np.argmax(loss <= level))
+    before = max(after - 1, 0)
+    share = np.log(loss[before] / level) / np.log(loss[before] / loss[after]) if after else 0.0
+    between = lambda values: float(values[before] + share * (values[after] - values[before]))  # noqa: E731
+    return Outcome(between(error), between(accuracy), float(before + share), *last)
+
+
+def experiment(task, rule, gamma0, share, steps=STEPS):
+    """An Experiment with two hidden tanh layers whose step is `share` / ((1 + γ₀)² λ_max) of the rule's lazy kernel."""
+    one = Experiment(task, rule, LAYERS, ACTIVATION, gamma0 or 1.0, 1.0, steps)
+    lr = share / (1 + gamma0) ** 2 / largest_eigenvalue(lazy.kernels(one).K)
+    return Experiment(task, rule, LAYERS, ACTIVATION, gamma0 or 1.0, lr, steps)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement.
+
+    task, P, P_test, draw  name in TASKS, training and test samples, seed of the data
+    rule, gamma0           name in RULES; γ₀ = 0 is the lazy limit
+    width                  of a network, or 0 for theory
+    samples                of the mean field
+    seed                   of weights or samples
+
+    Raises ValueError for unknown names.
+    """
+
+    task: str
+    P: int
+    P_test: int
+    rule: str
+    gamma0: float
+    draw: int = 0
+    width: int = 0
+    samples: int = 4096
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, known in (("task", TASKS), ("rule", RULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
+
+    def run(self):
+        """What an engine makes of it: a Dynamics, or a lazy Prediction."""
+        task, (rule, caution) = TASKS[self.task](self.P, self.P_test, self.draw), RULES[self.rule]
+        share = caution * SHARES[self.task]
+        if not self.gamma0 and not self.width:
+            return task, lazy.predict(experiment(task, rule, 0.0, share, LAZY_STEPS))
+        e = experiment(task, rule, self.gamma0, share)
+        ends = (0, e.steps - 1)
+        if self.width:
+            return task, network.train(e, self.width, self.seed, "float32", kernels_at=ends)
+        return task, meanfield.solve(e, self.samples, self.seed, TOL, "float32", kernels_at=ends)
+
+    def measure(self):
+        """The point and its Outcome as one flat dict."""
+        task, run = self.run()
+        return asdict(self) | asdict(outcome(run, task))
+
+
+def grid(P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
+    """Points of both tasks and all rules: lazy limit, theory and `seeds` networks of each width.
+
+    The first draw of the data has all `gammas`, `more_draws` others only `more_gammas`.
+    """
+    points = []
+    for task in TASKS:
+        for rule in RULES:  # runs of one shape side by side, so that they share what is compiled
+            for draw in range(1 + more_draws):
+                rich = more_gammas if draw else gammas
+                theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in (0.0, *rich)]
+                nets = [replace(p, width=N, seed=s) for N in widths for p in theory[1:] for s in range(seeds)]
+                points += theory + nets
+    return points
+
+
+FULL = grid(300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (128, 512), 4)  # `make full CHAPTER=beyond` measures these
+
+
+COLUMNS = Point.__annotations__ | Outcome.__annotations__
+
+
+def full():
+    """The committed result of FULL: one dict a point, as `Point.measure` returns it, and what is known of the run."""
+    lines = files(__package__).joinpath("beyond.csv").read_text(encoding="utf-8").splitlines()
+    about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
+    table = csv.DictReader(line for line in lines if not line.startswith("#"))
+    kinds = {name: {"str": str, "int": int, "float": float}[kind] for name, kind in COLUMNS.items()}
+    rows = [{name: kinds[name](value) for name, value in row.items()} for row in table]
+    return rows, {name: json.loads(value) for name, value in about.items()}
