@@ -120,22 +120,25 @@ class Point:
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
 
+    def data(self):
+        """The Task."""
+        return TASKS[self.task](self.P, self.P_test, self.draw)
+
     def run(self):
         """What an engine makes of it: a Dynamics, or a lazy Prediction."""
-        task, (rule, caution) = TASKS[self.task](self.P, self.P_test, self.draw), RULES[self.rule]
+        task, (rule, caution) = self.data(), RULES[self.rule]
         share = caution * SHARES[self.task]
         if not self.gamma0 and not self.width:
-            return task, lazy.predict(experiment(task, rule, 0.0, share, LAZY_STEPS))
+            return lazy.predict(experiment(task, rule, 0.0, share, LAZY_STEPS))
         e = experiment(task, rule, self.gamma0, share)
         ends = (0, e.steps - 1)
         if self.width:
-            return task, network.train(e, self.width, self.seed, "float32", kernels_at=ends)
-        return task, meanfield.solve(e, self.samples, self.seed, TOL, "float32", kernels_at=ends)
+            return network.train(e, self.width, self.seed, "float32", kernels_at=ends)
+        return meanfield.solve(e, self.samples, self.seed, TOL, "float32", kernels_at=ends)
 
     def measure(self):
         """The point and its Outcome as one flat dict."""
-        task, run = self.run()
-        return asdict(self) | asdict(outcome(run, task))
+        return asdict(self) | asdict(outcome(self.run(), self.data()))
 
 
 def grid(P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):

@@ -439,9 +439,10 @@ class _Half:
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
         self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
+        most = min(MOST_RESERVED, S // 4)
         for gap in range(L - 1):
-            self.grow(gap, "p", min(6 * len(factor), len(factor) * T, MOST_RESERVED) + _a_round(len(factor)))
-            self.grow(gap, "q", min(10 * y.size, 2 * y.size * T, MOST_RESERVED) + _a_round(y.size))
+            self.grow(gap, "p", min(6 * len(factor), len(factor) * T, most) + _a_round(len(factor)))
+            self.grow(gap, "q", min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))
         shapes = dict(f=(len(factor), task.outputs), outside=())
         shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}

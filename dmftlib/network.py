@@ -228,28 +228,49 @@ def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
 
     Raises TypeError if `seeds` is not iterable, ValueError for fewer than two seeds or one that comes twice.
     """
-    count, used = 0, []
     try:
         seeds = iter(seeds)
     except TypeError:
         raise TypeError(f"`seeds` must be iterable, such as range(8); got {seeds!r}.") from None
+    return _average(partial(train, experiment, width, dtype=dtype, kernels_at=kernels_at), seeds, "seeds")
+
+
+def _average(trained, seeds, name):
+    """The Ensemble of `trained(seed)`; no run is kept. Errors name the argument that `seeds` came from."""
+    count, used = 0, []
     for seed in seeds:
         if seed in used:
-            raise ValueError(f"`seeds` must differ: {seed!r} comes twice, and its network would count double.")
-        run = train(experiment, width, seed, dtype, kernels_at=kernels_at)
+            raise ValueError(f"`{name}` must differ: {seed!r} comes twice, and its network would count double.")
+        run = trained(seed=seed)
         values = {name: getattr(run, name) for name in RECORDED}
         count, used = count + 1, [*used, seed]
         if count == 1:
             mean, square = values, {name: np.zeros_like(value) for name, value in values.items()}
             continue
-        for name, value in values.items():  # Welford's update: no run is kept
-            step = value - mean[name]
-            mean[name] = mean[name] + step / count
-            square[name] += step * (value - mean[name])
+        for key, value in values.items():  # Welford's update
+            step = value - mean[key]
+            mean[key] = mean[key] + step / count
+            square[key] += step * (value - mean[key])
     if count < 2:
-        raise ValueError(f"`seeds` must hold at least two seeds, so that a standard error exists; got {count}.")
+        raise ValueError(f"`{name}` must hold at least two seeds, so that a standard error exists; got {count}.")
     error = {name: np.sqrt(value / (count - 1) / count) for name, value in square.items()}
-    return Ensemble(experiment, width, tuple(used), **mean, kernels_at=run.kernels_at, standard_error=error)
+    width = run.provenance.size
+    return Ensemble(run.experiment, width, tuple(used), **mean, kernels_at=run.kernels_at, standard_error=error)
+
+
+def average(runs):
+    """The Ensemble of networks that are trained already, all of one experiment and width.
+
+    Raises TypeError for anything but networks, ValueError for fewer than two, for equal seeds, for different
+    experiments or widths.
+    """
+    runs = listed("runs", runs, Dynamics, "network.train returns them.")
+    one_experiment("runs", runs)
+    widths = {run.provenance.size for run in runs}
+    if len(widths) > 1:
+        raise ValueError(f"`runs` must be of one width; got {sorted(widths)}. Average each width by itself.")
+    waiting = iter(runs)
+    return _average(lambda seed: next(waiting), [run.provenance.seed for run in runs], "runs")
 
 
 def groups(experiment, width, networks, first, count=8, dtype="float64"):
