@@ -24,7 +24,7 @@ LAYERS, ACTIVATION, TOL = 2, "tanh", 3e-2
 DIMENSION = 32  # inputs of the task "direction", one of which matters
 
 
-class Entry(NamedTuple):
+class _Entry(NamedTuple):
     """A rule, and how much smaller its steps are: kernels of the last two grow most, and Hebb's with its errors."""
 
     rule: Rule
@@ -32,11 +32,11 @@ class Entry(NamedTuple):
 
 
 RULES = {
-    "GD": Entry(GD()),
-    "FA": Entry(FA(0.0)),
-    "DFA": Entry(DFA()),
-    "GLN": Entry(GLN(), 0.5),
-    "Hebb": Entry(Hebb(), 0.3),
+    "GD": _Entry(GD()),
+    "FA": _Entry(FA(0.0)),
+    "DFA": _Entry(DFA()),
+    "GLN": _Entry(GLN(), 0.5),
+    "Hebb": _Entry(Hebb(), 0.3),
 }
 TASKS = {
     "digits": lambda P, P_test, draw: Task.digits(P, P_test, draw),

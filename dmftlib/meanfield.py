@@ -439,7 +439,7 @@ class _Half:
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
         self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
-        most = min(MOST_RESERVED, S // 4)
+        most = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for gap in range(L - 1):
             self.grow(gap, "p", min(6 * len(factor), len(factor) * T, most) + _a_round(len(factor)))
             self.grow(gap, "q", min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))

@@ -16,6 +16,7 @@ SLOW = {
     "test_the_date_of_stored_outputs_is_that_of_their_commit",
     # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
     "test_error_estimates.py",
+    "test_a_theory_point_of_the_committed_result_is_measured_again",
     "test_accuracy_against_wide_networks",
     "test_error_estimates_cover_the_truth_as_often_as_they_claim",
     "test_networks_approach_them_as_one_over_N",

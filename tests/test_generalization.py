@@ -1,0 +1,102 @@
+"""Test errors at one training loss: the moment, the points of a grid, and one row of the committed result."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import dmftlib as dl
+from dmftlib.dynamics import largest_eigenvalue
+from dmftlib.generalization import FULL, RULES, TASKS, Point, experiment, full, grid, outcome
+
+TASK = dl.Task(np.eye(2), [1.0, -1.0], np.eye(2)[:1], [1.0])
+
+
+def falling(losses, tests):
+    """A run whose training loss and whose only test output are given."""
+    f = np.array([1.0, -1.0]) * (1 - np.sqrt(np.array(losses)))[:, None]
+    return SimpleNamespace(f=f, f_test=np.array(tests, float)[:, None])
+
+
+def test_the_moment_lies_where_an_exponential_loss_passes_the_level():
+    times = np.arange(6.0)
+    run = falling(np.exp(-0.7 * times), 0.1 * times)  # test error (1 − 0.1 t)², which is nearly straight in a step
+    found = outcome(run, TASK, level=0.1)
+    moment = -np.log(0.1) / 0.7
+    assert found.step == pytest.approx(moment)
+    assert found.error == pytest.approx(np.interp(moment, times, (1 - 0.1 * times) ** 2))
+    assert found.accuracy == 1.0 and found.last_loss == pytest.approx(np.exp(-3.5)) and found.last_error == 0.25
+
+
+def test_a_level_that_is_never_reached_gives_no_number_that_looks_fine():
+    found = outcome(falling([1.0, 0.8, 0.9], [0.0, 0.2, -0.2]), TASK)
+    assert np.isnan([found.error, found.accuracy, found.step]).all()
+    assert found.last_accuracy == 0.0 and found.last_error == pytest.approx(1.44)
+
+
+def test_a_level_above_the_first_loss_is_reached_at_once():
+    assert outcome(falling([1.0, 0.5], [0.0, 0.2]), TASK, level=1.0).step == 0.0
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), [1, -1])), "`task` must have `X_test` and `y_test`"),
+        (lambda: outcome(falling([1.0], [0.0]), TASK, level=0), "`level` must be a training loss above 0; got 0"),
+        (lambda: Point("digit", 8, 8, "GD", 1.0), "`task` must be one of digits, direction; got 'digit'"),
+        (lambda: Point("digits", 8, 8, "SGD", 1.0), "`rule` must be one of GD, FA, DFA, GLN, Hebb; got 'SGD'"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_lazy_test_outputs_are_kernel_regression(rule):
+    """f_* = K_* K⁻¹ f at every step, for rules whose lazy kernel does not depend on the error, as none here does."""
+    task = TASKS["direction"](12, 5, 0)
+    e = experiment(task, RULES[rule].rule, 0.0, 0.2, 30)
+    run = dl.lazy.predict(e)
+    K = dl.lazy.kernels(replace(e, task=dl.Task(task.X_all, np.ones(17)))).K
+    np.testing.assert_allclose(run.f_test, run.f @ np.linalg.solve(K[:12, :12], K[:12, 12:]), atol=1e-9)
+
+
+def test_the_step_follows_the_lazy_kernel_and_the_richness():
+    task = TASKS["direction"](12, 0, 0)
+    steps = {gamma0: experiment(task, dl.GD(), gamma0, 0.2).lr for gamma0 in (0.0, 1.0, 3.0)}
+    K = dl.lazy.kernels(experiment(task, dl.GD(), 1.0, 0.2)).K
+    for gamma0, lr in steps.items():
+        assert lr * largest_eigenvalue(K) == pytest.approx(0.2 / (1 + gamma0) ** 2)
+
+
+def test_the_committed_result_has_every_point_of_its_grid():
+    rows, about = full()
+    assert [Point(**{name: row[name] for name in Point.__annotations__}) for row in rows] == FULL
+    assert about["chapter"] == "beyond" and not about["dirty"]
+    assert all(np.isfinite(row["last_error"]) and 0 <= row["last_accuracy"] <= 1 for row in rows)
+    assert len(set(FULL)) == len(FULL) == len(grid(8, 8, (1, 2, 3, 4), 2, (1,), (8, 16), 4))
+
+
+@pytest.mark.parametrize("rule", ["GD", "DFA"])
+def test_a_network_of_the_committed_result_is_measured_again(rule):
+    wanted = dict(task="digits", rule=rule, gamma0=1.0, draw=0, width=128, seed=1)
+    (row,) = (row for row in full()[0] if all(row[name] == value for name, value in wanted.items()))
+    again = Point(**{name: row[name] for name in Point.__annotations__}).measure()
+    for name in (
+        "error",
+        "accuracy",
+        "step",
+        "last_error",
+    ):  # rounding differs between machines, and training carries it on
+        assert again[name] == pytest.approx(row[name], rel=0.02), name
+
+
+def test_a_theory_point_of_the_committed_result_is_measured_again():
+    wanted = dict(task="direction", rule="GD", gamma0=2.0, draw=0, width=0)
+    (row,) = (row for row in full()[0] if all(row[name] == value for name, value in wanted.items()))
+    point = Point(**{name: row[name] for name in Point.__annotations__})
+    run = point.run()
+    again = outcome(run, point.data())
+    assert again.error == pytest.approx(row["error"], rel=0.02)
