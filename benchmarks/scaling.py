@@ -183,6 +183,7 @@ def linear():
     return dict(rows=rows)
 
 
+PARTS = dict(samples=samples, powers=powers, networks=networks, linear=linear)
+
 if __name__ == "__main__":
-    parts = dict(samples=samples, powers=powers, networks=networks, linear=linear)
-    measure(__file__, parts, dict(samples=fresh_samples))
+    measure(__file__, PARTS, dict(samples=fresh_samples))
