@@ -62,7 +62,7 @@ def against(axis, values, experiment, solve):
     return dict(axis=axis, rows=rows, powers=fits)
 
 
-def powers(steps=(50, 100, 200, 400, 800, 1600), inputs=(10, 40, 160, 640)):
+def powers(steps=(50, 100, 200, 400, 800, 1600), inputs=(10, 40, 160, 640, 1500)):
     """GD in two tanh layers: steps at 10 random inputs and the default tol, digits at the largest tol and 20 steps."""
 
     def long(T):

@@ -9,6 +9,7 @@ compiled functions unless said otherwise; its memory is its peak, imports includ
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -30,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tools is not 
 from tools import chapters, costs
 
 RESULTS = Path(__file__).with_name("results")
-BYTES = 1024 if sys.platform == "linux" else 1  # ru_maxrss counts KiB on Linux, bytes on macOS
 SAMPLES, SEEDS = 4096, range(8)
 RATE = 0.3  # lr·λ_max(K) at the start, divided by this power of 1 + γ₀² for rules whose kernel grows more later
 CALMER = dict(gd=0, fa=0, dfa=1, gln=2, hebb=1)
@@ -53,8 +53,10 @@ def fresh(script, *words, cache=None):
 
 
 def peak():
-    """The most memory that this process has held so far, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES / 2**30
+    """The most memory that this process has held so far, in GiB; Linux's ru_maxrss may be that of its parent."""
+    if Path("/proc/self/status").exists():
+        return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
 
 
 def measure(script, parts, fresh_parts):
