@@ -1,6 +1,6 @@
 """Cost of the mean field against samples, steps and inputs, and beside networks that know K as well.
 
-    python benchmarks/scaling.py [samples] [powers] [networks] [linear]      writes benchmarks/results/<part>.json
+    python benchmarks/scaling.py [samples] [powers] [deep] [shallow] [linear]      writes benchmarks/results/<part>.json
 
 Cost is seconds of the processor, all cores added, after compilation (see speed.py).
 """
@@ -13,8 +13,11 @@ from speed import SAMPLES, SEEDS, coarse, digits, fresh, measure, peak, show, ti
 
 import dmftlib as dl
 
-# Networks that are trained of each width: many narrow ones, whose bias is to be told from their noise.
-NETWORKS = {64: 640, 128: 256, 256: 128, 512: 32, 1024: 8, 2048: 5, SAMPLES: 4}
+# Networks that are trained of each width, by hidden layers: many narrow ones, whose bias is to be told from their noise.
+NETWORKS = {
+    3: {64: 640, 128: 256, 256: 128, 512: 32, 1024: 8, 2048: 5},
+    1: {64: 640, 128: 512, 256: 256, 512: 256, 1024: 128, 2048: 128, SAMPLES: 64},
+}
 WIDEST = 2048  # networks of this width alone are one of the routes
 
 
@@ -111,62 +114,81 @@ def split(values, truth, noise):
     return mean, variance, np.linalg.norm(mean - truth) ** 2 / square - variance / J - noise
 
 
-def of_width(experiment, truth, noise, width):
+def of_width(experiment, truth, noise, width, J):
     """Networks of one width: seconds of one, and variance and bias² of K; and their mean K."""
-    J = NETWORKS[width]
     dl.network.train(experiment, width)
     runs = [timed(lambda s=seed: dl.network.train(experiment, width, s).K) for seed in range(width, width + J)]
     mean, variance, bias = split(np.stack([K for K, _ in runs]), truth, noise)
-    cpu = float(np.mean([seconds["cpu"] for _, seconds in runs]))
+    cpu = float(np.median([seconds["cpu"] for _, seconds in runs]))
     return dict(width=width, networks=J, cpu=cpu, variance=variance, bias=bias), mean
 
 
-def equal_error(case):
-    """The mean field's cost and squared error of K, and what networks pay for the same by every route.
+def routes(allowed, rows, pair, line):
+    """Seconds that networks pay by every route for the squared error `allowed`, with the widths that they use.
 
-    The squared error of one run is variance + bias², for both; what chance leaves of a bias² below 0 counts as 0, which
-    favours networks: theirs then have none, and the error that they are to reach is larger.
+    rows are those of `of_width`; pair, line the widths and seconds of the cheapest line. Chance may leave a bias² below
+    0, which counts as 0, or above that of narrower networks, which then counts: both favour networks.
+    """
+    widths = [row["width"] for row in rows]
+    bias = dict(zip(widths, np.minimum.accumulate([max(row["bias"], 0.0) for row in rows])))
+    rows = {row["width"]: row for row in rows}
+    error = {N: rows[N]["variance"] + bias[N] for N in widths}
+    ensemble = {N: rows[N]["cpu"] * needed(allowed, rows[N]["variance"], bias[N]) for N in widths}
+    narrow = min((N for N in widths if N < WIDEST), key=ensemble.get)
+    width, wide = one_wide(allowed, *((N, rows[N]["cpu"], error[N]) for N in (WIDEST // 2, WIDEST)))
+    costs = dict(widest=ensemble[WIDEST], narrow=ensemble[narrow], line=line, wide=wide)
+    return costs, dict(narrow=narrow, pair=list(pair), width=width), error
+
+
+def equal_error(case):
+    """The mean field's cost and squared error of K, variance + bias², and what networks pay for the same.
+
+    What chance leaves of a bias² below 0 counts as 0, which favours networks: the error that they are to reach is larger.
     """
     experiment, stored = reference.CASES[case], reference.load(case)
     truth, noise = stored.K, (stored.standard_error["K"] / np.linalg.norm(stored.K)) ** 2
     dl.meanfield.solve(experiment, SAMPLES)
     runs = [timed(lambda seed=seed: dl.meanfield.solve(experiment, SAMPLES, seed)) for seed in SEEDS]
     _, variance, bias = split(np.stack([run.K for run, _ in runs]), truth, noise)
-    allowed = variance + max(bias, 0)
-    cost = float(np.median([seconds["cpu"] for _, seconds in runs]))
-    one_layer = experiment.hidden_layers == 1
-    widths = [N for N in NETWORKS if N <= WIDEST or one_layer]
-    found = {N: of_width(experiment, truth, noise, N) for N in widths}
+    allowed, cost = variance + max(bias, 0), float(np.median([seconds["cpu"] for _, seconds in runs]))
+    found = {N: of_width(experiment, truth, noise, N, J) for N, J in NETWORKS[experiment.hidden_layers].items()}
     rows = {N: row for N, (row, _) in found.items()}
 
-    def ensemble(N):
-        return rows[N]["cpu"] * needed(allowed, rows[N]["variance"], max(rows[N]["bias"], 0))
-
-    def line(n, N):
+    def line(pair):
+        n, N = pair
         weights = {n: -n / (N - n), N: N / (N - n)}
         off = sum(w * found[width][1] for width, w in weights.items()) - truth
         spread = sum(w**2 * rows[width]["variance"] / rows[width]["networks"] for width, w in weights.items())
         bias = np.linalg.norm(off) ** 2 / np.linalg.norm(truth) ** 2 - spread - noise
-        return extrapolated(allowed, *((M, rows[M]["cpu"], rows[M]["variance"]) for M in (n, N)), max(bias, 0))
+        return extrapolated(allowed, *((M, rows[M]["cpu"], rows[M]["variance"]) for M in pair), max(bias, 0))
 
-    narrow = [N for N in widths if N < WIDEST]
-    cheapest = min(narrow, key=ensemble)
-    pair = min(combinations(narrow + [WIDEST], 2), key=lambda pair: line(*pair))
-    error = {N: rows[N]["variance"] + max(rows[N]["bias"], 0) for N in rows}
-    width, wide_cost = one_wide(allowed, *((N, rows[N]["cpu"], error[N]) for N in (WIDEST // 2, WIDEST)))
-    costs = dict(widest=ensemble(WIDEST), narrow=ensemble(cheapest), line=line(*pair), wide=wide_cost)
+    pair = min(combinations([N for N in rows if N <= WIDEST], 2), key=line)
+    return summary(case, cost, variance, bias, list(rows.values()), pair, line(pair))
+
+
+def summary(case, cost, variance, bias, rows, pair, line):
+    """One row of the results: what was measured, and the ratios that follow from it."""
+    allowed = variance + max(bias, 0)
+    costs, with_widths, error = routes(allowed, rows, pair, line)
     row = dict(case=case, cpu=cost, error=allowed**0.5, widest_error=error[WIDEST] ** 0.5)
-    row |= {f"ratio_{name}": None if np.isinf(c) else c / cost for name, c in costs.items()}
-    row |= dict(narrow=cheapest, pair=list(pair), width=width)
-    if one_layer:
-        row |= dict(same_size=rows[SAMPLES]["cpu"] / cost, same_size_error=error[SAMPLES] ** 0.5)
-    return show(row) | dict(variance=variance, bias=bias, widths=list(rows.values()))
+    row |= {f"ratio_{name}": None if np.isinf(c) else c / cost for name, c in costs.items()} | with_widths
+    if SAMPLES in error:
+        row |= dict(same_size=rows[-1]["cpu"] / cost, same_size_error=error[SAMPLES] ** 0.5)
+    return show(row) | dict(variance=variance, bias=bias, widths=rows)
 
 
-def networks():
-    """Every rule in three layers and in one."""
-    rows = [equal_error(f"{rule}-{L}") for L in (3, 1) for rule in reference.RULES]
-    return dict(samples=SAMPLES, seeds=len(SEEDS), rows=rows)
+def rules(layers):
+    return dict(samples=SAMPLES, seeds=len(SEEDS), rows=[equal_error(f"{rule}-{layers}") for rule in reference.RULES])
+
+
+def deep():
+    """Every rule in three tanh layers."""
+    return rules(3)
+
+
+def shallow():
+    """Every rule in one ReLU layer, with networks as wide as the mean field has samples."""
+    return rules(1)
 
 
 # --- Linear networks --------------------------------------------------------------------------------------------------
@@ -183,7 +205,7 @@ def linear():
     return dict(rows=rows)
 
 
-PARTS = dict(samples=samples, powers=powers, networks=networks, linear=linear)
+PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow, linear=linear)
 
 if __name__ == "__main__":
     measure(__file__, PARTS, dict(samples=fresh_samples))

@@ -32,8 +32,9 @@ def test_every_part_was_measured_in_full_on_a_machine_that_is_named():
         about = scale.result(part)["about"]
         assert about["commit"] and about["processor"] and about["processors"] > 0 and about["jax"], part
         assert part in {"speed": speed.PARTS, "scaling": scaling.PARTS}[script], part
-    cases = [row["case"] for row in scale.result("networks")["rows"]]
-    assert cases == [f"{rule}-{L}" for L in (3, 1) for rule in RULES] and set(cases) <= set(reference.CASES)
+    for part, L in (("deep", 3), ("shallow", 1)):
+        cases = [row["case"] for row in scale.result(part)["rows"]]
+        assert cases == [f"{rule}-{L}" for rule in RULES] and set(cases) <= set(reference.CASES)
     assert [row["rule"] for row in scale.result("large")["rows"]] == RULES == list(reference.RULES)
     assert [row["dtype"] for row in scale.result("first")["rows"]] == ["float64", "float32"]
     assert [row["activation"] for row in scale.result("lazy")["rows"]] == ["tanh", "relu"]
@@ -45,8 +46,13 @@ def test_tables_hold_the_numbers_of_the_results(blocks):
     for row, shown in zip(scale.result("large")["rows"], rows(blocks["large"]), strict=True):
         assert float(re.match(r"[\d.]+", shown[1])[0]) == pytest.approx(row["wall"], rel=0.06)
         assert shown[2] == f"{row['memory']:.1f} GiB" and shown[3] == "{} and {}".format(*row["rank"])
-    for row, shown in zip(scale.result("networks")["rows"], rows(blocks["networks"])):
-        for name, cell in (("widest", shown[4]), ("narrow", shown[5]), ("line", shown[6]), ("wide", shown[7])):
+    measured = [
+        (row, shown)
+        for part in ("deep", "shallow")
+        for row, shown in zip(scale.result(part)["rows"], rows(blocks[part]))
+    ]
+    for row, shown in measured:
+        for name, cell in zip(("widest", "narrow", "line", "wide"), shown[3:]):
             if (ratio := row[f"ratio_{name}"]) is None:
                 assert cell.startswith("never")
             else:
@@ -110,6 +116,14 @@ def test_the_cheapest_numbers_of_networks_of_two_widths():
     assert scaling.extrapolated(allowed, narrow, wide, bias) == pytest.approx(by_search, rel=1e-3)
     assert scaling.extrapolated(allowed, narrow, wide, 0.02) == np.inf
     assert scaling.extrapolated(100.0, narrow, wide, 0.0) == 4.0  # one of each
+
+
+def test_routes_of_networks_with_a_bias():
+    table = [dict(width=N, cpu=N / 512, variance=20.0 / N, bias=b) for N, b in ((512, 0.01), (1024, -0.1), (2048, 0.2))]
+    costs, widths, error = scaling.routes(0.015, table, (512, 1024), 7.0)
+    assert costs["narrow"] == pytest.approx(2 * 20 / 1024 / 0.015) and widths["narrow"] == 1024
+    assert costs["widest"] == pytest.approx(4)  # one is enough; its bias is noise, since narrower ones have none
+    assert error[2048] == pytest.approx(20 / 2048) and costs["line"] == 7.0
 
 
 def test_one_wide_network_is_extrapolated_with_its_powers():

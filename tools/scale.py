@@ -10,7 +10,8 @@ from . import chapters, costs
 
 SOURCES = {
     "first": "speed",
-    "networks": "scaling",
+    "deep": "scaling",
+    "shallow": "scaling",
     "powers": "scaling",
     "samples": "scaling",
     "profile": "speed",
@@ -71,17 +72,11 @@ def first(table: Callable) -> list[str]:
     return [said, table(head, rows)]
 
 
-def case(name: str) -> tuple[str, str]:
-    rule, layers = name.split("-")
-    return RULES[rule], layers
-
-
-def networks(table: Callable) -> list[str]:
-    found = result("networks")
-    head = ("rule", "$L$", "seconds", "error", "$N = 2048$", "narrow ($N$)", "line in $1/N$", "one wide ($N$)")
+def routes(part: str, table: Callable) -> str:
+    head = ("rule", "seconds", "error", "$N = 2048$", "narrow ($N$)", "line in $1/N$", "one wide ($N$)")
     rows = [
         (
-            *case(row["case"]),
+            rule(row),
             number(row["cpu"]),
             percent(row["error"]),
             number(row["ratio_widest"]),
@@ -89,20 +84,32 @@ def networks(table: Callable) -> list[str]:
             f"{number(row['ratio_line'])} ({row['pair'][0]}, {row['pair'][1]})",
             f"{number(row['ratio_wide'])} ({number(row['width'])})",
         )
+        for row in result(part)["rows"]
+    ]
+    return table(head, rows)
+
+
+def rule(row: dict[str, Any]) -> str:
+    return RULES[row["case"].partition("-")[0]]
+
+
+def deep(table: Callable) -> list[str]:
+    return ["Three tanh layers:", routes("deep", table)]
+
+
+def shallow(table: Callable) -> list[str]:
+    found = result("shallow")
+    size = found["samples"]
+    rows = [
+        (rule(row), percent(row["error"]), percent(row["same_size_error"]), number(row["same_size"]))
         for row in found["rows"]
     ]
-    same = [row for row in found["rows"] if "same_size" in row]
-    shallow = [
-        (case(row["case"])[0], percent(row["error"]), percent(row["same_size_error"]), number(row["same_size"]))
-        for row in same
-    ]
-    size = found["samples"]
-    return [
-        table(head, rows),
-        f"With one hidden layer there is no matrix between layers, and {size} samples stand beside {size} neurons. One "
-        "network of that width, its error beside the mean field's, and its cost as a multiple:",
-        table(("rule", "error, mean field", f"error, $N = {size}$", "cost"), shallow),
-    ]
+    said = (
+        f"There is no matrix between layers here, and {size} samples stand beside {size} neurons. One network of that "
+        "width, its error beside the mean field's, and its cost as a multiple:"
+    )
+    head = ("rule", "error, mean field", f"error, $N = {size}$", "cost")
+    return ["One ReLU layer:", routes("shallow", table), said, table(head, rows)]
 
 
 def powers(table: Callable) -> list[str]:
@@ -263,9 +270,8 @@ def projection(table: Callable) -> list[str]:
 def blocks(table: Callable) -> dict[str, str]:
     """Markdown by name; `table` makes it of a head and rows. What was not measured yet says so."""
     made = {}
-    for part, make in dict(
-        first=first, networks=networks, powers=powers, samples=samples, profile=profile, lazy=lazy, large=large
-    ).items():
+    makers = (first, deep, shallow, powers, samples, profile, lazy, large)
+    for part, make in zip(SOURCES, makers):
         if result(part) is None:
             made[part] = f"Not measured yet: `python benchmarks/{SOURCES[part]}.py {part}`."
         else:
