@@ -59,21 +59,31 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
 
 
+def others():
+    """Seconds of the processor, all cores added, that were not this process's or its children's; None if not known."""
+    try:
+        user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    except OSError:
+        return None
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
 def measure(script, parts, fresh_parts):
     """Run the parts that the command line names, all by default, and keep what each returns; or one for `fresh`."""
     if sys.argv[1:2] == ["--fresh"]:
         print(json.dumps(fresh_parts[sys.argv[2]](*sys.argv[3:])))
         return
     for name in sys.argv[1:] or parts:
-        state, load = chapters.state(), os.getloadavg()[0]
-        print(f"{name}: the machine has {load:.1f} processes to run beside", flush=True)
-        content, seconds = timed(parts[name])
+        state, before, start = chapters.state(), others(), time.perf_counter()
+        print(name, flush=True)
+        content, seconds = parts[name](), time.perf_counter() - start
+        beside = None if before is None else round(max(others() - before, 0) / seconds, 2)
         about = {key: state[key] for key in ("commit", "dirty", "date")} | {"processor": costs.processor()}
-        about |= state["machine"] | {"python": sys.version.split()[0], "jax": version("jax"), "load": round(load, 1)}
+        about |= state["machine"] | {"python": sys.version.split()[0], "jax": version("jax"), "others": beside}
         result = dict(about=about, **content)
         text = json.dumps(result, indent=1, default=float)
         chapters.write_text(text + "\n", RESULTS / f"{Path(script).stem}-{name}.json")
-        print(f"{name}: {seconds['wall']:.0f} s", flush=True)
+        print(f"{name}: {seconds:.0f} s, others used {beside} cores", flush=True)
 
 
 def show(row):

@@ -40,13 +40,22 @@ def percent(share: float) -> str:
     return f"{number(100 * share)} %"
 
 
+def busy(about: dict[str, Any]) -> str:
+    """How much of the cores other processes used meanwhile, where that is known."""
+    if about["others"] is None:
+        return "where other work may have run beside it"
+    if about["others"] < 0.1:
+        return "otherwise idle"
+    return f"of which other work used {number(about['others'])} on average, so that the seconds are too many"
+
+
 def measured(part: str) -> str:
     """On what, when and beside what the rows of a part were measured."""
     about = result(part)["about"]
     dirty = " with uncommitted changes" if about["dirty"] else ""
     return (
         f"*Measured on {about['date']} at commit `{about['commit']}`{dirty} with jax {about['jax']} on {about['processors']} cores "
-        f"of {costs.machine(about)}, beside {number(about['load'])} other running processes: "
+        f"of {costs.machine(about)}, {busy(about)}: "
         f"`python benchmarks/{SOURCES[part]}.py {part}`.*"
     )
 
