@@ -256,7 +256,9 @@ def sweep_profile(name, experiment, tol, dtype, kernels_at):
 
 def profile():
     rows = [sweep_profile("gd-3", reference.CASES["gd-3"], 1e-3, "float64", None)]
-    return dict(samples=SAMPLES, rows=rows + [sweep_profile("600 digits", digits(600), 3e-2, "float32", (0, 39))])
+    return dict(
+        samples=SAMPLES, rows=rows + [sweep_profile("600 digits", digits(600), 3e-2, "float32", np.array([0, 39]))]
+    )
 
 
 PARTS = dict(large=large, lazy=lazy, first=first, profile=profile)  # fresh processes first, from a small one

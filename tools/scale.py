@@ -89,7 +89,7 @@ def routes(part: str, table: Callable) -> str:
             number(row["cpu"]),
             percent(row["error"]),
             number(row["ratio_widest"]),
-            f"{number(row['ratio_narrow'])} ({row['narrow']})",
+            number(row["ratio_narrow"]) + (f" ({row['narrow']})" if row["ratio_narrow"] else ""),
             f"{number(row['ratio_line'])} ({row['pair'][0]}, {row['pair'][1]})",
             f"{number(row['ratio_wide'])} ({number(row['width'])})",
         )
