@@ -1,90 +1,211 @@
-"""Time and memory of the mean field solver against samples, and its cost beside networks at equal error.
+"""Cost of the mean field against samples, steps and inputs, and beside networks that know K as well.
 
-    python benchmarks/scaling.py
+    python benchmarks/scaling.py [samples] [powers] [deep] [shallow] [linear]      writes benchmarks/results/<part>.json
 
-Every figure is measured in this one run. Time is that of the processor, all cores added, so that other work on the
-machine disturbs it less; memory is the growth of the process's peak, each size in a process of its own.
+Cost is seconds of the processor, all cores added, after compilation (see speed.py).
 """
 
-import resource
-import subprocess
-import sys
-import time
+from itertools import combinations
 
 import numpy as np
 import reference
+from speed import SAMPLES, SEEDS, coarse, digits, fresh, measure, peak, show, timed
 
 import dmftlib as dl
 
-SAMPLES = (4096, 8192, 16384, 32768)
-BYTES = 1024 if sys.platform == "linux" else 1  # ru_maxrss counts KiB on Linux, bytes on macOS
+# Networks that are trained of each width, by hidden layers: many narrow ones, whose bias is to be told from their noise.
+NETWORKS = {
+    3: {64: 640, 128: 256, 256: 128, 512: 32, 1024: 8, 2048: 5},
+    1: {64: 640, 128: 512, 256: 256, 512: 256, 1024: 128, 2048: 128, SAMPLES: 64},
+}
+WIDEST = 2048  # networks of this width alone are one of the routes
 
 
-def timed(run, repeats=3):
-    """Processor seconds of the first call (compilation included) and the best of the others; the last result."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.process_time()
-        result = run()
-        seconds.append(time.process_time() - start)
-    return seconds[0], min(seconds[1:]), result
+def warm(run, repeats=2):
+    """The result, and the least processor seconds of `repeats` calls after one that compiles."""
+    run()
+    results = [timed(run) for _ in range(repeats)]
+    return results[-1][0], min(seconds["cpu"] for _, seconds in results)
 
 
-def one_size(samples):
-    """Cold and warm seconds and peak MiB of one solve, printed for the parent process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cold, warm, _ = timed(lambda: dl.meanfield.solve(reference.CASES["gd-3"], samples))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(cold, warm, (peak - before) * BYTES / 2**20)
+def power(x, y):
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def scaling():
-    """Seconds and memory against samples, with the fitted powers."""
-    print("gd-3, tol = 1e-4: samples, first call, warm, peak memory above the imports")
+# --- Exponents --------------------------------------------------------------------------------------------------------
+
+
+def fresh_samples(count):
+    before = peak()
+    _, seconds = warm(lambda: dl.meanfield.solve(reference.CASES["gd-3"], int(count)))
+    return dict(x=int(count), cpu=seconds, memory=peak() - before)
+
+
+def samples(counts=(4096, 8192, 16384, 32768)):
+    """gd-3 against samples; memory is what the run adds to the imports."""
+    rows = [show(fresh(__file__, "samples", count)) for count in counts]
+    x, cpu, memory = ([row[name] for row in rows] for name in ("x", "cpu", "memory"))
+    return dict(rows=rows, cpu=power(x, cpu), memory=power(x, memory))
+
+
+def against(axis, values, experiment, solve):
+    """Cost and rank at each value, and the powers of the value that they follow: all points, and the last two."""
     rows = []
-    for samples in SAMPLES:
-        out = subprocess.run([sys.executable, __file__, str(samples)], capture_output=True, text=True, check=True)
-        rows.append([float(x) for x in out.stdout.split()])
-        print(f"  {samples:>6}  {rows[-1][0]:5.1f} s  {rows[-1][1]:5.2f} s  {rows[-1][2]:6.0f} MiB", flush=True)
-    _, warm, memory = np.array(rows).T
-    slope = lambda y: np.polyfit(np.log(SAMPLES), np.log(y), 1)[0]  # noqa: E731
-    print(f"  fitted powers of samples: time {slope(warm):.2f}, memory {slope(memory):.2f} (1 is linear)")
+    for value in values:
+        one = experiment(value)
+        run, cpu = warm(lambda one=one: solve(one))
+        rows.append(show(dict(x=value, cpu=cpu, rank=sum(map(sum, run.provenance.rank)))))
+    x, cpu, rank = (np.array([row[name] for row in rows]) for name in ("x", "cpu", "rank"))
+    fits = {
+        name: dict(
+            cpu=power(x[part], cpu[part]), rank=power(x[part], rank[part]), at_rank=power(x[part], (cpu / rank)[part])
+        )
+        for name, part in (("all", slice(None)), ("last", slice(-2, None)))
+    }
+    return dict(axis=axis, rows=rows, powers=fits)
 
 
-def against_networks(widths=(512, 1024, 2048), seeds=4):
-    """Seconds and error of K of single networks and of the solver, against the stored reference."""
-    experiment, truth = reference.CASES["gd-3"], reference.load("gd-3")
-    print("gd-3: seconds and distance of K from the reference")
-    for tol in (1e-3, 1e-4):
-        _, seconds, run = timed(lambda tol=tol: dl.meanfield.solve(experiment, 4096, tol=tol))
-        print(
-            f"  mean field, samples = 4096, tol = {tol:g}: {seconds:.2f} s, {100 * dl.compare(run, truth)['K'][0]:.1f} %"
-        )
-    for width in widths:
-        _, seconds, _ = timed(lambda width=width: dl.network.train(experiment, width))
-        errors = [dl.compare(dl.network.train(experiment, width, seed), truth)["K"][0] for seed in range(seeds)]
-        rms = np.sqrt(np.mean(np.square(errors)))
-        print(
-            f"  one network, N = {width}: {seconds:.2f} s, {100 * rms:.1f} % (root mean square of {seeds})", flush=True
-        )
+def powers(steps=(50, 100, 200, 400, 800, 1600), inputs=(10, 40, 160, 640, 1500)):
+    """GD in two tanh layers: steps at 10 random inputs and the default tol, digits at the largest tol and 20 steps."""
+
+    def long(T):
+        return dl.Experiment(reference.RANDOM_25, dl.GD(), 2, "tanh", 1.5, 0.02, T)
+
+    def ends(e):
+        return dl.meanfield.solve(e, SAMPLES, kernels_at=(0, e.steps - 1))
+
+    in_T = against("T", steps, long, ends)
+    return dict(T=in_T, P=against("P", inputs, lambda P: digits(P, gamma0=1.0, steps=20), coarse))
+
+
+# --- Networks at equal error ------------------------------------------------------------------------------------------
+
+
+def needed(allowed, variance, bias):
+    """Networks whose mean has the squared error `allowed`, variance/J + bias² being theirs; inf if bias² is above it."""
+    return max(1.0, variance / (allowed - bias)) if allowed > bias else np.inf
+
+
+def extrapolated(allowed, narrow, wide, bias):
+    """The least cost of a line in 1/N through two widths that has the squared error `allowed` at 1/N = 0.
+
+    narrow, wide are (N, seconds and variance of one network); the line weighs their means with w, and the cheapest
+    numbers of networks give (Σ |w| √(seconds·variance))²/(allowed − bias²).
+    """
+    (n, *first), (N, *second) = narrow, wide
+    weights = n / (N - n), N / (N - n)
+    parts = [w * np.sqrt(seconds * variance) for w, (seconds, variance) in zip(weights, (first, second))]
+    least = first[0] + second[0]  # one of each
+    return max(least, sum(parts) ** 2 / (allowed - bias)) if allowed > bias else np.inf
+
+
+def one_wide(allowed, narrow, wide):
+    """Width and seconds of a single network of the squared error `allowed`, extrapolated from two: (N, seconds, its
+    squared error), which falls as 1/N, while seconds grow with the power of N between the two."""
+    (n, less, _), (N, seconds, error) = narrow, wide
+    width = N * error / allowed
+    return width, seconds * (width / N) ** power([n, N], [less, seconds])
+
+
+def split(values, truth, noise):
+    """Mean over the first axis, and variance and bias² of one value, relative to the truth's norm; bias² is unbiased."""
+    J, square, mean = len(values), np.linalg.norm(truth) ** 2, values.mean(axis=0)
+    variance = np.linalg.norm(values - mean) ** 2 / (J - 1) / square
+    return mean, variance, np.linalg.norm(mean - truth) ** 2 / square - variance / J - noise
+
+
+def of_width(experiment, truth, noise, width, J):
+    """Networks of one width: seconds of one, and variance and bias² of K; and their mean K."""
+    dl.network.train(experiment, width)
+    runs = [timed(lambda s=seed: dl.network.train(experiment, width, s).K) for seed in range(width, width + J)]
+    mean, variance, bias = split(np.stack([K for K, _ in runs]), truth, noise)
+    cpu = float(np.median([seconds["cpu"] for _, seconds in runs]))
+    return dict(width=width, networks=J, cpu=cpu, variance=variance, bias=bias), mean
+
+
+def routes(allowed, rows, pair, line):
+    """Seconds that networks pay by every route for the squared error `allowed`, with the widths that they use.
+
+    rows are those of `of_width`; pair, line the widths and seconds of the cheapest line. Chance may leave a bias² below
+    0, which counts as 0, or above that of narrower networks, which then counts: both favour networks.
+    """
+    widths = [row["width"] for row in rows]
+    bias = dict(zip(widths, np.minimum.accumulate([max(row["bias"], 0.0) for row in rows])))
+    rows = {row["width"]: row for row in rows}
+    error = {N: rows[N]["variance"] + bias[N] for N in widths}
+    ensemble = {N: rows[N]["cpu"] * needed(allowed, rows[N]["variance"], bias[N]) for N in widths}
+    narrow = min((N for N in widths if N < WIDEST), key=ensemble.get)
+    width, wide = one_wide(allowed, *((N, rows[N]["cpu"], error[N]) for N in (WIDEST // 2, WIDEST)))
+    costs = dict(widest=ensemble[WIDEST], narrow=ensemble[narrow], line=line, wide=wide)
+    return costs, dict(narrow=narrow, pair=list(pair), width=width), error
+
+
+def equal_error(case):
+    """The mean field's cost and squared error of K, variance + bias², and what networks pay for the same.
+
+    What chance leaves of a bias² below 0 counts as 0, which favours networks: the error that they are to reach is larger.
+    """
+    experiment, stored = reference.CASES[case], reference.load(case)
+    truth, noise = stored.K, (stored.standard_error["K"] / np.linalg.norm(stored.K)) ** 2
+    dl.meanfield.solve(experiment, SAMPLES)
+    runs = [timed(lambda seed=seed: dl.meanfield.solve(experiment, SAMPLES, seed)) for seed in SEEDS]
+    _, variance, bias = split(np.stack([run.K for run, _ in runs]), truth, noise)
+    allowed, cost = variance + max(bias, 0), float(np.median([seconds["cpu"] for _, seconds in runs]))
+    found = {N: of_width(experiment, truth, noise, N, J) for N, J in NETWORKS[experiment.hidden_layers].items()}
+    rows = {N: row for N, (row, _) in found.items()}
+
+    def line(pair):
+        n, N = pair
+        weights = {n: -n / (N - n), N: N / (N - n)}
+        off = sum(w * found[width][1] for width, w in weights.items()) - truth
+        spread = sum(w**2 * rows[width]["variance"] / rows[width]["networks"] for width, w in weights.items())
+        bias = np.linalg.norm(off) ** 2 / np.linalg.norm(truth) ** 2 - spread - noise
+        return extrapolated(allowed, *((M, rows[M]["cpu"], rows[M]["variance"]) for M in pair), max(bias, 0))
+
+    pair = min(combinations([N for N in rows if N <= WIDEST], 2), key=line)
+    return summary(case, cost, variance, bias, list(rows.values()), pair, line(pair))
+
+
+def summary(case, cost, variance, bias, rows, pair, line):
+    """One row of the results: what was measured, and the ratios that follow from it."""
+    allowed = variance + max(bias, 0)
+    costs, with_widths, error = routes(allowed, rows, pair, line)
+    row = dict(case=case, cpu=cost, error=allowed**0.5, widest_error=error[WIDEST] ** 0.5)
+    row |= {f"ratio_{name}": None if np.isinf(c) else c / cost for name, c in costs.items()} | with_widths
+    if SAMPLES in error:
+        row |= dict(same_size=rows[-1]["cpu"] / cost, same_size_error=error[SAMPLES] ** 0.5)
+    return show(row) | dict(variance=variance, bias=bias, widths=rows)
+
+
+def rules(layers):
+    return dict(samples=SAMPLES, seeds=len(SEEDS), rows=[equal_error(f"{rule}-{layers}") for rule in reference.RULES])
+
+
+def deep():
+    """Every rule in three tanh layers."""
+    return rules(3)
+
+
+def shallow():
+    """Every rule in one ReLU layer, with networks as wide as the mean field has samples."""
+    return rules(1)
+
+
+# --- Linear networks --------------------------------------------------------------------------------------------------
 
 
 def linear():
-    """Seconds of linear networks, whose mean field is exact: three layers, eight samples."""
-    print("exact linear networks, L = 3, P = 8, D = 12: steps, first call, warm")
-    task = dl.Task.random(8, 12, seed=3, P_test=3)
+    """Linear networks, whose mean field is exact: three layers, eight inputs."""
+    task, rows = dl.Task.random(8, 12, seed=3, P_test=3), []
     for rule in (dl.GD(), dl.FA(0.6)):
-        for steps, lr in ((60, 0.01), (2000, 0.002)):
-            experiment = dl.Experiment(task, rule, 3, "linear", gamma0=1.2, lr=lr, steps=steps)
-            cold, warm, run = timed(lambda e=experiment: dl.meanfield.solve(e), 1 if steps > 60 else 3)
-            most = max(max(rank) for rank in run.provenance.rank)
-            print(f"  {rule}, {steps:>4} steps: {cold:5.1f} s  {warm:6.2f} s, at most {most} directions", flush=True)
+        for T, lr in ((60, 0.01), (2000, 0.002)):
+            experiment = dl.Experiment(task, rule, 3, "linear", gamma0=1.2, lr=lr, steps=T)
+            run, cpu = warm(lambda e=experiment: dl.meanfield.solve(e), 1)
+            rows.append(show(dict(rule=repr(rule), x=T, cpu=cpu, rank=max(map(max, run.provenance.rank)))))
+    return dict(rows=rows)
 
+
+PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow, linear=linear)
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        one_size(int(sys.argv[1]))
-    else:
-        scaling()
-        linear()
-        against_networks()
+    measure(__file__, PARTS, dict(samples=fresh_samples))

@@ -92,7 +92,8 @@ def state() -> dict[str, Any]:
     """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    results = (":!notebooks/records", ":!notebooks/costs.json")  # a run does not depend on what earlier ones left
+    # A run does not depend on what earlier ones left.
+    results = (":!notebooks/records", ":!notebooks/costs.json", ":!benchmarks/results")
     status = [*git, "status", "--porcelain", "--", ".", *results]
     changes = subprocess.run(status, capture_output=True, text=True)
     return {

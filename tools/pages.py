@@ -15,7 +15,21 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, api, chapters, costs, exercises, figures, lists, pdf, records, reproduction, typography
+from . import (
+    ROOT,
+    ToolError,
+    api,
+    chapters,
+    costs,
+    exercises,
+    figures,
+    lists,
+    pdf,
+    records,
+    reproduction,
+    scale,
+    typography,
+)
 from .parameters import read_notebook, read_presets
 from .scratch import put, scratch
 
@@ -169,6 +183,8 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
     (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
     (tree / "book" / "claims.txt").write_text(lists.claims(tree, there), encoding="utf-8")
     (tree / "book" / "reproduction.txt").write_text(reproduction.block(table, there), encoding="utf-8")
+    for name, text in scale.blocks(table).items():
+        (tree / "book" / f"scale-{name}.txt").write_text(text, encoding="utf-8")
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
     api.fill(tree / "book" / "api.md")
     exercises.fill(tree / "book")
