@@ -24,7 +24,7 @@ import reference
 
 import dmftlib as dl
 from dmftlib import activations, meanfield
-from dmftlib.dynamics import _largest_eigenvalue
+from dmftlib.dynamics import largest_eigenvalue
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tools is not installed
 
@@ -100,7 +100,7 @@ def digits(P, rule="gd", gamma0=2.0, steps=40, P_test=0):
     """Parity of P digits, two tanh layers. lr·λ_max of the lazy kernel is RATE, or less: see CALMER."""
     task = dl.Task.digits(P, P_test)
     start = dl.Experiment(task, reference.RULES[rule], 2, "tanh", gamma0, 1.0, steps)
-    lr = RATE / _largest_eigenvalue(dl.lazy.kernels(start).K) / (1 + gamma0**2) ** CALMER[rule]
+    lr = RATE / largest_eigenvalue(dl.lazy.kernels(start).K) / (1 + gamma0**2) ** CALMER[rule]
     return dl.Experiment(task, start.rule, 2, "tanh", gamma0, lr, steps)
 
 
