@@ -137,7 +137,7 @@ class Point:
         return meanfield.solve(e, self.samples, self.seed, TOL, "float32", kernels_at=ends)
 
     def measure(self):
-        """The point and its Outcome as one flat dict."""
+        """The point and its Outcome as one row, values by name."""
         return asdict(self) | asdict(outcome(self.run(), self.data()))
 
 
@@ -164,7 +164,7 @@ COLUMNS = Point.__annotations__ | Outcome.__annotations__
 
 
 def full():
-    """The committed result of FULL: one dict a point, as `Point.measure` returns it, and what is known of the run."""
+    """The committed result of FULL: rows as `Point.measure` returns them, and what is known of the run."""
     lines = files(__package__).joinpath("beyond.csv").read_text(encoding="utf-8").splitlines()
     about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
     table = csv.DictReader(line for line in lines if not line.startswith("#"))

@@ -225,19 +225,19 @@ def projected(samples: int) -> dict[str, float]:
     """Directions of the larger basis, seconds of all cores added, bytes and operations for PROJECTED digits by GD."""
     import dmftlib as dl  # slow to import
 
-    found, (kappa, rho) = result("large"), growth()
+    found, (of_seconds, of_directions) = result("large"), growth()
     row, times = found["rows"][0], PROJECTED / found["P"]
-    directions = round(max(row["rank"]) * times**rho)
+    directions = round(max(row["rank"]) * times**of_directions)
     task = dl.Task.random(PROJECTED, 64)
     experiment = dl.Experiment(task, dl.GD(), 2, "tanh", found["gamma0"], 1.0, found["T"])
     ends = (0, found["T"] - 1)
     needs = dl.costs.estimate(experiment, samples, 3e-2, "float32", kernels_at=ends, directions=directions)
-    seconds = row["cpu"] * times**kappa * samples / found["samples"]
+    seconds = row["cpu"] * times**of_seconds * samples / found["samples"]
     return dict(directions=directions, seconds=seconds, memory=needs.memory, operations=needs.operations)
 
 
 def projection(table: Callable) -> list[str]:
-    found, (kappa, rho) = result("large"), growth()
+    found, (of_seconds, of_directions) = result("large"), growth()
     share = result("profile")["rows"][-1]["share_square"]
     rows = []
     for count in (found["samples"], 4 * found["samples"]):
@@ -254,7 +254,7 @@ def projection(table: Callable) -> list[str]:
         )
     head = ("samples", "directions", "core time here", "memory", "operations", "device time")
     said = (
-        f"With $\\kappa = {kappa:.2f}$ and $\\rho = {rho:.2f}$, from the last two points of the table of exponents, "
+        f"With $\\kappa_{{\\rm s}} = {of_seconds:.2f}$ and $\\kappa_{{\\rm d}} = {of_directions:.2f}$, from the last two points of the table of exponents, "
         f"$P_0 = {found['P']}$ and the row of gradient descent there; the device makes $10^{{13}}$ operations a second in large "
         f"products, {percent(share)} of which the sweep is taken to reach, as it did here:"
     )
