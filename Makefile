@@ -83,4 +83,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book pdf test unit faults run sweep check accept record bench links serve lock clean
+.PHONY: help book pdf test unit faults run sweep check accept full record bench links serve lock clean

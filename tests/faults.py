@@ -309,9 +309,7 @@ FAULTS = (
     Fault("readout that does not learn", "meanfield.py", "layers[-1].features @ w.T /", "layers[-1].features @ w0.T /"),
     Fault("error of a mean without 1/√n", "meanfield.py", "ddof=1) / np.sqrt(len(runs))", "ddof=1)"),
     Fault("inputs scaled with P", "meanfield.py", "upper).T / np.sqrt(X.shape[1])", "upper).T / np.sqrt(X.shape[0])"),
-    Fault(
-        "initial outputs not removed from the readout", "meanfield.py", "w = w - (w @ new / S)[:, None] * new", "w = w"
-    ),
+    Fault("initial outputs not removed from the readout", "meanfield.py", ", w - (w @ new.T / S) @ new", ", w"),
     # Closed forms
     Fault(
         "GD: the factor 2 that the paper's print lacks",
