@@ -160,9 +160,9 @@ def gaussian_average(F, G, Sigma, accuracy=1e-9, most_terms=512):
         coefficients[:, np.abs(coefficients).max(axis=0, initial=0) < ROUNDING_OF_A_TERM] = 0
     now = _mehler(c, d, corr)
     for sign in (1, -1):
-        equal = corr == sign
-        if equal.any():  # one integral
-            now = np.where(equal, left @ right[:, ::sign].T, now)
+        for mu, equal in enumerate(corr == sign):  # one integral an entry, and few entries: mostly the diagonal
+            if equal.any():
+                now[mu, equal] = right[equal, ::sign] @ left[mu]
     for mu, nu in np.argwhere(missed):
         now[mu, nu] = _on_a_grid(F, G, sd[mu], sd[nu], corr[mu, nu], allowed)
     return now

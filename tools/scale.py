@@ -102,8 +102,22 @@ def rule(row: dict[str, Any]) -> str:
     return RULES[row["case"].partition("-")[0]]
 
 
+def span(part: str, name: str) -> str:
+    """From the least to the most that one route costs, over the rules."""
+    ratios = [row[f"ratio_{name}"] for row in result(part)["rows"]]
+    known = [ratio for ratio in ratios if ratio is not None]
+    if not known:
+        return "never reach it"
+    never = f"; for {len(ratios) - len(known)} of {len(ratios)} rules they never do" if len(known) < len(ratios) else ""
+    return f"cost {number(min(known))} to {number(max(known))} times as much{never}"
+
+
 def deep(table: Callable) -> list[str]:
-    return ["Three tanh layers:", routes("deep", table)]
+    said = (
+        f"Over the rules, networks of width 2048 {span('deep', 'widest')}; narrower ones alone {span('deep', 'narrow')}; "
+        f"lines in $1/N$ {span('deep', 'line')}. Three tanh layers:"
+    )
+    return [said, routes("deep", table)]
 
 
 def shallow(table: Callable) -> list[str]:
@@ -222,7 +236,7 @@ def growth() -> tuple[float, float]:
 
 
 def projected(samples: int) -> dict[str, float]:
-    """Directions of the larger basis, seconds of all cores added, bytes and operations for PROJECTED digits by GD."""
+    """Directions of the larger basis, seconds of all cores added, bytes, of kernels alone too, and operations for PROJECTED digits by GD."""
     import dmftlib as dl  # slow to import
 
     found, (of_seconds, of_directions) = result("large"), growth()
@@ -231,9 +245,15 @@ def projected(samples: int) -> dict[str, float]:
     task = dl.Task.random(PROJECTED, 64)
     experiment = dl.Experiment(task, dl.GD(), 2, "tanh", found["gamma0"], 1.0, found["T"])
     ends = (0, found["T"] - 1)
-    needs = dl.costs.estimate(experiment, samples, 3e-2, "float32", kernels_at=ends, directions=directions)
+    needs, less = (
+        dl.costs.estimate(experiment, samples, 3e-2, "float32", kernels_at=steps, directions=directions)
+        for steps in (ends, ends[:1])
+    )
+    kernels = len(ends) * (needs.memory - less.memory)  # it is proportional to their number
     seconds = row["cpu"] * times**of_seconds * samples / found["samples"]
-    return dict(directions=directions, seconds=seconds, memory=needs.memory, operations=needs.operations)
+    return dict(
+        directions=directions, seconds=seconds, memory=needs.memory, kernels=kernels, operations=needs.operations
+    )
 
 
 def projection(table: Callable) -> list[str]:
@@ -248,11 +268,12 @@ def projection(table: Callable) -> list[str]:
                 p["directions"],
                 f"{number(p['seconds'] / 3600)} h",
                 f"{number(p['memory'] / 2**30)} GiB",
+                f"{number(p['kernels'] / 2**30)} GiB",
                 f"{number(p['operations'] / 1e12)} × 10¹²",
-                f"{number(p['operations'] / share / DEVICE / 60)} min",
+                f"{number(p['operations'] / share / DEVICE)} s",
             )
         )
-    head = ("samples", "directions", "core time here", "memory", "operations", "device time")
+    head = ("samples", "directions", "core time here", "memory", "of it kernels", "operations", "device time")
     said = (
         f"With $\\kappa_{{\\rm s}} = {of_seconds:.2f}$ and $\\kappa_{{\\rm d}} = {of_directions:.2f}$, from the last two points of the table of exponents, "
         f"$P_0 = {found['P']}$ and the row of gradient descent there; the device makes $10^{{13}}$ operations a second in large "
