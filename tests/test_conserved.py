@@ -130,7 +130,7 @@ def test_carried(rule):
         # What `tol` leaves out of the bases is all that is missing; measured in the first half: 2e-5 for GD, 3e-6 for GLN.
         assert abs(drift - expected) < 3e-4 * abs(expected), drift / expected - 1
     carried = np.einsum("tlms,tlms->tlm", *fields) / fields[0].shape[-1] / np.sqrt(2)
-    np.testing.assert_allclose(carried, GAMMA0 * np.repeat(run.f[:, None], 2, axis=1), atol=1e-5)
+    np.testing.assert_allclose(carried, GAMMA0 * np.repeat(run.f[:, None], 2, axis=1), atol=3e-5)
     assert np.abs(run.f[-1]).max() > 0.5
 
 
