@@ -39,7 +39,7 @@ RULES = {
     "Hebb": _Entry(Hebb(), 0.3),
 }
 TASKS = {
-    "digits": lambda P, P_test, draw: Task.digits(P, P_test, draw),
+    "digits": Task.digits,
     "direction": lambda P, P_test, draw: Task.direction(P, DIMENSION, P_test, draw),
 }
 SHARES = {"digits": 0.6, "direction": 0.2}  # lr·λ_max of the lazy kernel, times (1 + γ₀)²
@@ -65,8 +65,12 @@ class Outcome:
 def outcome(run, task, level=LEVEL):
     """The Outcome of a run with test points: f and f_test of any engine, on its task.
 
-    Raises ValueError without test points or their targets, and for a level that is not positive.
+    Raises ValueError without test points or their targets, for several outputs, and for a level that is not positive.
     """
+    if task.outputs > 1:
+        raise ValueError(
+            f"`task` must have one output, whose sign is the answer; got {task.outputs}. Pass y of shape (P,)."
+        )
     if task.y_test is None or run.f_test is None:
         raise ValueError(
             "`task` must have `X_test` and `y_test`, or there is no test error; got none. Pass P_test > 0."
@@ -86,7 +90,10 @@ def outcome(run, task, level=LEVEL):
 
 
 def experiment(task, rule, gamma0, share, steps=STEPS):
-    """An Experiment with two hidden tanh layers whose step is `share` / ((1 + γ₀)² λ_max) of the rule's lazy kernel."""
+    """An Experiment with two hidden tanh layers whose step is `share` / ((1 + γ₀)² λ_max) of the rule's lazy kernel.
+
+    γ₀ = 0 sets the step for the lazy engine, which does not look at the Experiment's own γ₀; that is 1 then.
+    """
     one = Experiment(task, rule, LAYERS, ACTIVATION, gamma0 or 1.0, 1.0, steps)
     lr = share / (1 + gamma0) ** 2 / largest_eigenvalue(lazy.kernels(one).K)
     return Experiment(task, rule, LAYERS, ACTIVATION, gamma0 or 1.0, lr, steps)
@@ -102,7 +109,7 @@ class Point:
     samples                of the mean field
     seed                   of weights or samples
 
-    Raises ValueError for unknown names.
+    Raises ValueError for unknown names, and for a network with γ₀ = 0.
     """
 
     task: str
@@ -119,6 +126,10 @@ class Point:
         for name, known in (("task", TASKS), ("rule", RULES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
+        if self.width and not self.gamma0:
+            raise ValueError(
+                f"`gamma0` must be above 0 for a network; got 0 with `width` = {self.width}. Pass width = 0."
+            )
 
     def data(self):
         """The Task."""
@@ -158,8 +169,6 @@ def grid(P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096
 
 
 FULL = grid(300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (128, 512), 4)  # `make full CHAPTER=beyond` measures these
-
-
 COLUMNS = Point.__annotations__ | Outcome.__annotations__
 
 

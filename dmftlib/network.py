@@ -232,20 +232,28 @@ def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
         seeds = iter(seeds)
     except TypeError:
         raise TypeError(f"`seeds` must be iterable, such as range(8); got {seeds!r}.") from None
-    return _average(partial(train, experiment, width, dtype=dtype, kernels_at=kernels_at), seeds, "seeds")
+    runs = (train(experiment, width, seed, dtype, kernels_at=kernels_at) for seed in _distinct("seeds", seeds))
+    return _average("seeds", runs)
 
 
-def _average(trained, seeds, name):
-    """The Ensemble of `trained(seed)`; no run is kept. Errors name the argument that `seeds` came from."""
-    count, used = 0, []
+def _distinct(name, seeds):
+    """The seeds, one by one. Raises ValueError, naming the argument that they came from, for one that comes twice."""
+    used = set()
     for seed in seeds:
         if seed in used:
             raise ValueError(f"`{name}` must differ: {seed!r} comes twice, and its network would count double.")
-        run = trained(seed=seed)
-        values = {name: getattr(run, name) for name in RECORDED}
-        count, used = count + 1, [*used, seed]
+        used.add(seed)
+        yield seed
+
+
+def _average(name, runs):
+    """The Ensemble of runs, of which none is kept; `name` is the argument that they came from."""
+    count, seeds = 0, []
+    for run in runs:
+        values = {key: getattr(run, key) for key in RECORDED}
+        count, seeds = count + 1, [*seeds, run.provenance.seed]
         if count == 1:
-            mean, square = values, {name: np.zeros_like(value) for name, value in values.items()}
+            mean, square = values, {key: np.zeros_like(value) for key, value in values.items()}
             continue
         for key, value in values.items():  # Welford's update
             step = value - mean[key]
@@ -253,24 +261,24 @@ def _average(trained, seeds, name):
             square[key] += step * (value - mean[key])
     if count < 2:
         raise ValueError(f"`{name}` must hold at least two seeds, so that a standard error exists; got {count}.")
-    error = {name: np.sqrt(value / (count - 1) / count) for name, value in square.items()}
+    error = {key: np.sqrt(value / (count - 1) / count) for key, value in square.items()}
     width = run.provenance.size
-    return Ensemble(run.experiment, width, tuple(used), **mean, kernels_at=run.kernels_at, standard_error=error)
+    return Ensemble(run.experiment, width, tuple(seeds), **mean, kernels_at=run.kernels_at, standard_error=error)
 
 
 def average(runs):
     """The Ensemble of networks that are trained already, all of one experiment and width.
 
-    Raises TypeError for anything but networks, ValueError for fewer than two, for equal seeds, for different
-    experiments or widths.
+    Raises TypeError for anything but results, ValueError for those of another engine, for fewer than two, for equal
+    seeds, for different experiments or widths.
     """
     runs = listed("runs", runs, Dynamics, "network.train returns them.")
     one_experiment("runs", runs)
-    widths = {run.provenance.size for run in runs}
-    if len(widths) > 1:
-        raise ValueError(f"`runs` must be of one width; got {sorted(widths)}. Average each width by itself.")
-    waiting = iter(runs)
-    return _average(lambda seed: next(waiting), [run.provenance.seed for run in runs], "runs")
+    kinds = sorted({(run.provenance.engine, run.provenance.size) for run in runs})
+    if len(kinds) > 1 or any(engine != "network" for engine, _ in kinds):
+        raise ValueError(f"`runs` must be networks of one width, from network.train; got (engine, size) {kinds}.")
+    list(_distinct("runs", [run.provenance.seed for run in runs]))
+    return _average("runs", runs)
 
 
 def groups(experiment, width, networks, first, count=8, dtype="float64"):

@@ -45,6 +45,11 @@ def test_a_level_above_the_first_loss_is_reached_at_once():
         (lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), [1, -1])), "`task` must have `X_test` and `y_test`"),
         (lambda: outcome(falling([1.0], [0.0]), TASK, level=0), "`level` must be a training loss above 0; got 0"),
         (lambda: Point("digit", 8, 8, "GD", 1.0), "`task` must be one of digits, direction; got 'digit'"),
+        (
+            lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), np.eye(2), np.eye(2), np.eye(2))),
+            "`task` must have one output, .* got 2",
+        ),
+        (lambda: Point("digits", 8, 8, "GD", 0.0, width=16), "`gamma0` must be above 0 for a network; got 0"),
         (lambda: Point("digits", 8, 8, "SGD", 1.0), "`rule` must be one of GD, FA, DFA, GLN, Hebb; got 'SGD'"),
     ],
 )

@@ -184,6 +184,25 @@ def test_ensemble_is_the_mean_and_its_standard_error():
     np.testing.assert_array_equal(ensemble.times, 0.1 * np.arange(STEPS))
 
 
+def test_networks_that_are_trained_already_are_averaged_as_an_ensemble_is():
+    runs = [network.train(experiment(), 16, seed) for seed in range(3)]
+    mean, same = network.average(runs), network.ensemble(experiment(), 16, range(3))
+    assert (mean.width, mean.seeds) == (same.width, same.seeds) == (16, (0, 1, 2))
+    for name in RECORDED:
+        np.testing.assert_array_equal(getattr(mean, name), getattr(same, name))
+        np.testing.assert_array_equal(mean.standard_error[name], same.standard_error[name])
+    wider, theory = network.train(experiment(), 32, 5), dl.meanfield.solve(experiment(), 256)
+    for wrong, message in (
+        ([runs[0], wider], r"networks of one width.*\('network', 16\), \('network', 32\)"),
+        ([theory, theory], "`runs` must be networks of one width, .*'meanfield', 256"),
+        ([runs[0], runs[0]], "`runs` must differ: 0 comes twice"),
+        (runs[:1], "`runs` must hold at least two seeds"),
+        ([runs[0], network.train(experiment(gamma0=1.0), 16, 1)], "differ in gamma0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            network.average(wrong)
+
+
 def test_groups_are_ensembles_of_consecutive_seeds():
     found = network.groups(experiment(), 12, 2, first=7, count=3)
     assert [e.seeds for e in found] == [(7, 8), (9, 10), (11, 12)]
