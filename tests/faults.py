@@ -23,7 +23,7 @@ class Fault:
 # The tests of what was touched, which run first. The pattern of a fault, then test files.
 TESTS = {
     "activations.py": ("test_activations.py", "test_lazy.py"),
-    "rules.py": ("test_network.py", "test_rules.py", "test_lazy.py"),
+    "rules.py": ("test_outputs.py", "test_rules.py", "test_conserved.py", "test_lazy.py"),
     "lazy.py": ("test_lazy.py",),
     "dynamics.py": ("test_dynamics.py", "test_linear.py"),
     "experiment.py": ("test_experiment.py", "test_lazy.py"),
