@@ -23,6 +23,7 @@ SLOW = {
     # They run what the chapters and pages run.
     "test_the_examples_run_in_the_order_of_the_page",
     "test_the_library_finds_what_is_found_by_hand",
+    "test_welcome_example",
     "test_a_lazy_or_forgetful_answer_is_not_right",
     # They seed faults themselves, to show that a method of testing sees them.
     "test_a_missing_response_is_caught",
@@ -39,6 +40,7 @@ SLOW = {
     "test_a_theory_point_of_the_committed_result_is_measured_again",
     "test_accuracy_against_wide_networks",
     "test_carried",
+    "test_deep_linear_depends_on_neither_seed_nor_samples",
     "test_deep_linear_networks_approach_it_as_one_over_N",
     "test_error_estimates_cover_the_truth_as_often_as_they_claim",
     "test_float32_agrees_with_float64",
