@@ -58,9 +58,9 @@ SLOW = {
     "test_one_output_is_the_same_with_and_without_its_axis",
     "test_responses_have_one_gradient_an_output",
     "test_sampled_results_do_so_within_twice_their_error",
-    "test_squared_error_is_the_mean_over_single_networks",
-    "test_until_cuts_runs_and_ensembles",
     "test_samples_with_matched_moments_are_exact_up_to_tol",
+    "test_squared_error_is_the_mean_over_single_networks",
     "test_too_little_room_grows_and_changes_nothing",
+    "test_until_cuts_runs_and_ensembles",
     "test_without_matching_the_error_falls_as_one_over_root_samples",
 }
