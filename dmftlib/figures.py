@@ -13,7 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
+from .checks import instance, listed
 from .drawing import Panel, Series, as_shown, draw, line, markers, read_csv, rule_name, save, styles, to_csv
+from .dynamics import KERNELS, Dynamics
 from .measures import (
     excess_kurtosis,
     feature_change,
@@ -25,6 +27,7 @@ from .measures import (
     squared_error,
     until,
 )  # fmt: skip
+from .network import Ensemble
 
 __all__ = [
     "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
@@ -118,8 +121,16 @@ class Table:
         )
 
 
+def _filled(name, values):
+    """`values` itself. Raises ValueError if there are none."""
+    if not len(values):
+        raise ValueError(f"`{name}` must hold at least one entry to draw; got none. Pass what the docstring lists.")
+    return values
+
+
 def _origin(networks):
-    """What was simulated, for the data of a figure: width, and number of seeds."""
+    """What was simulated, for the data of a figure: width, and number of seeds. Raises TypeError, ValueError."""
+    networks = _filled("networks", listed("networks", networks, Ensemble, "network.groups makes the list."))
     return dict(N=networks[0].width, seeds=sum(len(e.seeds) for e in networks))
 
 
@@ -133,17 +144,19 @@ def _slope(label, slope, error):
 
 def _curve(theory, networks, metric, label, **axes):
     """One metric against training time, theory and networks: a panel and its data."""
+    origin = _origin(networks)
     mean, error = mean_and_error([getattr(e, metric) for e in networks])
     values, style = getattr(theory, metric), rule_name(theory.experiment.rule)
     shown = [
         line(theory.times, values, THEORY),
-        markers(theory.times, mean, error, _networks(_origin(networks)), style),
+        markers(theory.times, mean, error, _networks(origin), style),
     ]
     data = {metric: values, f"{metric}_mean": mean, f"{metric}_standard_error": error}
     return Panel(shown, TIME, label, **axes), data
 
 
 def _loss(theory, networks, floor=1e-3):
+    instance("theory", theory, Dynamics, "meanfield.solve returns one.")
     return _curve(theory, networks, "loss", "loss", y_scale="log", y_limits=(floor, 1.6 * theory.loss[0]))
 
 
@@ -155,6 +168,11 @@ def learning_curves(theory, networks):
 
 
 def _final(run, name, layer):
+    if name not in KERNELS or (layer is None) != (name == "K") or layer not in (None, *range(1, run.Phi.shape[1] + 1)):
+        raise ValueError(
+            f"`name` must be one of {', '.join(KERNELS)}, and `layer` None for K, from 1 to {run.Phi.shape[1]} for "
+            f"others; got {name!r} and {layer!r}. Name a kernel of this run."
+        )
     return getattr(run, name)[-1] if layer is None else getattr(run, name)[-1, layer - 1]
 
 
@@ -184,7 +202,7 @@ def _kernels(networks, pairs):
 
 def kernels(theory, networks, rows):
     """Final kernels, theory beside networks, one colour scale a row. `rows` lists (name, layer ≥ 1 or None for K)."""
-    return _kernels(networks, [(theory, networks, *row, None) for row in rows])
+    return _kernels(networks, [(theory, networks, *row, None) for row in _filled("rows", rows)])
 
 
 def kernels_of_runs(runs, name, layer):
@@ -192,7 +210,7 @@ def kernels_of_runs(runs, name, layer):
 
     `runs` maps a label to (theory, ensembles); `layer` ≥ 1, or None for K.
     """
-    first = next(iter(runs.values()))[1]
+    first = next(iter(_filled("runs", runs).values()))[1]
     return _kernels(first, [(*run, name, layer, label) for label, run in runs.items()])
 
 
@@ -250,7 +268,9 @@ def densities_of_runs(runs, initial_variances, bins=40):
 
     `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
     """
-    shown = [((label, -1), f"final $h^L$, {label}", *run, initial_variances) for label, run in runs.items()]
+    shown = [
+        ((label, -1), f"final $h^L$, {label}", *run, initial_variances) for label, run in _filled("runs", runs).items()
+    ]
     return _densities(shown, bins)
 
 
@@ -259,7 +279,7 @@ def richness(gammas, theories, networks, lazy_f, lazy_alignment):
 
     `networks` holds one list of ensembles for each of `gammas`.
     """
-    first, origin = theories[0], _origin(networks[0])
+    first, origin = _filled("theories", theories)[0], _origin(_filled("networks", networks)[0])
     rule = first.experiment.rule
     lazy_loss = ((first.experiment.task.y - lazy_f) ** 2).mean(axis=1)
     labels = [f"γ₀ = {gamma:.2g}" for gamma in gammas]
@@ -324,7 +344,7 @@ def error_against_width(theory, networks, series):
     pair if all widths are at least `STRAIGHT`, else the second, so that no chapter chooses after seeing both.
     """
     widths = np.array(sorted(networks))
-    fits = {label: _fitted(theory, networks, widths, *which) for label, which in series.items()}
+    fits = {label: _fitted(theory, networks, widths, *which) for label, which in _filled("series", series).items()}
     looks = styles(dict.fromkeys(series, theory.experiment.rule))
     shown = [one for label, fit in fits.items() for one in _fitted_series(widths, fit, label, looks[label])]
     start = next(iter(fits.values()))["mean"][0]
@@ -339,7 +359,7 @@ def error_of_runs(runs, name="K", steps=slice(None)):
     `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`, and norm, by
     whose square a relative error is multiplied to get ‖K_N − K‖².
     """
-    networks = next(iter(runs.values()))[1]
+    networks = next(iter(_filled("runs", runs).values()))[1]
     widths, shown = np.array(sorted(networks)), []
     looks = styles({label: _rule(theory, label) for label, (theory, _) in runs.items()})
     data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
@@ -399,9 +419,9 @@ def kernel_against_angle(angles, curves):
 
     `curves` maps a label to (kernel (P, P) of the theory, ensembles).
     """
+    _filled("curves", curves)
     rows = {label: (K[0], *mean_and_error([e.K[0, 0] for e in networks])) for label, (K, networks) in curves.items()}
-    networks = next(iter(curves.values()))[1]
-    origin = _origin(networks)
+    origin = _origin(next(iter(curves.values()))[1])
     looks = styles({label: nets[0].experiment.rule for label, (_, nets) in curves.items()})
     series, data = _several(np.degrees(angles), rows, looks)
     axes = dict(ticks=range(0, 181, 45), legend=_heading(origin))
@@ -414,11 +434,11 @@ def several_runs(runs, metrics):
 
     `runs` maps a label to (theory, ensembles), `metrics` an axis label to a function of a run, shape (T,).
     """
-    theory, networks = next(iter(runs.values()))
+    theory, networks = next(iter(_filled("runs", runs).values()))
     origin = _origin(networks)
     data, panels = dict(times=theory.times, **origin), []
     looks = styles({label: nets[0].experiment.rule for label, (_, nets) in runs.items()})
-    for name, metric in metrics.items():
+    for name, metric in _filled("metrics", metrics).items():
         shown = {k: (metric(run), *mean_and_error([metric(e) for e in group])) for k, (run, group) in runs.items()}
         series, data[name] = _several(theory.times, shown, looks)
         scale = "log" if name == "loss" else "linear"
@@ -433,7 +453,7 @@ def spread(runs, name="K"):
     taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
     """
     data, series = {}, []
-    looks = styles({label: theory.experiment.rule for label, (theory, *_) in runs.items()})
+    looks = styles({label: theory.experiment.rule for label, (theory, *_) in _filled("runs", runs).items()})
     for label, (theory, singles, narrower) in runs.items():
         data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
         expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
@@ -455,7 +475,7 @@ def change_against_richness(runs, guides=()):
     `runs` maps a label to (gammas, theory) of the line and (gammas, mean, standard error) of the networks; `guides`
     lists (gammas, values, label) of dotted lines, such as powers.
     """
-    data, series, looks = {}, [], styles({label: label for label in runs})
+    data, series, looks = {}, [], styles({label: label for label in _filled("runs", runs)})
     for label, ((fine, theory), (gammas, mean, error)) in runs.items():
         series += [line(fine, theory, label, looks[label]), markers(gammas, mean, error, label, looks[label])]
         data[label] = dict(fine=fine, theory=theory, gammas=gammas, mean=mean, standard_error=error)
@@ -470,7 +490,7 @@ def curves(panels, x_label, log=""):
     `lines` maps a label to (x, y), `markers` a label to (x, mean, standard error); one label in both is one entry of
     the legend. A label that begins with the name of a rule has its look. Data: both, by axis label.
     """
-    labels = dict.fromkeys(label for parts in panels.values() for part in parts for label in part)
+    labels = dict.fromkeys(label for parts in _filled("panels", panels).values() for part in parts for label in part)
     looks = styles({label: label for label in labels})
     axes = dict(x_scale="log" if "x" in log else "linear", y_scale="log" if "y" in log else "linear")
     drawn = [

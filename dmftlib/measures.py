@@ -9,12 +9,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from .dynamics import RECORDED
+from .checks import instance, listed
+from .dynamics import KERNELS, Dynamics
+from .network import Ensemble
 
 
 def mean_and_error(values):
-    """Mean over the first axis and its standard error (0 for a single value)."""
+    """Mean over the first axis and its standard error (0 for a single value). Raises ValueError for no values."""
     values = np.asarray(values, float)
+    if values.ndim == 0 or not len(values):
+        raise ValueError(f"`values` must be a list of one or more values; got {values.tolist()}. Pass [value] for one.")
     n = len(values)
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[1:])
 
@@ -23,9 +27,14 @@ def fit_slope(x, y, standard_error, correction=False):
     """Slope of log y against log x and its standard error, propagated from that of y.
 
     With `correction`, a term proportional to 1/x is fitted too, so that the slope is the one at large x.
-    Raises ValueError for fewer points than coefficients, or values that have no logarithm.
+    Raises ValueError for fewer points than coefficients, values that have no logarithm, or lists of different lengths.
     """
     x, y, error = (np.asarray(v, float) for v in (x, y, standard_error))
+    if not x.shape == y.shape == error.shape or x.ndim != 1:
+        raise ValueError(
+            "`x`, `y` and `standard_error` must be lists of one length; "
+            f"got shapes {x.shape}, {y.shape} and {error.shape}. Pass one error for each point."
+        )
     if len(x) < 2 + correction or np.any(x <= 0) or np.any(y <= 0):
         raise ValueError(f"`x` and `y` must be positive, at {2 + correction} or more points; got {x} and {y}.")
     terms = [np.log(x), np.ones_like(x)] + ([1 / x] if correction else [])
@@ -49,7 +58,13 @@ def split_error(networks, theory, name="K", steps=slice(None)):
 
     Bias² is ‖mean − theory‖² less what noise adds to it: variance/J of all J networks, and the theory's own Monte Carlo
     variance. It is unbiased, so it may come out negative. Its error leaves out one ensemble at a time.
+    Raises ValueError unless there are two or more ensembles.
     """
+    if len(networks) < 2:
+        raise ValueError(
+            f"`networks` must be two or more ensembles, for their spread gives the error; got {len(networks)}. "
+            "network.groups makes several."
+        )
     reference = getattr(theory, name)[steps]
     square, floor = np.linalg.norm(reference) ** 2, theory.provenance.errors["monte_carlo"][name] ** 2
     means = np.stack([getattr(e, name)[steps] for e in networks])
@@ -67,7 +82,8 @@ def split_error(networks, theory, name="K", steps=slice(None)):
 
 
 def relative_errors(runs, theory, name="K"):
-    """‖K_N − K‖/‖K‖ of single networks and theory, of K or `name`, rising."""
+    """‖K_N − K‖/‖K‖ of single networks and theory, of K or `name`, rising. Raises TypeError unless `runs` are such."""
+    runs = listed("runs", runs, Dynamics, "network.train returns one.")
     reference = getattr(theory, name)
     return np.sort([np.linalg.norm(getattr(run, name) - reference) for run in runs]) / np.linalg.norm(reference)
 
@@ -76,7 +92,11 @@ def gaussian_errors(runs, theory, width, name="K", draws=4000):
     """Relative errors, rising, of networks of a given width if they fluctuate as Gaussians without bias.
 
     The covariance is that of `runs`, single networks of another width, times the ratio of the widths.
+    Raises TypeError or ValueError unless `runs` are two or more of these.
     """
+    runs = listed("runs", runs, Dynamics, "network.train returns one.")
+    if len(runs) < 2:
+        raise ValueError(f"`runs` must be two or more networks, to have a covariance; got {len(runs)}. Train more.")
     values = np.stack([getattr(run, name).ravel() for run in runs])
     spread = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) ** 2 / (len(runs) - 1)
     squares = np.random.default_rng(0).chisquare(1, (draws, len(spread))) @ spread
@@ -90,14 +110,31 @@ def feature_change(run):
 
 
 def excess_kurtosis(run):
-    """⟨h⁴⟩/⟨h²⟩² − 3 of the final preactivations, averaged over samples; 0 for Gaussians. Shape (L,)."""
+    """⟨h⁴⟩/⟨h²⟩² − 3 of the final preactivations, averaged over samples; 0 for Gaussians. Shape (L,).
+
+    Raises TypeError unless `run` is a single network or a mean field, which have preactivations.
+    """
+    instance("run", run, Dynamics, "network.train and meanfield.solve return one.")
     fourth, second = (run.final_h**4).mean(axis=1), (run.final_h**2).mean(axis=1)
     return (fourth / second**2 - 3).mean(axis=1)
 
 
 def until(run, step):
-    """A Dynamics or an Ensemble cut to its first `step` recorded states."""
-    changes = {name: getattr(run, name)[:step] for name in RECORDED}
-    if hasattr(run, "standard_error"):
-        changes["standard_error"] = {name: error[:step] for name, error in run.standard_error.items()}
-    return replace(run, **changes)
+    """A Dynamics or an Ensemble cut to its first `step` states; what belongs to the last state or to all is left out.
+
+    Raises ValueError if the run has fewer states, or none of these has kernels.
+    """
+    kept = run.kernels_at < step
+    if not 1 <= step <= len(run.f) or not kept.any():
+        raise ValueError(
+            f"`step` must be from {run.kernels_at[0] + 1} to {len(run.f)}, the states of the run up to one with kernels; "
+            f"got {step}. Train for more steps."
+        )
+    rows = {"f": slice(step), **dict.fromkeys(KERNELS, kept)}
+    changes = {name: getattr(run, name)[where] for name, where in rows.items()}
+    if isinstance(run, Ensemble):
+        changes["standard_error"] = {name: error[rows[name]] for name, error in run.standard_error.items()}
+    else:
+        changes |= dict(final_h=None, final_z=None, history=None)
+        changes["f_test"] = None if run.f_test is None else run.f_test[:step]
+    return replace(run, experiment=replace(run.experiment, steps=step), kernels_at=run.kernels_at[kept], **changes)

@@ -1,3 +1,5 @@
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib
@@ -70,6 +72,11 @@ def test_a_slope_that_cannot_be_fitted_says_why(x, y, correction):
         figures.fit_slope(x, y, np.ones(len(x)), correction)
 
 
+def test_a_slope_needs_an_error_for_each_point():
+    with pytest.raises(ValueError, match=r"lists of one length; got shapes \(3,\), \(3,\) and \(2,\)"):
+        figures.fit_slope([1, 2, 3], [1, 2, 3], [1, 1])
+
+
 def test_squared_error_is_the_mean_over_single_networks(experiment, theory):
     ensemble = dl.network.ensemble(experiment, 16, range(5))
     runs = [dl.network.train(experiment, 16, seed) for seed in range(5)]
@@ -86,12 +93,64 @@ def test_mean_and_error():
     assert figures.mean_and_error([2.0]) == (2.0, 0.0)
 
 
+@pytest.mark.parametrize("values", [[], np.zeros((0, 3)), 2.0])
+def test_no_values_have_no_mean(values):
+    with pytest.raises(ValueError, match="`values` must be a list of one or more values"):
+        figures.mean_and_error(values)
+
+
+def test_one_ensemble_has_no_spread_to_split_its_error(networks, theory):
+    with pytest.raises(ValueError, match=r"two or more ensembles, .* got 1\. network\.groups"):
+        figures.split_error(networks[16][:1], theory)
+
+
 def test_until_cuts_runs_and_ensembles(theory, networks):
     short, ensemble = figures.until(theory, 4), figures.until(networks[16][0], 4)
     assert dl.compare(short, ensemble).distance["K"] == pytest.approx(
         np.linalg.norm(theory.K[:4] - networks[16][0].K[:4]) / np.linalg.norm(networks[16][0].K[:4])
     )
     assert len(short.loss) == len(ensemble.loss) == len(ensemble.standard_error["f"]) == 4
+    assert short.final_h is None and short.experiment.steps == ensemble.experiment.steps == 4
+
+
+def test_until_cuts_kernels_of_chosen_steps(experiment):
+    run = dl.network.train(experiment, 16, 0, kernels_at=[0, 2, 4])
+    short, whole = figures.until(run, 4), dl.network.train(replace(experiment, steps=4), 16, 0, kernels_at=[0, 2])
+    np.testing.assert_array_equal(short.kernels_at, [0, 2])
+    np.testing.assert_allclose(short.K, whole.K, rtol=1e-12)
+    np.testing.assert_allclose(short.f, whole.f, rtol=1e-12)
+
+
+@pytest.mark.parametrize("step", [0, -1, 10**6])
+def test_until_needs_states_that_the_run_has(theory, step):
+    with pytest.raises(ValueError, match=f"`step` must be from 1 to {len(theory.f)}, .* got {step}"):
+        figures.until(theory, step)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda run, nets: figures.learning_curves(None, nets), "`theory` must be a dmftlib Dynamics; got NoneType"),
+        (lambda run, nets: figures.learning_curves(run, []), "`networks` must hold at least one entry to draw"),
+        (lambda run, nets: figures.learning_curves(run, nets[0]), "`networks` must be a list of Ensemble objects"),
+        (lambda run, nets: figures.overview(run, [run]), "`networks[0]` must be a dmftlib Ensemble; got Dynamics"),
+        (lambda run, nets: figures.kernels(run, nets, []), "`rows` must hold at least one entry to draw"),
+        (lambda run, nets: figures.kernels(run, nets, [("H", 1)]), "`name` must be one of Phi, G, G_tilde, K"),
+        (lambda run, nets: figures.kernels(run, nets, [("Phi", 0)]), "from 1 to 2 for others; got 'Phi' and 0"),
+        (lambda run, nets: figures.kernels(run, nets, [("K", 1)]), "`layer` None for K"),
+        (lambda run, nets: figures.several_runs({}, {}), "`runs` must hold at least one entry to draw"),
+        (lambda run, nets: figures.several_runs({"a": (run, nets)}, {}), "`metrics` must hold at least one entry"),
+        (lambda run, nets: figures.error_against_width(run, {16: nets}, {}), "`series` must hold at least one entry"),
+        (lambda run, nets: figures.richness([], [], [], 0, 0), "`theories` must hold at least one entry to draw"),
+        (lambda run, nets: figures.curves({}, "x"), "`panels` must hold at least one entry to draw"),
+        (lambda run, nets: figures.excess_kurtosis(nets[0]), "`run` must be a dmftlib Dynamics; got Ensemble"),
+        (lambda run, nets: figures.relative_errors(nets, run), "`runs[0]` must be a dmftlib Dynamics; got Ensemble"),
+        (lambda run, nets: figures.gaussian_errors([run], run, 64), "`runs` must be two or more networks"),
+    ],
+)
+def test_what_cannot_be_drawn_or_measured_says_why(theory, networks, call, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        call(theory, networks[16])
 
 
 def test_excess_kurtosis_of_gaussians_is_zero(experiment):
@@ -223,15 +282,15 @@ class Drawn:
         """Mean off by 4/N in every entry, variance 9/N."""
         draws = 2 + 4 / width + 3 / np.sqrt(width) * self.rng.standard_normal((count, n, 3))
         return [
-            SimpleNamespace(
-                width=width, seeds=range(n), K=d.mean(0), standard_error={"K": d.std(0, ddof=1) / np.sqrt(n)}
+            dl.network.Ensemble(
+                None, width, range(n), *[None] * 4, d.mean(0), None, {"K": d.std(0, ddof=1) / np.sqrt(n)}
             )
             for d in draws
         ]
 
     def singles(self, width, n):
         draws = 2 + self.rng.standard_normal((n, 3)) * np.sqrt([8, 2, 1]) / np.sqrt(width)
-        return [SimpleNamespace(K=d, provenance=SimpleNamespace(size=width)) for d in draws]
+        return [dl.Dynamics(None, SimpleNamespace(size=width), *[None] * 4, d, None) for d in draws]
 
 
 def test_bias_and_variance_are_right_on_average_with_the_errors_stated():
