@@ -135,8 +135,8 @@ class Point:
         """The Task."""
         return TASKS[self.task](self.P, self.P_test, self.draw)
 
-    def run(self):
-        """What an engine makes of it: a Dynamics, or a lazy Prediction."""
+    def run(self, dtype="float32"):
+        """What an engine makes of it: a Dynamics, in `dtype`, or a lazy Prediction, in double precision."""
         task, (rule, caution) = self.data(), RULES[self.rule]
         share = caution * SHARES[self.task]
         if not self.gamma0 and not self.width:
@@ -144,8 +144,8 @@ class Point:
         e = experiment(task, rule, self.gamma0, share)
         ends = (0, e.steps - 1)
         if self.width:
-            return network.train(e, self.width, self.seed, "float32", kernels_at=ends)
-        return meanfield.solve(e, self.samples, self.seed, TOL, "float32", kernels_at=ends)
+            return network.train(e, self.width, self.seed, dtype, kernels_at=ends)
+        return meanfield.solve(e, self.samples, self.seed, TOL, dtype, kernels_at=ends)
 
     def measure(self):
         """The point and its Outcome as one row, values by name."""
