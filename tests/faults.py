@@ -141,7 +141,13 @@ FAULTS = (
         "Delta[:P] = y - f[t - 1, :P]",
         "Delta[:P] = y - f[max(t - 2, 0), :P]",
     ),
-    Fault("lazy training: images of an earlier error", "lazy.py", "layer.image_averages.clear()", "pass"),
+    Fault(
+        "lazy training: images of an earlier error",
+        "lazy.py",
+        "layer.image_averages.clear()",
+        "pass",
+        "a field of a later error is another object with another key: only memory is lost",
+    ),
     Fault("lazy training: mean for sum over samples", "lazy.py", "step = K @ Delta", "step = K / P @ Delta"),
     Fault(
         "lazy test outputs after training: targets twice",

@@ -26,6 +26,17 @@ def dynamics(seed=0, experiment=E):
     return dl.Dynamics(experiment, Provenance("none", 1, seed, "float64"), **arrays)
 
 
+def test_two_time_kernels_follow_their_formula_entry_by_entry():
+    rng, N = np.random.default_rng(3), 7
+    fields = {name: rng.standard_normal((T, L, P, N)) for name in ("phi", "g", "g_tilde")}
+    kernels = dataclasses.replace(dynamics(), history=fields).two_time()
+    pairs = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"), G_tilde_tilde=("g_tilde", "g_tilde"))
+    for name, (a, b) in pairs.items():
+        for l, t, m, s, n in ((0, 1, 2, 4, 0), (1, 3, 0, 2, 1), (1, 2, 2, 2, 1)):
+            expected = fields[a][t, l, m] @ fields[b][s, l, n] / N
+            assert kernels[name][l, t, m, s, n] == pytest.approx(expected, abs=1e-14), name
+
+
 def test_metrics_follow_their_formulas():
     run, y = dynamics(), E.task.y
     np.testing.assert_allclose(run.times, [0, 0.25, 0.5, 0.75, 1.0])
