@@ -160,6 +160,10 @@ def test_draws_are_standard_normal_and_independent(drawn):
         np.testing.assert_allclose(gate @ gate.T / 200, [[1, 1 - 1 / np.pi], [1 - 1 / np.pi, 1]], atol=4 / np.sqrt(200))
         for other in drawn["gates"][:i]:
             assert abs(np.corrcoef(gate[0], other[0])[0, 1]) < 5 / np.sqrt(200)
+        for block in blocks:  # nor does one repeat weights or feedback
+            if block.size >= 400:
+                m = e.task.X[0] @ block.ravel()[:400].reshape(200, 2).T
+                assert abs(np.corrcoef(gate[0], m)[0, 1]) < 5 / np.sqrt(200)
 
 
 def test_rules_that_ask_for_nothing_draw_nothing(drawn):
