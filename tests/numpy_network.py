@@ -1,7 +1,7 @@
 """A second implementation, for tests: paper §1 as a plain numpy loop over dense matrices, one branch a rule.
 
-It shares nothing with dmftlib: no rule objects, no factored updates, no compilation. Beside it, the same rules
-as objects for the seam of dmftlib, `RULES`.
+It shares nothing with dmftlib: no rule objects, no factored updates, no compilation. Beside it, `RULES`: what it is
+compared with.
 """
 
 from dataclasses import dataclass
@@ -10,39 +10,6 @@ import numpy as np
 from scipy.special import erf
 
 import dmftlib as dl
-
-
-@dataclass(frozen=True)
-class FA(dl.Rule):
-    rho: float
-
-    def pseudo_gradient(self, layer):
-        back = self.rho * layer.W0_T(layer.g_tilde_next) + np.sqrt(1 - self.rho**2) * layer.fresh_T(layer.g_tilde_next)
-        return layer.phi_dot * back
-
-
-@dataclass(frozen=True)
-class DFA(dl.Rule):
-    def pseudo_gradient(self, layer):
-        return layer.phi_dot * layer.fresh_vector
-
-
-@dataclass(frozen=True)
-class GLN(dl.Rule):
-    def features(self, layer):
-        return layer.gate * layer.h
-
-    def gain(self, layer):
-        return layer.gate
-
-    def pseudo_gradient(self, layer):
-        return layer.g
-
-
-@dataclass(frozen=True)
-class Hebb(dl.Rule):
-    def pseudo_gradient(self, layer):
-        return layer.error * layer.phi
 
 
 @dataclass(frozen=True)
@@ -56,7 +23,7 @@ class Mixed(dl.Rule):
 
 
 RHO, SHARE = 0.6, 0.3
-RULES = {"GD": dl.GD(), "FA": FA(RHO), "DFA": DFA(), "GLN": GLN(), "Hebb": Hebb(), "mixed": Mixed(SHARE)}
+RULES = {"GD": dl.GD(), "FA": dl.FA(RHO), "DFA": dl.DFA(), "GLN": dl.GLN(), "Hebb": dl.Hebb(), "mixed": Mixed(SHARE)}
 
 PHI = {
     "relu": (lambda h: np.sqrt(2) * np.maximum(h, 0), lambda h: np.sqrt(2) * (h > 0)),

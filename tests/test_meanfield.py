@@ -211,6 +211,29 @@ def test_monte_carlo_error_falls_as_one_over_root_samples(small_runs):
         assert np.linalg.norm(a - b) < 2.5 * np.hypot(np.linalg.norm(da), np.linalg.norm(db)), name
 
 
+def test_an_average_states_the_error_of_its_mean():
+    run = dl.meanfield.solve(TWO_LAYER, samples=64)
+    shifted = [
+        dataclasses.replace(run, K=run.K + k, provenance=dataclasses.replace(run.provenance, seed=k)) for k in range(3)
+    ]
+    error = dl.meanfield.average(shifted).provenance.errors["monte_carlo"]["K"]
+    # Every entry scatters with standard deviation 1.
+    assert error == pytest.approx(np.sqrt(run.K.size / 3) / np.linalg.norm(run.K + 1))
+
+
+@pytest.mark.parametrize("rho", [1.0, RHO])
+def test_initial_weights_and_their_transpose_are_one_matrix(rho):
+    """⟨v W(0)φ⟩ = ⟨φ W(0)ᵀv⟩ for φ = φ¹(0) and v = g̃²(t), which hears of Wφ¹(0) through φ̇(h²): the response D."""
+    e = dl.Experiment(dl.Task.random(2, 3, seed=1), dl.FA(rho), 2, "tanh", gamma0=1.5, lr=0.1, steps=6)
+    fields = dl.meanfield.solve(e, samples=512, tol=1e-14, record=True).history
+    phi, g_tilde = fields["phi"], fields["g_tilde"]
+    image = np.arctanh(phi[0, 1])
+    back = g_tilde[:, 0] / (1 - phi[:, 0] ** 2)
+    forward, backward = g_tilde[:, 1] @ image.T / 512, back @ phi[0, 0].T / 512
+    np.testing.assert_allclose(backward, rho * forward, atol=1e-10)
+    assert np.abs(forward[-1] - forward[0]).max() > 0.02
+
+
 def test_lazy_limit():
     # At γ₀ = 1e-3 features move by O(γ₀²): what is left is Monte Carlo error, within twice its estimate.
     e = dataclasses.replace(SMALL, gamma0=1e-3)

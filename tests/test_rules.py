@@ -49,8 +49,8 @@ def test_no_engine_imports_a_rule(engine):
     "name, expected",
     [
         ("GD", {"g", "phi", "phi_dot"}),
-        ("FA", {"phi", "phi_dot", "g_tilde_next", "W0_T", "fresh_T"}),
-        ("DFA", {"phi", "phi_dot", "fresh_vector"}),
+        ("FA", {"gain", "phi", "phi_dot", "g_tilde_next", "W0_T", "fresh_T"}),
+        ("DFA", {"gain", "phi", "phi_dot", "fresh_vector"}),
         ("GLN", {"g", "gate", "h"}),
         ("Hebb", {"phi", "phi_dot", "error"}),
         ("mixed", {"g", "phi", "phi_dot", "fresh_vector"}),
