@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "_build" / "faults.json"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "__pycache__", ".*_cache", ".hypothesis")
 NONE = "no fault"
-LIMIT = 3600  # seconds for a run; one that hangs is found out, too
+LIMIT = 1500  # seconds for a run; one that hangs is found out, too
 AT_ONCE = 2
 OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
 # Every run starts from a process that has imported what takes seconds, but nothing of the project.
