@@ -42,6 +42,7 @@ SLOW = {
     "test_carried",
     "test_deep_linear_depends_on_neither_seed_nor_samples",
     "test_deep_linear_networks_approach_it_as_one_over_N",
+    "test_engines_do_what_the_rule_says_not_what_it_is_called",
     "test_error_estimates_cover_the_truth_as_often_as_they_claim",
     "test_float32_agrees_with_float64",
     "test_float32_is_float64_rounded",
@@ -61,6 +62,7 @@ SLOW = {
     "test_samples_with_matched_moments_are_exact_up_to_tol",
     "test_squared_error_is_the_mean_over_single_networks",
     "test_too_little_room_grows_and_changes_nothing",
+    "test_two_times_and_responses_are_those_of_the_equations",
     "test_until_cuts_runs_and_ensembles",
     "test_without_matching_the_error_falls_as_one_over_root_samples",
 }

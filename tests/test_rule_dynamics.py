@@ -11,7 +11,7 @@ QUANTITIES = ("f", "Phi", "G", "K")
 @pytest.mark.parametrize(
     "rule, activation, gamma0",
     [
-        (dl.FA(0.0), "tanh", 1.5),
+        pytest.param(dl.FA(0.0), "tanh", 1.5, marks=pytest.mark.slow),
         (dl.FA(0.6), "tanh", 1.5),
         (dl.DFA(), "tanh", 1.5),
         (dl.GLN(), "relu", 1.0),
