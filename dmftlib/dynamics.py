@@ -118,8 +118,16 @@ class Dynamics:
 
     @property
     def corr_g(self):
-        """Correlation of g with g̃, Tr G̃/√(Tr G Tr ⟨g̃g̃⟩) averaged over layers; 1 where g̃ = g. Shape (T,)."""
+        """Correlation of g with g̃, Tr G̃/√(Tr G Tr ⟨g̃g̃⟩) averaged over layers; 1 where g̃ = g. Shape (T,).
+
+        Raises ValueError where a mean square is negative, as an extrapolation from too narrow networks can make it.
+        """
         G, G_tilde, F = (np.trace(a, axis1=-2, axis2=-1) for a in (self.G, self.G_tilde, self.G_tilde_tilde))
+        if min(G.min(), F.min()) < 0:
+            raise ValueError(
+                "`corr_g` needs mean squares of g and g̃ that are not negative; extrapolation in 1/N made a trace "
+                f"{min(G.min(), F.min()):.2g}. Take wider networks, or more seeds."
+            )
         return (G_tilde / np.sqrt(G * F)).mean(axis=1)
 
     def two_time(self):

@@ -602,10 +602,18 @@ def _room(experiment):
 def _solve_linear(experiment, seed, record, kernels_at):
     """A linear network, swept in as few samples as hold its directions: more of them change nothing but rounding."""
     S = _room(experiment)
+    # Each field of each step is at most one new direction, each direction at most three images.
+    most = S + 8 * experiment.steps * (len(experiment.task.X_all) + experiment.task.y.size)
     while True:
         try:
             return _Half(experiment, S, seed, EXACT, "float64", record, kernels_at, linear=True).run()
-        except _TooFew:
+        except _TooFew as error:
+            if S > most:
+                raise RuntimeError(
+                    f"the fields of this linear network span more directions than its steps and samples allow, {most}: "
+                    "rounding has taken over, or the rule's fields do not follow its equations. Pass a smaller `lr` or "
+                    "fewer `steps`."
+                ) from error
             S *= 2
 
 
@@ -653,8 +661,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     dtype are immaterial.
 
     Raises ValueError for bad arguments or fewer samples than directions, MemoryError for a run that would not fit this
-    machine; Diverged, with the step, when the loss is not finite or grows without bound. Warns when lr·λ_max(K) exceeds
-    2 at a recorded step.
+    machine; Diverged, with the step, when the loss is not finite or grows without bound; RuntimeError for a
+    linear network whose fields take more directions than its equations can span. Warns when lr·λ_max(K) exceeds 2 at a
+    recorded step.
     """
     check_experiment(experiment)
     check_dtype(dtype)

@@ -1,6 +1,7 @@
 import fcntl
 import os
 import shutil
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {item.path.name, item.name.partition("[")[0], *getattr(item, "fixturenames", ())} & SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_logreport(report):
+    """The whole run takes long: a failure is named when it happens, not only at the end."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.nodeid}: failed at {report.when}", file=sys.__stderr__, flush=True)
 
 
 SMALL_BOOK = {

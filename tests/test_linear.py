@@ -167,6 +167,15 @@ def test_it_finds_room_when_it_began_with_too_little(solved, monkeypatch):
         assert relative(getattr(again, name), getattr(run, name)) < 1e-10, name
 
 
+def test_directions_without_end_are_named(monkeypatch):
+    def too_few(*_, **__):
+        raise meanfield._TooFew
+
+    monkeypatch.setattr(meanfield, "_Half", too_few)
+    with pytest.raises(RuntimeError, match=r"span more directions than its steps and samples allow, \d+: rounding"):
+        dl.meanfield.solve(SAMPLED)
+
+
 def test_a_step_that_is_too_large_is_named_with_the_step_reached():
     with pytest.raises(dl.Diverged, match=r"at step \d+ the loss is .* `lr` = 1 is probably too large"):
         dl.meanfield.solve(dataclasses.replace(experiment("GD"), lr=1.0))

@@ -244,6 +244,12 @@ def test_extrapolation_needs_two_widths():
         network.extrapolate([synthetic(64, 0, 1.0, 0.1), synthetic(64, 1, 1.0, 0.1)])
 
 
+def test_an_extrapolation_below_zero_is_not_correlated():
+    widths = (16, 32)
+    with pytest.raises(ValueError, match=r"in 1/N made a trace -3\. Take wider networks, or more seeds\."):
+        _ = network.extrapolate([synthetic(N, N, 32.0 / N - 1.0, 0.1) for N in widths]).corr_g
+
+
 # --- Divergence ------------------------------------------------------------------------------------------------------
 
 
