@@ -78,7 +78,7 @@ SMALL = {
         "power_networks": 2,
     },
     "beyond": {"P": 24, "P_test": 20, "samples": 1024, "width": 16, "networks": 2},
-    "own_rule": {"alphas": [0.0, 1.0], "P": 4, "steps": 12, "samples": 1024, "widths": [16, 32], "networks": 2},
+    "own_rule": {"alphas": [0.0, 1.0], "P": 4, "steps": 12, "samples": 1024, "widths": [64, 128], "networks": 2},
     "rules": {
         "P": 4,
         "steps": 20,
