@@ -5,6 +5,7 @@ import tomllib
 import jsonschema
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from tools import ROOT, ToolError, chapters, figures, pages, records
 from tools.parameters import read_presets
@@ -44,6 +45,14 @@ def test_every_chapter_closes_with_how_to_cite_and_rerun_it(html, chapter):
     assert "Cite and rerun" in page
     assert f"make run CHAPTER={chapter}" in page
     assert "Shown with the outputs that are stored in the repository." in page
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_what_a_cell_prints_is_one_box(html, chapter):
+    # Jupyter divides it at every pause, so that the page would depend on the speed of the machine.
+    soup = BeautifulSoup(chapter_page(html, chapter), "html.parser")
+    printed = [len(cell.select(".output.stream")) for cell in soup.select(".cell_output")]
+    assert max(printed) == 1
 
 
 def test_without_addresses_there_are_no_links_to_them(small_book):
