@@ -1,4 +1,4 @@
-"""Lines of the built pages end where a reader expects it: a full stop stays with the formula that it follows."""
+"""Lines of the built pages end where a reader expects it: a full stop stays with its formula, a unit with its number."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from pathlib import Path
 
 FORMULA = re.compile(r'[(“]*<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)”]*')
 BARE = re.compile(r"<span[^>]*>[^<]*</span>")
+CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)  # of a table: narrow, so that every space is a place to break
+BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[GM]i?B|min|ns|s|h)(?:[\s<,;.)]|$))")
 
 
 def together(page: str) -> str:
-    """The HTML with every formula in the text held together with the marks around it, which browsers part from it."""
+    """The HTML with every formula held together with the marks around it, and in tables every number with its unit."""
 
     def hold(found: re.Match) -> str:
         return found[0] if BARE.fullmatch(found[0]) else f'<span class="unbroken">{found[0]}</span>'
 
-    return FORMULA.sub(hold, page)
+    def join(found: re.Match) -> str:
+        copied = "<code" in found[0]  # a reader pastes it, and a shell knows no such space
+        return found[0] if copied else BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", found[0])
+
+    return FORMULA.sub(hold, CELL.sub(join, page))
 
 
 def mend(folder: Path) -> None:
