@@ -37,6 +37,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_runtest_teardown():
+    """Forget compiled functions before Linux's limit on a process's memory mappings, beyond which XLA crashes.
+
+    Each shape that the solver meets keeps about 400 mappings, and a worker of the whole run meets hundreds of shapes.
+    """
+    mappings, most = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+    if "jax" in sys.modules and most.exists() and mappings.read_bytes().count(b"\n") > int(most.read_text()) / 3:
+        sys.modules["jax"].clear_caches()
+
+
 def pytest_runtest_logreport(report):
     """The whole run takes long: a failure is named when it happens, not only at the end."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
