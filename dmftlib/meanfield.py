@@ -602,7 +602,7 @@ def _room(experiment):
 def _solve_linear(experiment, seed, record, kernels_at):
     """A linear network, swept in as few samples as hold its directions: more of them change nothing but rounding."""
     S = _room(experiment)
-    # Each field of each step is at most one new direction, each direction at most three images.
+    # Far above one direction for each field of each step, and three images for each direction.
     most = S + 8 * experiment.steps * (len(experiment.task.X_all) + experiment.task.y.size)
     while True:
         try:

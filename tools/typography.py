@@ -8,7 +8,7 @@ from pathlib import Path
 FORMULA = re.compile(r'[(“]*<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)”]*')
 BARE = re.compile(r"<span[^>]*>[^<]*</span>")
 CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)  # of a table: narrow, so that every space is a place to break
-BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[GM]i?B|min|ns|s|h)(?:[\s<,;.)]|$))")
+BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[GM]i?B|min|ns|s|h)[\s<,;.)])")
 
 
 def together(page: str) -> str:
