@@ -1,11 +1,13 @@
-"""What a mean field solution takes, before it is begun: memory, operations, time on this machine."""
+"""What a solution takes of this machine, before it is begun: memory, operations, time, memory mappings."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import jax
 import numpy as np
 
 from .dynamics import check_dtype, check_steps
@@ -17,6 +19,7 @@ SUBSET = 300  # samples on which those are counted
 FIELDS = 12  # arrays of fields that a step holds at a time
 COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
 LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
+MAPPINGS, MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,16 @@ def _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
             f"`kernels_at` = (0, {T - 1}) and `record` = False it takes {ends / 2**30:.3g} GiB; fewer `samples` or "
             'dtype = "float32" take less, too.'
         )
+
+
+def _forget_old_shapes():
+    """Forget compiled functions once the process has half of the memory mappings that Linux allows.
+
+    Each new shape of an experiment keeps some hundred of them, and XLA crashes, without an error, when none is left.
+    """
+    try:
+        count, most = MAPPINGS.read_bytes().count(b"\n"), int(MOST_MAPPINGS.read_text())
+    except OSError:  # a system without such a limit
+        return
+    if count > most / 2:
+        jax.clear_caches()

@@ -1,5 +1,4 @@
 import fcntl
-import itertools
 import os
 import shutil
 import sys
@@ -36,21 +35,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {item.path.name, item.name.partition("[")[0], *getattr(item, "fixturenames", ())} & SLOW:
             item.add_marker(pytest.mark.slow)
-
-
-TENTH = itertools.cycle([False] * 9 + [True])  # counting mappings takes milliseconds
-
-
-def pytest_runtest_teardown():
-    """Forget compiled functions before Linux's limit on a process's memory mappings, beyond which XLA crashes.
-
-    Each shape that the solver meets keeps about 400 mappings, and a worker of the whole run meets hundreds of shapes.
-    """
-    mappings, most = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
-    if not next(TENTH) or "jax" not in sys.modules or not most.exists():
-        return
-    if mappings.read_bytes().count(b"\n") > int(most.read_text()) / 3:
-        sys.modules["jax"].clear_caches()
 
 
 def pytest_runtest_logreport(report):

@@ -212,3 +212,36 @@ def test_a_direction_is_all_that_the_target_depends_on():
     np.testing.assert_array_equal(task.y, np.sign(task.X[:, 0]))
     np.testing.assert_array_equal(task.y_test, np.sign(task.X_test[:, 0]))
     assert task.X.shape == (50, 7) and task.X_test.shape == (20, 7)
+
+
+MANY_SHAPES = """
+import mmap
+import dmftlib as dl
+from dmftlib.costs import MAPPINGS, MOST_MAPPINGS
+
+def solved(P):
+    e = dl.Experiment(dl.Task.random(P, 4, 0), dl.GD(), 2, "tanh", gamma0=1.0, lr=0.1, steps=4)
+    return dl.meanfield.solve(e, 256).f.tolist(), dl.network.train(e, 16).f.tolist()
+
+def mappings():
+    return MAPPINGS.read_bytes().count(b"\\n")
+
+first, before = solved(1), mappings()
+left = int(MOST_MAPPINGS.read_text()) - {room}
+taken = [mmap.mmap(-1, mmap.PAGESIZE) for _ in range(left - before)]  # as if other shapes had taken them
+for P in range(2, 8):
+    solved(P)
+    print(P, mappings() - left, flush=True)
+assert solved(1) == first
+"""
+
+
+@pytest.mark.skipif(not costs.MOST_MAPPINGS.exists(), reason="there is no limit to keep below")
+def test_shapes_without_end_leave_room_for_the_next():
+    room = 3000  # six shapes take more
+    if int(costs.MOST_MAPPINGS.read_text()) > 2**17:
+        pytest.skip("so many mappings would take long to fill")
+    run = subprocess.run([sys.executable, "-c", MANY_SHAPES.format(room=room)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    taken = [int(line.split()[1]) for line in run.stdout.splitlines()]
+    assert len(taken) == 6 and max(taken) < room / 2, taken
