@@ -49,11 +49,14 @@ TIME, THEORY = "time t (lr × step)", "theory, N = ∞"
 class FigureWithData:
     """A picture as `drawn` panels, and the arrays behind it by name.
 
+    source   of data that was measured before, such as `generalization.full()` returns; by default this run
+
     In a notebook it shows itself, and hands the numbers it shows to whoever builds the book, as metadata of the output.
     """
 
     drawn: list
     data: dict
+    source: dict | None = None
 
     @cached_property
     def figure(self):
@@ -84,7 +87,8 @@ class FigureWithData:
     _repr_png_ = png
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {}, {"dmftlib": {"csv": self.csv()}}
+        source = {} if self.source is None else {"source": self.source}
+        return {}, {"dmftlib": {"csv": self.csv()} | source}
 
     def distances(self):
         """Relative distances of theory from networks that the figure shows, in words for a caption."""

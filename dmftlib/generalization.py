@@ -173,10 +173,14 @@ COLUMNS = Point.__annotations__ | Outcome.__annotations__
 
 
 def full():
-    """The committed result of FULL: rows as `Point.measure` returns them, and what is known of the run."""
+    """The committed result of FULL: rows as `Point.measure` returns them, and what is known of the run.
+
+    The latter has the command, commit, date and machine, and as `parameters` every value that the points have.
+    """
     lines = files(__package__).joinpath("beyond.csv").read_text(encoding="utf-8").splitlines()
     about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
     table = csv.DictReader(line for line in lines if not line.startswith("#"))
     kinds = {name: {"str": str, "int": int, "float": float}[kind] for name, kind in COLUMNS.items()}
     rows = [{name: kinds[name](value) for name, value in row.items()} for row in table]
-    return rows, {name: json.loads(value) for name, value in about.items()}
+    parameters = {name: sorted({row[name] for row in rows}) for name in Point.__annotations__}
+    return rows, {name: json.loads(value) for name, value in about.items()} | dict(parameters=parameters)

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import dataclasses
 import functools
 import json
 import re
@@ -93,6 +94,30 @@ def test_a_run_says_with_what_it_was_made(notebook):
     _, known = about(notebook, parameters={"n": 5, "word": "a"})
     assert known["parameters"] == {"n": 5, "word": "a"} and known["not as in the book"] == {"n": 5}
     assert (known["date"], known["modified"], known["machine"]["system"]) == ("2026-03-04", True, "AmigaOS")
+
+
+MEASURED = {"command": "make full CHAPTER=small", "version": "0.0.9", "commit": "def5678", "dirty": False}
+MEASURED |= {"date": "2026-02-03", "machine": {"processors": 64}, "parameters": {"P": [300], "seed": [0, 1]}}
+
+
+def test_a_figure_of_data_measured_before_says_so_whatever_the_chapter_was_run_with(notebook):
+    carried = dataclasses.replace(picture(), source=MEASURED)._repr_mimebundle_()[1]["dmftlib"]
+    notebook.cells[-3].outputs[0].metadata["dmftlib"] = carried
+    notebook.metadata["dmftlib"] = RECORD | {"parameters": {"n": 5, "word": "a"}}
+    before = notebook.cells[-3].outputs[0].data["image/png"]
+    shelf.mark(notebook, {"n": 5, "word": "a"})
+    _, known = about(notebook)  # by the published id, which it keeps
+    assert notebook.cells[-3].outputs[0].data["image/png"] == before
+    assert known["made by"] == "make full CHAPTER=small, whose result is in the repository"
+    assert known["parameters"] == MEASURED["parameters"] and known["seed"] == [0, 1]
+    assert [known[name] for name in ("version", "commit", "modified", "date")] == [
+        "0.0.9",
+        "def5678",
+        False,
+        "2026-02-03",
+    ]
+    assert known["machine"] == {"processors": 64} and known["not as in the book"] == {}
+    assert "figures (but for `fig-small`, of data that was measured before)" in pages.banner(notebook)
 
 
 def test_the_date_of_stored_outputs_is_that_of_their_commit():

@@ -80,6 +80,7 @@ def test_the_committed_result_has_every_point_of_its_grid():
     rows, about = full()
     assert [Point(**{name: row[name] for name in Point.__annotations__}) for row in rows] == FULL
     assert about["chapter"] == "beyond" and not about["dirty"]
+    assert about["parameters"]["gamma0"] == [0.0, 0.5, 1.0, 2.0, 4.0] and about["parameters"]["width"] == [0, 128, 512]
     assert all(np.isfinite(row["last_error"]) and 0 <= row["last_accuracy"] <= 1 for row in rows)
     assert len(set(FULL)) == len(FULL) == len(grid(8, 8, (1, 2, 3, 4), 2, (1,), (8, 16), 4))
 

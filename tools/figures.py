@@ -52,7 +52,10 @@ class Shown:
 
     @property
     def carried(self) -> dict:
-        """What the figure handed over, `csv`, and what `mark` adds, `note` and `id`. Empty in outputs made before that."""
+        """What the figure handed over, `csv` and perhaps `source`, and what `mark` adds, `note` and `id`.
+
+        Empty in outputs made before that.
+        """
         return self.output.get("metadata", {}).get("dmftlib", {})
 
     @property
@@ -89,13 +92,16 @@ def words(values: Mapping) -> str:
 
 
 def mark(notebook, values: Mapping) -> None:
-    """Where `values` differ from the defaults, say so on the face of every figure, and give each an id of its own."""
+    """Where `values` differ from the defaults, say so on the face of every figure, and give each an id of its own.
+
+    Figures of data that was measured before do not depend on them.
+    """
     other = changed(notebook, values)
     if not other:
         return
     short = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
     note, renamed = f"not as in the book: {words(other)}", {}
-    for figure in list(shown(notebook)):
+    for figure in [figure for figure in shown(notebook) if "source" not in figure.carried]:
         renamed[figure.id] = id = f"{figure.id}-{short}"
         figure.named.update({"name": id} if figure.named else {})
         if figure.carried:
@@ -138,17 +144,23 @@ def pictures(csv: str, note: str = "") -> dict[str, bytes]:
 
 
 def provenance(chapter: str, figure: Shown, notebook, tree: Mapping) -> dict[str, Any]:
-    """Where a figure comes from: the record of the run or, where outputs are as committed, the state of the tree."""
-    record = notebook.metadata.get("dmftlib")
+    """Where a figure comes from.
+
+    That is the run which measured its data, if another than the chapter's; else the record of the chapter's run or,
+    where outputs are as committed, the state of the tree.
+    """
+    record, run = notebook.metadata.get("dmftlib"), "a run of the chapter"
     defaults = {name: parameter.default for name, parameter in read_notebook(notebook).items()}
+    if source := figure.carried.get("source"):
+        record, defaults, run = source, {}, f"{source['command']}, whose result is in the repository"
     parameters = defaults | dict(record["parameters"] if record else {})
-    state, run = (record, "a run of the chapter") if record else (tree, STORED)
+    state, run = (record, run) if record else (tree, STORED)
     return {
         "id": figure.id,
         "chapter": chapter,
         "caption": figure.caption,
         "parameters": parameters,
-        "not as in the book": changed(notebook, parameters),
+        "not as in the book": {} if source else changed(notebook, parameters),
         "seed": parameters.get("seed", "none"),
         "made by": run,
         "version": state["version"],

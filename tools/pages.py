@@ -97,8 +97,10 @@ def banner(notebook) -> str:
         return ""
     default = read_notebook(notebook)
     values = ", ".join(f"`{name}` = {value} (in the book {default[name].default})" for name, value in other.items())
+    kept = ", ".join(f"`{figure.id}`" for figure in figures.shown(notebook) if "source" in figure.carried)
+    but = f" (but for {kept}, of data that was measured before)" if kept else ""
     return (
-        f":::{{admonition}} Not as in the book\n:class: warning\nThis page was run with {values}. Its outputs and figures, "
+        f":::{{admonition}} Not as in the book\n:class: warning\nThis page was run with {values}. Its outputs and figures{but}, "
         "and its table of claims, are of this run; its text was written for the values of the book.\n:::"
     )
 
