@@ -168,6 +168,20 @@ def test_a_claim_leads_to_the_figures_that_show_its_panels():
     assert lists.drawn("3", there) == "E, F" and lists.drawn("Table 2", there) == lists.drawn("5", there) == ""
 
 
+def test_the_list_of_claims_names_those_that_failed_without_being_meant_to():
+    found = {name: lists.records.claims(chapters.read(chapters.committed(name))) for name in chapters.names()}
+    failed = {
+        next((key for key in lists.MISSED if key[0] == name and row["claim"].startswith(key[1])), (name, row["claim"]))
+        for name, rows in found.items()
+        for row in rows
+        if row["verdict"] == "no" and not lists.MEANT.search(row["claim"])
+    }
+    assert failed == set(lists.MISSED)
+    assert all(words in lists.FAILING for words in lists.MISSED.values())
+    hebb, wider = (found["beyond"][k] for k in (4, 5))
+    assert hebb["verdict"] == "no" and hebb["quantity"].startswith(wider["quantity"]) and "wider" in wider["claim"]
+
+
 def test_a_book_without_claims_says_so(tmp_path):
     (tmp_path / "_toc.yml").write_text("root: book/welcome\n")
     assert lists.claims(tmp_path) == "No chapter of this book has a table of claims.\n"
