@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_browser import browser  # noqa: F401
 
+from dmftlib import costs
 from tools import ROOT, ToolError, chapters, exercises
 from tools.__main__ import main
 
@@ -31,11 +32,21 @@ def largest_step():
     return 2 / (3 + Phi[0] * gains[0] * gains[1] + Phi[1] * gains[1] + Phi[2])
 
 
+def inputs_that_fit(memory=2**37):
+    """P of a quadratic in P, with three sweeps of half of the samples, two layers and two recorded steps in float32."""
+    numbers = 2 * (2 * 4 + 1)  # Φ, G, G̃ and ⟨g̃g̃⟩ of each layer and K, twice, times P²
+    kernels = numbers * (3 * 4 + 8 * costs.COPIES)
+    fields = 3 * 4 * 2048 * costs.FIELDS * 2 * 2  # of two layers, up and down, times P
+    bases = 3 * 4 * 2048 * 400 * 12  # with images, and what adds directions
+    return (np.sqrt(fields**2 + 4 * kernels * (memory - bases)) - fields) / (2 * kernels)
+
+
 BY_HAND = {
     "networks": after_two_steps(),
     "entk": largest_step(),
     "meanfield": 1 + 0.2**2 + (2 * 0.2) ** 2,  # ⟨u²u²⟩ = Φ¹; along w(0) the echo adds 0.2 to what was learned
     "solver": (3 + 7) + 8,
+    "scale": inputs_that_fit(),
     "own_rule": np.log(4 / 3),
 }
 

@@ -13,7 +13,7 @@ from test_book import PAGES
 
 from tools import ROOT, api, chapters, lists
 
-PROSE = ("networks", "entk", "meanfield", "solver", "own_rule")
+PROSE = ("networks", "entk", "meanfield", "solver", "scale", "own_rule")
 CODE = re.compile(r"`(dmftlib(?:\.\w+)+)`")
 
 
@@ -90,6 +90,17 @@ def test_pages_of_the_theory_have_objectives_a_takeaway_and_solved_exercises_but
     )
     assert posed[:-1] == solved and 3 <= len(posed) <= 5  # the last one checks itself
     assert "```python\n" not in text.partition("## Exercises")[2]  # solutions are derivations: no code that is not run
+
+
+def test_each_page_of_theory_and_each_chapter_ends_by_saying_whose_it_is():
+    ends = {page: (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8").rpartition("\n## ")[2] for page in PROSE}
+    for name in chapters.names():
+        cells = chapters.read(chapters.committed(name)).cells
+        ends[name] = "\n\n".join(c.source for c in cells if c.cell_type == "markdown").rpartition("\n## ")[2]
+    for name, end in ends.items():
+        assert re.match("Where this comes from|What is (known|the paper's), what is (new|found|derived) here", end), (
+            name
+        )
 
 
 def test_the_short_route_takes_an_hour():
