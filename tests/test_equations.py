@@ -19,12 +19,16 @@ import dmftlib as dl
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 PAGES = ("welcome", "networks", "entk", "meanfield", "solver", "notation")
-COVERED = set()
+COVERED = {}  # label: tests
 
 
 def checks(*labels):
-    COVERED.update(labels)
-    return lambda test: test
+    def note(test):
+        for label in labels:
+            COVERED.setdefault(label, set()).add(test.__name__)
+        return test
+
+    return note
 
 
 @pytest.fixture(autouse=True)
@@ -979,10 +983,16 @@ def test_welcome_example():
 
 
 def test_pages_and_tests_name_each_other():
-    """Every label on the prose pages is covered here, and every test that a page names exists."""
+    """Every label on the prose pages is covered here by a test named below it, and every test that a page names exists."""
     text = {page: (BOOK / f"{page}.md").read_text() for page in PAGES}
-    labels = {label for page in text.values() for label in re.findall(r"^\s*\$\$ \((eq-[\w-]+)\)", page, re.MULTILINE)}
-    assert labels == COVERED
+    labels = [
+        (match[1], content[match.end() :])
+        for content in text.values()
+        for match in re.finditer(r"^\s*\$\$ \((eq-[\w-]+)\)", content, re.MULTILINE)
+    ]
+    assert {label for label, _ in labels} == COVERED.keys()
+    for label, below in labels:
+        assert COVERED[label] & set(re.findall(r"`(test_\w+)`", below)), f"no test of {label} is named below it"
     own = set(globals())
     for page, content in text.items():
         for name in re.findall(r"`(test_\w+)`", content):

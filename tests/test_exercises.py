@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_browser import browser  # noqa: F401
 
-from tools import ROOT, ToolError, exercises
+from dmftlib import costs
+from tools import ROOT, ToolError, chapters, exercises
 from tools.__main__ import main
 
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
@@ -31,11 +32,21 @@ def largest_step():
     return 2 / (3 + Phi[0] * gains[0] * gains[1] + Phi[1] * gains[1] + Phi[2])
 
 
+def inputs_that_fit(memory=2**37):
+    """P of a quadratic in P, with three sweeps of half of the samples, two layers and two recorded steps in float32."""
+    numbers = 2 * (2 * 4 + 1)  # Φ, G, G̃ and ⟨g̃g̃⟩ of each layer and K, twice, times P²
+    kernels = numbers * (3 * 4 + 8 * costs.COPIES)
+    fields = 3 * 4 * 2048 * costs.FIELDS * 2 * 2  # of two layers, up and down, times P
+    bases = 3 * 4 * 2048 * 400 * 12  # with images, and what adds directions
+    return (np.sqrt(fields**2 + 4 * kernels * (memory - bases)) - fields) / (2 * kernels)
+
+
 BY_HAND = {
     "networks": after_two_steps(),
     "entk": largest_step(),
     "meanfield": 1 + 0.2**2 + (2 * 0.2) ** 2,  # ⟨u²u²⟩ = Φ¹; along w(0) the echo adds 0.2 to what was learned
     "solver": (3 + 7) + 8,
+    "scale": inputs_that_fit(),
     "own_rule": np.log(4 / 3),
 }
 
@@ -62,6 +73,19 @@ def test_every_page_of_theory_with_exercises_ends_them_with_a_self_check():
         solved = re.findall(r"```{solution} (\S+)", PAGES[name])
         assert set(labels) - set(solved) == {labels[-1]}, name
         assert f"```{{include}} check-{name}.txt" in PAGES[name].split(labels[-1])[1]
+
+
+@pytest.mark.parametrize("name", chapters.names())
+def test_the_exercises_of_a_chapter_rise_and_only_the_last_has_no_solution(name):
+    cells = chapters.read(chapters.committed(name)).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    posed = re.findall(r"```{exercise} (★+) [^\n]+\n:label: (\S+)", text)
+    solved = re.findall(r"```{solution(?:-start)?} (\S+)", text)
+    assert "The last one has none" in text and [label for _, label in posed[:-1]] == solved
+    stars = [len(stars) for stars, _ in posed]
+    assert 3 <= len(posed) <= 5 and stars == sorted(stars) and (stars[0], stars[-1]) == (1, 3)
+    (unsolved,) = (k for k, cell in enumerate(cells) if f":label: {posed[-1][1]}\n" in cell.source)
+    assert "self_check(" in cells[unsolved + 1].source
 
 
 @pytest.mark.parametrize("name", exercises.QUESTIONS)

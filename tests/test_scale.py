@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import dmftlib as dl
 from tools import ROOT, chapters, pages, scale
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -66,8 +67,8 @@ def test_tables_hold_the_numbers_of_the_results(blocks):
 
 def test_the_projection_is_its_formula(blocks):
     large, fit = scale.result("large"), scale.result("powers")["P"]["powers"]["last"]
-    kappa = max(fit["cpu"], 1 + fit["rank"])
-    seconds = large["rows"][0]["cpu"] * (10_000 / large["P"]) ** kappa
+    power = max(fit["cpu"], 1 + fit["rank"])
+    seconds = large["rows"][0]["cpu"] * (10_000 / large["P"]) ** power
     shown = rows(blocks["projection"])[0]
     assert float(shown[2].removesuffix(" h")) == pytest.approx(seconds / 3600, rel=0.06)
     assert float(shown[1]) == pytest.approx(
@@ -141,3 +142,34 @@ def test_operations_of_a_sweep_by_hand():
     e = speed.dl.Experiment(speed.dl.Task.random(2, 3, P_test=1), speed.dl.GD(), 2, "tanh", 1.0, 0.1, 5)
     a_step = 4 * (3 + 2) * (7 + 4) + 2 * 2 * 7 + 2 * (3 + 2) * 3
     assert speed.operations(e, 10, [(7, 4)], recorded=2) == 10 * (5 * a_step + 2 * 8 * 2 * 2**2)
+
+
+# --- Exercises --------------------------------------------------------------------------------------------------------
+
+
+def solution(label):
+    text = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
+    return text.partition(f"```{{solution}} {label}\n")[2].partition("\n```\n")[0]
+
+
+def test_a_network_costs_as_much_as_the_sweep_at_the_width_stated():
+    P, S, R, N = 10, 4096, 96, 768
+    assert f"which is {N} for the numbers given" in solution("ex-scale-width")
+    e = dl.Experiment(dl.Task.random(P, 50), dl.GD(), 2, "tanh", 1.0, 0.1, 1)
+    inputs = 2 * 2 * P * P * S  # in the first layer, which has no gap
+    assert speed.operations(e, S, [(R // 2, R // 2)], 0) - inputs == 2 * 3 * N**2 * P
+
+
+def test_the_ratios_of_costs_are_those_of_the_library():
+    def costs(P=1000, steps=40, **arguments):
+        e = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", 1.0, 0.1, steps)
+        found = dl.costs.estimate(e, **dict(directions=400) | arguments, kernels_at=(0, steps - 1))
+        return np.array([found.operations, found.memory])
+
+    doubled = dict(
+        samples=dict(samples=8192), steps=dict(steps=80), directions=dict(directions=800), inputs=dict(P=2000)
+    )
+    shown = dict((row[0], row[1:]) for row in rows(solution("ex-scale-ratios"))[1:])
+    assert list(shown) == list(doubled)
+    for name, arguments in doubled.items():
+        assert shown[name] == [f"{ratio:.2f}" for ratio in costs(**arguments) / costs()], name

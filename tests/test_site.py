@@ -13,7 +13,7 @@ from test_book import PAGES
 
 from tools import ROOT, api, chapters, lists
 
-PROSE = ("networks", "entk", "meanfield", "solver", "own_rule")
+PROSE = ("networks", "entk", "meanfield", "solver", "scale", "own_rule")
 CODE = re.compile(r"`(dmftlib(?:\.\w+)+)`")
 
 
@@ -92,6 +92,17 @@ def test_pages_of_the_theory_have_objectives_a_takeaway_and_solved_exercises_but
     assert "```python\n" not in text.partition("## Exercises")[2]  # solutions are derivations: no code that is not run
 
 
+def test_each_page_of_theory_and_each_chapter_ends_by_saying_whose_it_is():
+    ends = {page: (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8").rpartition("\n## ")[2] for page in PROSE}
+    for name in chapters.names():
+        cells = chapters.read(chapters.committed(name)).cells
+        ends[name] = "\n\n".join(c.source for c in cells if c.cell_type == "markdown").rpartition("\n## ")[2]
+    for name, end in ends.items():
+        assert re.match("Where this comes from|What is (known|the paper's), what is (new|found|derived) here", end), (
+            name
+        )
+
+
 def test_the_short_route_takes_an_hour():
     text = (ROOT / "book" / "welcome.md").read_text(encoding="utf-8").partition("**One hour.**")[2]
     assert sum(map(int, re.findall(r"^\|[^|]+\| (\d+) \|", text, re.MULTILINE))) == 60
@@ -166,6 +177,20 @@ def test_a_claim_leads_to_the_figures_that_show_its_panels():
     there = {"1a": ["A"], "2d": ["B"], "2e": ["C"], "2f": ["D"], "3a": ["E", "F"]}
     assert lists.drawn("1a, 2e", there) == "A, C" and lists.drawn("2d–f", there) == "B … D"
     assert lists.drawn("3", there) == "E, F" and lists.drawn("Table 2", there) == lists.drawn("5", there) == ""
+
+
+def test_the_list_of_claims_names_those_that_failed_without_being_meant_to():
+    found = {name: lists.records.claims(chapters.read(chapters.committed(name))) for name in chapters.names()}
+    failed = {
+        next((key for key in lists.MISSED if key[0] == name and row["claim"].startswith(key[1])), (name, row["claim"]))
+        for name, rows in found.items()
+        for row in rows
+        if row["verdict"] == "no" and not lists.MEANT.search(row["claim"])
+    }
+    assert failed == set(lists.MISSED)
+    assert all(words in lists.FAILING for words in lists.MISSED.values())
+    hebb, wider = (found["beyond"][k] for k in (4, 5))
+    assert hebb["verdict"] == "no" and hebb["quantity"].startswith(wider["quantity"]) and "wider" in wider["claim"]
 
 
 def test_a_book_without_claims_says_so(tmp_path):

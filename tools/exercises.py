@@ -67,6 +67,22 @@ def solver():
     )
 
 
+def scale():
+    import dmftlib as dl
+
+    def memory(P):
+        experiment = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", gamma0=1.0, lr=0.1, steps=40)
+        return dl.costs.estimate(experiment, dtype="float32", kernels_at=(0, 39), directions=400).memory
+
+    few = np.array([100, 200, 400])
+    return dict(
+        text="The number of inputs at which the estimate reaches 128 GiB:",
+        answer=np.roots(np.polyfit(few, [memory(P) for P in few], 2) - [0, 0, 2**37]).max(),
+        low="Only kernels have two axes of inputs: do not let all of the memory grow as P².",
+        high="Kernels grow as P², and at such sizes they are most of the memory.",
+    )
+
+
 def own_rule():
     import dmftlib as dl
 
@@ -85,7 +101,7 @@ def own_rule():
     )
 
 
-QUESTIONS = {function.__name__: function for function in (networks, entk, meanfield, solver, own_rule)}
+QUESTIONS = {function.__name__: function for function in (networks, entk, meanfield, solver, scale, own_rule)}
 
 
 @cache

@@ -275,7 +275,7 @@ def projection(table: Callable) -> list[str]:
         )
     head = ("samples", "directions", "core time here", "memory", "of it kernels", "operations", "device time")
     said = (
-        f"With $\\kappa_{{\\rm s}} = {of_seconds:.2f}$ and $\\kappa_{{\\rm d}} = {of_directions:.2f}$, from the last two points of the table of exponents, "
+        f"With $\\beta_{{\\rm s}} = {of_seconds:.2f}$ and $\\beta_{{\\rm d}} = {of_directions:.2f}$, from the last two points of the table of exponents, "
         f"$P_0 = {found['P']}$ and the row of gradient descent there; the device makes $10^{{13}}$ operations a second in large "
         f"products, {percent(share)} of which the sweep is taken to reach, as it did here:"
     )
