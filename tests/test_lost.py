@@ -17,13 +17,16 @@ BOOK = [sys.executable, "-m", "tools", "book"]
 WAITING = [*SMALL_CHAPTER, ("wait", "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.1)")]
 
 
+CAPTURED = {"capture_output": True, "text": True}
+
+
 def start(tree):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(BOOK, cwd=tree, **pipes)
 
 
 def book(tree, before=()):
-    return subprocess.run([*before, *BOOK], cwd=tree, capture_output=True, text=True)
+    return subprocess.run([*before, *BOOK], cwd=tree, **CAPTURED)
 
 
 def kill_at(tree, line, whole_group):
@@ -84,6 +87,29 @@ def test_a_full_disk_leaves_the_book_of_before_and_is_named(small_tree):
     assert "Error: cannot read or write a file: File too large" in full.stderr and "Traceback" not in full.stderr
     assert (small_tree / "_build" / "html" / "notebooks" / "small.html").stat().st_mtime == before.st_mtime
     assert_whole(small_tree)
+
+
+RUN = [*BOOK[:-1], "run", "small", "n=5"]
+
+
+def test_two_runs_of_the_same_parameters_at_once_make_the_same_page(small_tree):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(RUN, cwd=small_tree, **pipes) for _ in range(2)]
+    said = [run.communicate() for run in both]
+    assert [run.returncode for run in both] == [0, 0], said
+    (folder,) = (path for path in (small_tree / "runs").iterdir() if not path.name.startswith("."))
+    assert "aaaaa 0.7142857142857143" in (folder / "html" / "notebooks" / "small.html").read_text()
+    assert "aaaaa 0.7142857142857143" in str(chapters.read(folder / "small.ipynb"))
+    assert not [*(small_tree / "runs").rglob(".*.scratch-*")]
+
+
+def test_a_disk_that_fills_up_during_a_run_is_named_and_the_chapter_is_kept(small_tree):
+    full = subprocess.run(["sh", "-c", 'ulimit -f 200 && exec "$@"', "sh", *RUN], cwd=small_tree, **CAPTURED)
+    assert full.returncode == 1 and "Error: cannot read or write a file: File too large" in full.stderr
+    assert "Traceback" not in full.stderr and not [*(small_tree / "runs").rglob("*.html")]
+    again = subprocess.run(RUN, cwd=small_tree, **CAPTURED)
+    assert again.returncode == 0 and "small: unchanged, not run again" in again.stdout, again.stderr
+    assert [*(small_tree / "runs").rglob("small.html")]
 
 
 @pytest.mark.parametrize("command", [["accept", "small"], ["record", "small", "paper"]], ids=lambda c: c[0])

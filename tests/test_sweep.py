@@ -121,6 +121,15 @@ def test_a_grid_on_a_cluster_of_processes_becomes_one_table_and_one_plot_and_a_f
     ]
 
 
+def test_two_sweeps_at_once_make_the_same_table(tree):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [subprocess.Popen(**command(tree, "small", "n=2,3"), **pipes) for _ in range(2)]
+    said = [sweep.communicate() for sweep in both]
+    assert [sweep.returncode for sweep in both] == [0, 0], said
+    assert [row["n"] for row in table(tree, "small-sweep-n=2,3")] == 3 * ["2"] + 3 * ["3"]
+    assert {path.name for path in (tree / "runs").iterdir()} == {"small-n=2", "small-n=3", "small-sweep-n=2,3"}
+
+
 def test_a_sweep_that_was_killed_goes_on_where_it_was(tree):
     path = tree / "notebooks" / "small.ipynb"
     path.write_text(path.read_text().replace('"claims = Claims()', '"import time; time.sleep(1)\\nclaims = Claims()'))
