@@ -209,21 +209,36 @@ def test_the_mean_field_becomes_lazy_at_the_rate_of_the_rule(rule, data):
 # --- Error estimates ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layers, samples, many, seeds", [(1, 1024, 2**17, 24), (2, 2048, 2**15, 12)])
-def test_error_estimates_cover_the_truth_as_often_as_they_claim(layers, samples, many, seeds):
+@pytest.mark.parametrize(
+    "rule, activation, layers, samples, many, seeds",
+    [
+        (dl.GD(), "erf", 1, 1024, 2**17, 24),
+        (dl.GD(), "erf", 2, 2048, 2**15, 12),
+        (dl.FA(0.5), "tanh", 2, 2048, 2**15, 12),
+        (dl.DFA(), "tanh", 2, 2048, 2**15, 12),
+        (dl.GLN(), "relu", 2, 2048, 2**15, 12),
+        (dl.Hebb(), "tanh", 2, 2048, 2**15, 12),
+    ],
+    ids=str,
+)
+def test_error_estimates_cover_the_truth_as_often_as_they_claim(rule, activation, layers, samples, many, seeds):
     """The mean of two halves is off by (a + b)/2 and the estimate is |a − b|/2: equal in size, so that one covers the
     other every second time. Twice the estimate covers it in 70 % (one direction of noise) to 100 % (many).
+
+    G̃ of direct feedback is so small here that most of it is noise: errors are compared before they are divided by it.
     """
-    experiment = dl.Experiment(dl.Task.random(4, 6, 1), dl.GD(), layers, "erf", 1.0, lr=0.05, steps=6)
+    experiment = dl.Experiment(dl.Task.random(4, 6, 1), rule, layers, activation, 1.0, lr=0.05, steps=6)
     truth = dl.meanfield.solve(experiment, many, seed=999)
     runs = [dl.meanfield.solve(experiment, samples, seed) for seed in range(seeds)]
     ratios = []
-    for name in ("f", "Phi", "G", "K"):
-        reference = getattr(truth, name)
-        error = np.array([np.linalg.norm(getattr(run, name) - reference) for run in runs]) / np.linalg.norm(reference)
-        sources = [[run.provenance.errors[source][name] for run in runs] for source in ("monte_carlo", "tol")]
-        claim = np.hypot(*sources)
-        assert truth.provenance.errors["monte_carlo"][name] < 0.4 * np.sqrt((claim**2).mean())  # true enough
+    for name in ("f", "Phi", "G", "G_tilde", "K"):
+        error = np.array([np.linalg.norm(getattr(run, name) - getattr(truth, name)) for run in runs])
+        claim, own = (
+            np.array([np.hypot(*(run.provenance.errors[s][name] for s in ("monte_carlo", "tol"))) for run in some])
+            * [np.linalg.norm(getattr(run, name)) for run in some]
+            for some in (runs, [truth])
+        )
+        assert own[0] < 0.5 * np.sqrt((claim**2).mean())  # true enough
         assert 0.7 < np.sqrt((error**2).mean() / (claim**2).mean()) < 1.4, name
         ratios.append(error / claim)
     assert 0.3 < np.mean(np.less_equal(ratios, 1)) < 0.65
