@@ -68,6 +68,11 @@ lock:  ## resolve the newest versions into requirements.lock and requirements-te
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
 
+audit: $(READY)  ## ask whether a locked package has a known vulnerability; fails where no advisory service can be reached
+	@test -x _build/audit/bin/pip-audit || { $(PY) -m venv _build/audit && _build/audit/bin/python -m pip install -q pip-audit; } || \
+	{ echo "pip-audit could not be installed, so nothing was audited: try it with a network." >&2; exit 1; }
+	@$(PY) -m tools audit
+
 clean:  ## remove what the commands made, .venv and runs/ included
 	rm -rf .venv _build runs
 
@@ -83,4 +88,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book pdf test unit faults run sweep check accept full record bench links serve lock clean
+.PHONY: help book pdf test unit faults run sweep check accept full record bench links serve lock audit clean

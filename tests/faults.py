@@ -31,6 +31,8 @@ TESTS = {
     "meanfield.py": ("test_meanfield.py", "test_linear.py", "test_equations.py"),
     "twolayer.py": ("test_twolayer.py",),
     "claims.py": ("test_claims.py",),
+    "generalization.py": ("test_generalization.py",),
+    "costs.py": ("test_estimates.py",),
     "*.py": ("test_figures.py",),
 }
 
@@ -368,4 +370,69 @@ FAULTS = (
         "off <= 2 * error and error <= 0.1",
         "off <= 2 * error and error <= 10",
     ),
+    # Test errors from lazy to rich
+    Fault(
+        "test error over the training targets",
+        "generalization.py",
+        "((f - y) ** 2).mean(axis=1)",
+        "((f - y) ** 2).mean(axis=1) / (task.y**2).mean()",
+    ),
+    Fault("test error of the training set", "generalization.py", "(run.f_test, task.y_test)))", "(run.f, task.y)))"),
+    Fault(
+        "accuracy: a threshold of one half, as for targets 0 and 1",
+        "generalization.py",
+        "np.sign(run.f_test) ==",
+        "np.sign(run.f_test - 0.5) ==",
+    ),
+    Fault("accuracy: as if the output were the answer", "generalization.py", "np.sign(run.f_test) ==", "run.f_test =="),
+    Fault(
+        "moment: a straight loss, not its logarithm",
+        "generalization.py",
+        "np.log(loss[before] / level) / np.log(loss[before] / loss[after])",
+        "(loss[before] - level) / (loss[before] - loss[after])",
+    ),
+    Fault(
+        "error at the moment: counted from the wrong step",
+        "generalization.py",
+        "float(values[before] + share",
+        "float(values[after] + share",
+    ),
+    Fault(
+        "moment: a level on the error, not on its square",
+        "generalization.py",
+        "after = int(np.argmax(loss <= level))",
+        "after = int(np.argmax(loss <= level**2))",
+    ),
+    Fault(
+        "step falls with γ₀, not with its square",
+        "generalization.py",
+        "share / (1 + gamma0) ** 2 /",
+        "share / (1 + gamma0) /",
+    ),
+    Fault("step from the features' kernel", "generalization.py", "lazy.kernels(one).K)", "lazy.kernels(one).Phi[-1])"),
+    Fault("every rule takes whole steps", "generalization.py", "share = caution * SHARES", "share = SHARES"),
+    Fault("networks of one seed", "generalization.py", "self.width, self.seed, dtype", "self.width, 0, dtype"),
+    Fault("one draw of the data", "generalization.py", "DIMENSION, P_test, draw)", "DIMENSION, P_test, 0)"),
+    # What a run takes
+    Fault("memory: both halves in one", "costs.py", "samples // 2, np.dtype", "samples, np.dtype"),
+    Fault("memory: single precision as large as double", "costs.py", "np.dtype(dtype).itemsize", "8"),
+    Fault(
+        "memory: factor 2 of old and new bases", "costs.py", "bases = 2 * (2 + ways_back)", "bases = (2 + ways_back)"
+    ),
+    Fault(
+        "memory: way back through feedback forgotten",
+        "costs.py",
+        'ways_back = 1 + len(needs(experiment.rule) & {"W0_T", "fresh_T"})',
+        "ways_back = 1",
+    ),
+    Fault("memory: record ignored", "costs.py", "history = record * T *", "history = 0 * T *"),
+    Fault("memory: kernels of every step", "costs.py", "T if kernels_at is None else len(kernels_at)", "T"),
+    Fault(
+        "memory: test points forgotten", "costs.py", "n, rows, S, item = len(task.X_all),", "n, rows, S, item = task.P,"
+    ),
+    Fault("operations of one step", "costs.py", "halves * (T * step +", "halves * (step +"),
+    Fault("operations: additions not counted", "costs.py", "return 2 * size**3", "return size**3"),
+    Fault("operations: the coarser run forgotten", "costs.py", "halves = 2 + (gaps > 0) / 3", "halves = 2"),
+    Fault("refused at twice the memory", "costs.py", "if needed > has:", "if needed > 2 * has:"),
+    Fault("mappings: forgotten at the limit", "costs.py", "if count > most / 2:", "if count > most:"),
 )

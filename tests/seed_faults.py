@@ -2,7 +2,8 @@
 
 Tests of the touched module come first, and the first failure ends a run. Results are kept in _build/faults.json with a
 hash of what they rest on, so that an interrupted call goes on where it was. Two faults at a time. Prints the score and
-the faults that no test found. First of all the tests must pass without a fault.
+the faults that no test found, and fails if that is less than LEAST of them or if one of them has no argument in
+`equivalent`. First of all the tests must pass without a fault. Names of faults as arguments seed only these.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from faults import FAULTS, TESTS
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "_build" / "faults.json"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "__pycache__", ".*_cache", ".hypothesis")
-NONE = "no fault"
+NONE, SURVIVED = "no fault", "survived"
 LIMIT = 1500  # seconds for a run; one that hangs is found out, too
 AT_ONCE = 2
+LEAST = 0.95  # of the faults are to be caught
 OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
 # Every run starts from a process that has imported what takes seconds, but nothing of the project.
 FORKS = multiprocessing.get_context("forkserver")
@@ -100,11 +102,13 @@ def outcome_of(fault):
                 return f"crashes {selection[0]}"
             if run.exitcode:
                 raise RuntimeError(f"pytest ended with {run.exitcode}:\n{told}")
-    return "survived"
+    return SURVIVED
 
 
 def main(names):
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    if unknown := set(names) - {fault.name for fault in FAULTS}:
+        sys.exit(f"there is no fault {', '.join(map(repr, sorted(unknown)))}")
     chosen = [fault for fault in FAULTS if not names or fault.name in names]
     lock = threading.Lock()
 
@@ -124,14 +128,26 @@ def main(names):
     KEPT.parent.mkdir(exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(seed, [None, *chosen]))
-    if kept[NONE]["outcome"] != "survived":
+    if kept[NONE]["outcome"] != SURVIVED:
         sys.exit(f"the tests fail without a fault: {kept[NONE]['outcome']}")
-    survivors = [fault for fault in chosen if kept[fault.name]["outcome"] == "survived"]
-    caught = len(chosen) - len(survivors)
-    print(f"{caught} of {len(chosen)} faults caught ({100 * caught / len(chosen):.1f} %)")
-    for fault in survivors:
-        print(f"survived: {fault.name}: {fault.equivalent or 'no test sees it'}")
+    lines, failed = verdict(chosen, {fault.name: kept[fault.name]["outcome"] for fault in chosen})
+    print("\n".join(lines))
+    return int(failed)
+
+
+def verdict(faults, outcomes):
+    """What is printed in the end, and whether the tests are not good enough."""
+    survivors = [fault for fault in faults if outcomes[fault.name] == SURVIVED]
+    share = 1 - len(survivors) / len(faults)
+    lines = [f"{len(faults) - len(survivors)} of {len(faults)} faults caught ({100 * share:.1f} %)"]
+    lines += [f"survived: {fault.name}: {fault.equivalent or 'no test sees it'}" for fault in survivors]
+    unargued = sum(not fault.equivalent for fault in survivors)
+    if share < LEAST:
+        lines.append(f"That is less than {100 * LEAST:g} %.")
+    if unargued:
+        lines.append(f"Of those that survived {unargued} must be found by a test, or say in `equivalent` why none can.")
+    return lines, share < LEAST or unargued > 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -81,11 +81,22 @@ def stops(page):
     raise AssertionError("Tab does not come to the end of the page: a trap for the keyboard")
 
 
-@pytest.mark.parametrize("name", ["book/entk", "book/notation"])
+# Pages, and what must be among the stops of each.
+WALKS = {
+    "book/entk": "button.toggle-button",
+    "book/notation": ".pst-scrollable-table-container",
+    "book/api": "button.copybtn",
+    "notebooks/linear": "input[type=range], .figure-files a",
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
 def test_tab_reaches_everything_in_order(browser, address, name):  # noqa: F811
     with Visit(browser, f"{address}/{name}.html", width=390) as visit:
         expected = visit.page.evaluate(REACHABLE)
         assert len(expected) > 20
+        for kind in WALKS[name].split(", "):
+            assert visit.page.locator(f":is({kind})[data-stop]").count() > 0, kind
         assert stops(visit.page) == expected
 
 

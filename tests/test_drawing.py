@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
 
 import dmftlib as dl
 from dmftlib import drawing, figures
@@ -96,7 +97,7 @@ def curves_of_svg(svg, panels):
         box = svg_points(root, f"panel-{p}-frame")
         corners = np.array([box.min(axis=0), box.max(axis=0)])
         for s, series in enumerate(panel.series, 1):
-            if series.kind not in ("line", "markers"):
+            if series.kind in ("band", "bound"):  # steps and arrows
                 continue
             share = (svg_points(root, f"panel-{p}-series-{s}") - corners[0]) / (corners[1] - corners[0])
             share[:, 1] = 1 - share[:, 1]
@@ -108,29 +109,83 @@ def curves_of_svg(svg, panels):
     return found
 
 
+def distances(points, line):
+    """From each of the points to the nearest of the straight pieces of a line."""
+    start, step = line[:-1], np.diff(line, axis=0)
+    off = points[:, None] - start
+    share = (off * step).sum(axis=-1) / np.maximum((step**2).sum(axis=-1), 1e-300)
+    return np.linalg.norm(off - np.clip(share, 0, 1)[..., None] * step, axis=-1).min(axis=1)
+
+
 def assert_curves_are_the_data(svg, panels):
-    """Every curve read from the drawing passes through the numbers of `panels`, which name the limits of their axes."""
-    for (p, s), points in curves_of_svg(svg, panels).items():
+    """Every curve read from the drawing passes through the numbers of `panels`, which name the limits of their axes.
+
+    Returns the panel of each. A line that leaves its axes is cut where it leaves the page: what is inside of the axes
+    must be drawn, and whatever is drawn lie on the line.
+    """
+    found = curves_of_svg(svg, panels)
+    for (p, s), points in found.items():
         panel, series = panels[p - 1], panels[p - 1].series[s - 1]
-        sizes = [
-            np.ptp(np.log(v) if scale == "log" else v)
-            for v, scale in ((panel.x_limits, panel.x_scale), (panel.y_limits, panel.y_scale))
-        ]
-        wanted = np.stack([series.x, series.y], axis=1)
-        assert len(points) == len(wanted), f"series {s} of panel {p}"
-        for axis, scale in enumerate((panel.x_scale, panel.y_scale)):
-            a, b = (np.log(v[:, axis]) if scale == "log" else v[:, axis] for v in (points, wanted))
-            np.testing.assert_allclose(a, b, atol=1e-4 * sizes[axis])
+        axes = ((panel.x_limits, panel.x_scale), (panel.y_limits, panel.y_scale))
+        a, b = points.copy(), np.stack([series.x, series.y], axis=1)
+        for axis, (limits, scale) in enumerate(axes):
+            low, high = np.log(limits) if scale == "log" else limits
+            for v in (a, b):
+                v[:, axis] = ((np.log(v[:, axis]) if scale == "log" else v[:, axis]) - low) / (high - low)
+        where = f"series {s} of panel {p}"
+        inside = ((b >= 0) & (b <= 1)).all(axis=1)
+        if series.kind not in ("markers", "filled") and not inside.all():
+            assert inside.any() and max(distances(b[inside], a).max(), distances(a, b).max()) < 1e-4, where
+        else:
+            assert len(a) == len(b), where
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-4, err_msg=where)
+    return [p for p, _ in found]
+
+
+def assert_images_are_the_data(svg, panels):
+    """Every cell of every image has the colour of its number; images beside each other share a scale.
+
+    Returns the panel of each.
+    """
+    root, rows = ET.fromstring(svg), []
+    for p, panel in enumerate(panels, 1):
+        if not panel.beside:
+            rows.append([])
+        if panel.is_image:
+            rows[-1].append((p, panel.series[0].y))
+    for row in rows:
+        for p, matrix in row:
+            scale = max(np.abs(other).max() for _, other in row)
+            (group,) = (node for node in root.iter() if node.get("id") == f"panel-{p}")
+            fills = [re.search(r"fill: (#\w{6})", node.get("style"))[1] for node in group if node.tag.endswith("path")]
+            assert fills == [to_hex(c) for c in colormaps["vlag"]((np.ravel(matrix) / scale + 1) / 2)], f"panel {p}"
+    return [p for row in rows for p, _ in row]
 
 
 def test_the_curves_in_the_drawing_are_the_numbers_of_the_file():
     shown = figures.FigureWithData(EVERY_KIND, {})
     panels = figures.read_csv(shown.csv())
-    assert len(curves_of_svg(shown.svg(), panels)) == 2
-    assert_curves_are_the_data(shown.svg(), panels)
+    assert assert_curves_are_the_data(shown.svg(), panels) == 5 * [1]  # all but the bound
+    assert assert_images_are_the_data(shown.svg(), panels) == [3, 4]
     first = replace(panels[0], series=[Series("line", x, 3.01 / x), *panels[0].series[1:]])
     with pytest.raises(AssertionError):
         assert_curves_are_the_data(drawing.save(figures.draw([first, *panels[1:]]), "svg"), panels)
+    other = replace(panels[3], series=[Series("image", None, [[1.0, -2.0, 0.5], [0.25, 0.4, 0.0]])])
+    with pytest.raises(AssertionError, match="panel 4"):
+        assert_images_are_the_data(drawing.save(figures.draw([*panels[:3], other]), "svg"), panels)
+
+
+def test_a_line_that_leaves_its_axes_is_compared_where_it_is_inside():
+    t = np.linspace(0, 10, 50)
+    wanted, wrong = (
+        [Panel([Series("line", t, y)], "", "", "", "linear", "log", (0, 10), (0.1, 2))] for y in (2.0**-t, 2.02**-t)
+    )
+    svgs = [drawing.save(figures.draw(panels), "svg") for panels in (wanted, wrong)]
+    panels = figures.read_csv(drawing.to_csv(wanted))
+    assert len(curves_of_svg(svgs[0], panels)[1, 1]) < 50
+    assert assert_curves_are_the_data(svgs[0], panels) == [1]
+    with pytest.raises(AssertionError, match="series 1 of panel 1"):
+        assert_curves_are_the_data(svgs[1], panels)
 
 
 def test_limits_and_ticks_that_a_notebook_changes_reach_the_files():

@@ -12,7 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 from pybtex.database import parse_string
-from test_drawing import assert_curves_are_the_data
+from test_drawing import assert_curves_are_the_data, assert_images_are_the_data
 
 from dmftlib import drawing, figures, interactive
 from tools import ROOT, chapters, pages, reproduction
@@ -222,8 +222,28 @@ def test_from_the_built_site_the_data_give_the_picture_again(small_book):
         (place,) = set(re.findall(rf'href="\.\./([^"]*{id})\.csv"', page))
         csv, svg = (small_book / "html" / f"{place}.{kind}" for kind in ("csv", "svg"))
         panels = figures.read_csv(csv)
-        assert_curves_are_the_data(svg.read_bytes(), panels)
+        assert {*assert_curves_are_the_data(svg.read_bytes(), panels)} == set(range(1, len(panels) + 1))
         assert drawing.save(figures.draw(panels), "svg") == svg.read_bytes()
+
+
+def assert_files_show_the_data(folder, id):
+    """A figure's CSV, drawn by the public function, is its SVG, whose every curve and image show the numbers of the CSV."""
+    panels, svg = figures.read_csv(folder / f"{id}.csv"), (folder / f"{id}.svg").read_bytes()
+    assert drawing.save(figures.draw(panels), "svg") == svg, id
+    images, curves = assert_images_are_the_data(svg, panels), assert_curves_are_the_data(svg, panels)
+    assert images == [p for p, panel in enumerate(panels, 1) if panel.is_image]
+    assert {*images, *curves} == set(range(1, len(panels) + 1)), f"{id}: nothing to compare in a panel"
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_in_the_book_the_data_of_every_figure_give_it_again(chapter, html):
+    for figure in shelf.shown(chapters.read(chapters.committed(chapter))):
+        assert_files_show_the_data(html / shelf.FOLDER, figure.id)
+
+
+def test_every_file_of_data_in_the_book_is_that_of_a_figure(html):
+    ids = {figure.id for name in chapters.names() for figure in shelf.shown(chapters.read(chapters.committed(name)))}
+    assert len(ids) > 50 and {path.stem for path in (html / shelf.FOLDER).glob("*.csv")} == ids
 
 
 # --- Index ------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,16 @@ def test_the_moment_lies_where_an_exponential_loss_passes_the_level():
     assert found.accuracy == 1.0 and found.last_loss == pytest.approx(np.exp(-3.5)) and found.last_error == 0.25
 
 
+def test_errors_are_means_of_squares_and_accuracies_are_signs():
+    """By hand: neither the size of the training targets nor that of a test output matters to them."""
+    task = dl.Task(np.eye(3)[:2], [2.0, -1.0], np.eye(3), [1.0, -1.0, 1.0])
+    run = SimpleNamespace(f=np.array([[0.0, 0.0], [1.5, -0.5]]), f_test=np.array([[0.0, 0, 0], [0.1, 0.5, 3.0]]))
+    found = outcome(run, task, level=0.25)
+    assert found.last_loss == pytest.approx((0.5**2 + 0.5**2) / 2)
+    assert found.last_error == pytest.approx((0.9**2 + 1.5**2 + 2.0**2) / 3)
+    assert found.last_accuracy == pytest.approx(2 / 3) and found.step == pytest.approx(1.0)
+
+
 def test_a_level_that_is_never_reached_gives_no_number_that_looks_fine():
     found = outcome(falling([1.0, 0.8, 0.9], [0.0, 0.2, -0.2]), TASK)
     assert np.isnan([found.error, found.accuracy, found.step]).all()
@@ -74,6 +84,25 @@ def test_the_step_follows_the_lazy_kernel_and_the_richness():
     K = dl.lazy.kernels(experiment(task, dl.GD(), 1.0, 0.2)).K
     for gamma0, lr in steps.items():
         assert lr * largest_eigenvalue(K) == pytest.approx(0.2 / (1 + gamma0) ** 2)
+
+
+@pytest.mark.parametrize("rule, caution", [("GD", 1.0), ("GLN", 0.5), ("Hebb", 0.3)])
+@pytest.mark.parametrize("gamma0", [0.0, 2.0])
+def test_a_point_is_what_the_engines_make_of_its_fields(rule, caution, gamma0):
+    """Of its draw of the data, in steps that are smaller for rules whose kernels grow most, with its width and seed."""
+    point = Point("direction", 6, 3, rule, gamma0, draw=2, width=8 if gamma0 else 0, seed=5)
+    task = dl.Task.direction(6, 32, 3, 2)
+    e = experiment(task, RULES[rule].rule, gamma0, 0.2 * caution, 80 if gamma0 else 2000)
+    run, expected = point.run(), dl.network.train(e, 8, 5, "float32") if gamma0 else dl.lazy.predict(e)
+    np.testing.assert_allclose(run.f_test, expected.f_test, rtol=1e-5, atol=1e-6)
+    assert point.measure() == vars(point) | vars(outcome(run, task))
+
+
+def test_a_theory_point_is_the_mean_field_of_its_samples_and_seed():
+    point = Point("direction", 4, 2, "DFA", 1.0, samples=512, seed=3)
+    e = experiment(point.data(), dl.DFA(), 1.0, 0.2)
+    run, expected = point.run("float64"), dl.meanfield.solve(e, 512, 3, 3e-2, kernels_at=(0, 79))
+    np.testing.assert_allclose(run.f_test, expected.f_test, rtol=1e-9)
 
 
 def test_the_committed_result_has_every_point_of_its_grid():

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | full | record | links | serve."""
+"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | full | record | links | serve | audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ import os
 import re
 import sys
 
-from . import ROOT, ToolError, chapters, comparison, costs, exercises, full, links, pages, pdf, records, serve, sweep
+from . import (
+    ROOT,
+    ToolError,
+    audit,
+    chapters,
+    comparison,
+    costs,
+    exercises,
+    full,
+    links,
+    pages,
+    pdf,
+    records,
+    serve,
+    sweep,
+)
 from .parameters import presets_of, read_notebook, read_preset, read_settings
 
 
@@ -85,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("accept").add_argument("chapter")
     commands.add_parser("full").add_argument("chapter")
     commands.add_parser("links")
+    commands.add_parser("audit")
     commands.add_parser("serve").add_argument("port", nargs="?", default="")
     recorder = commands.add_parser("record")
     recorder.add_argument("chapter")
@@ -111,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
                 full.full(chosen.chapter)
             case "links":
                 links.write_all()
+            case "audit":
+                print(audit.audit())
             case "serve":
                 serve.serve(ROOT / "_build" / "html", chosen.port)
             case "record":

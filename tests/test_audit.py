@@ -1,0 +1,77 @@
+"""`make audit` with programs that stand in for pip-audit: it is content only if every package was looked up."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tools import ROOT, ToolError, audit
+
+SOUND = {"name": "numpy", "version": "2.4.6", "vulns": []}
+SKIPPED = {"name": "jax", "skip_reason": "Dependency not found on PyPI and could not be audited: jax (0.10.2)"}
+FLAWED = {"name": "a", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"], "aliases": []}]}
+OPEN = {"name": "b", "version": "2.0", "vulns": [{"id": "PYSEC-2", "fix_versions": [], "aliases": []}]}
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Writes a program that answers as pip-audit would, and checks that it was asked for every hash."""
+
+    def write(packages=None, told="", status=0):
+        answer = "" if packages is None else json.dumps({"dependencies": packages, "fixes": []})
+        path = tmp_path / "pip-audit"
+        path.write_text(
+            f"#!{sys.executable}\nimport sys\nassert '--require-hashes' in sys.argv and '--disable-pip' in sys.argv\n"
+            f"print({answer!r})\nprint({told!r}, file=sys.stderr)\nsys.exit({status})\n"
+        )
+        path.chmod(0o755)
+        return path
+
+    return write
+
+
+def test_packages_that_were_all_looked_up_are_fine(program):
+    told = audit.audit(program([SOUND, SOUND | {"name": "scipy"}], "No known vulnerabilities found"))
+    assert told == "None of the 2 packages locked for this Python has a known vulnerability."
+
+
+@pytest.mark.parametrize(
+    "packages, told, status, message",
+    [
+        (
+            None,
+            "Traceback\nConnectionError: no route",
+            1,
+            "nothing was audited. pip-audit says: ConnectionError: no route",
+        ),
+        (
+            [SKIPPED, SKIPPED],
+            "No known vulnerabilities found",
+            0,
+            "knows none of the 2 locked packages, so nothing was",
+        ),
+        ([SOUND, SKIPPED], "No known vulnerabilities found", 0, "1 of 2 locked packages were not audited: jax."),
+        ([SOUND, FLAWED], "Found 1 known vulnerability", 1, "known vulnerabilities:\n  a 1.0: PYSEC-1, mended in 1.1"),
+        ([OPEN, SKIPPED], "Found 1 known vulnerability", 1, "  b 2.0: PYSEC-2, mended in no version yet"),
+    ],
+)
+def test_what_was_not_looked_up_or_is_not_sound_is_an_error(program, packages, told, status, message):
+    with pytest.raises(ToolError, match=re.escape(message)):
+        audit.audit(program(packages, told, status))
+
+
+def test_the_lock_that_is_audited_has_every_package():
+    pins = lambda path: set(re.findall(r"^[\w.-]+==\S+", path.read_text(), re.MULTILINE))  # noqa: E731
+    assert pins(ROOT / "requirements.lock") < pins(audit.LOCK)
+
+
+def test_make_audit_says_that_nothing_was_audited_where_pip_audit_cannot_be_had(small_tree):
+    """Without a network, or with an index that lacks it."""
+    environment = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PATH": "/usr/bin:/bin"}
+    (small_tree / ".venv").symlink_to(ROOT / ".venv")
+    command = ["make", "--no-print-directory", "-o", ".venv/installed", "audit"]
+    done = subprocess.run(command, cwd=small_tree, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "pip-audit could not be installed, so nothing was audited: try it with a network." in done.stderr

@@ -1,0 +1,42 @@
+"""Whether a locked package has a known vulnerability, as far as pip-audit learns it from its advisory service.
+
+pip-audit itself is content when the service knows none of the packages, or has nobody to ask: here that is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from . import ROOT, ToolError
+
+PROGRAM = ROOT / "_build" / "audit" / "bin" / "pip-audit"  # in an environment of its own, which no lock holds
+LOCK = ROOT / "requirements-test.lock"  # has all that requirements.lock has
+OPTIONS = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
+
+
+def audit(program: Path = PROGRAM) -> str:
+    """A sentence for packages that were all looked up and have no known vulnerability; else a ToolError."""
+    done = subprocess.run([program, "-r", LOCK, *OPTIONS], capture_output=True, text=True)
+    try:
+        packages = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        why = done.stderr.strip().rpartition("\n")[2][:300]
+        raise ToolError(f"no advisory service could be asked, so nothing was audited. pip-audit says: {why}") from None
+    unknown = [one["name"] for one in packages if "skip_reason" in one]
+    found = [
+        f"  {one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version yet'}"
+        for one in packages
+        for flaw in one.get("vulns", [])
+    ]
+    if found:
+        raise ToolError("\n".join(["locked packages have known vulnerabilities:", *found]))
+    if len(unknown) == len(packages):
+        raise ToolError(
+            f"what was asked knows none of the {len(packages)} locked packages, so nothing was audited: it is no "
+            "advisory service, but perhaps a mirror of packages. Try it with a network that reaches one."
+        )
+    if unknown:
+        raise ToolError(f"{len(unknown)} of {len(packages)} locked packages were not audited: {', '.join(unknown)}.")
+    return f"None of the {len(packages)} packages locked for this Python has a known vulnerability."
