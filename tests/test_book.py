@@ -138,7 +138,7 @@ def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(small_boo
     chapters.write_text(json.dumps(RECORD), records.place("small", "paper"))
     rows = cells(pages.scale_block("paper"))
     dirty = "`abc1234` with uncommitted changes"
-    assert rows[2] == [command, "96", "72", "123 s", "2.3 GB", "7 processors, m68k, AmigaOS", dirty]
+    assert rows[2] == [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty]
     assert rows[5] == [link, "1", "1", "1"]
     assert rows[8:] == [
         [link, "\\|K\\|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no"],

@@ -112,7 +112,7 @@ def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
     ]
     assert rows[2:] == [
         ["`make run CHAPTER=measured`", "7", "1 min", "0.9 GB", "one core of Motorola 68000, m68k, AmigaOS"],
-        ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 processors, m68k, AmigaOS"],
+        ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 CPUs, m68k, AmigaOS"],
         ["`make run CHAPTER=new`", "7", "not measured"],
     ]
 

@@ -115,7 +115,7 @@ def scale_block(preset: str) -> str:
             runs.append((command, "not run yet", *[""] * 5))
             continue
         width, most = records.networks(record) or ("—", "—")
-        machine = "{processors} processors, {architecture}, {system}".format(**record["machine"])
+        machine = "{processors} CPUs, {architecture}, {system}".format(**record["machine"])
         memory = f"{record['peak_memory_MB'] / 1000:.1f} GB"
         runs.append((command, width, most, f"{record['seconds']:.0f} s", memory, machine, commit(record)))
         counts = Counter(row["verdict"] for row in record["claims"])

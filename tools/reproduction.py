@@ -90,7 +90,7 @@ def commands(table, names: Iterable[str]) -> str:
         for preset in all_presets(records.presets()):
             if (record := records.kept(chapter, preset)) and chapter in read_presets(records.presets(), preset):
                 seed = record["parameters"].get("seed", default)
-                machine = "{processors} processors, {architecture}, {system}".format(**record["machine"])
+                machine = "{processors} CPUs, {architecture}, {system}".format(**record["machine"])
                 told = (costs.time(record), costs.memory(record), machine)
                 rows.append((f"`make run CHAPTER={chapter} PRESET={preset}`", seed, *told))
     return table(("command", "seed", "time", "memory", "machine"), rows)
