@@ -30,7 +30,7 @@ test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict bu
 unit: $(TEST_READY)  ## the unit part of the tests: the library, without browser, kernels and the longest runs
 	@$(PY) -m pytest -n 2 -m "not slow" tests
 
-faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether the unit part finds them (hours; resumable)
+faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether the unit part finds them (tens of minutes; resumable)
 	@$(PY) tests/seed_faults.py
 
 run: $(READY)  ## one chapter with your parameters, or with a preset: make run CHAPTER=gd PARAMS="P=8" PRESET=paper; HELP=1 lists them
