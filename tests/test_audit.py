@@ -21,11 +21,12 @@ def program(tmp_path):
 
     def write(packages=None, told="", status=0):
         answer = "" if packages is None else json.dumps({"dependencies": packages, "fixes": []})
-        path = tmp_path / "pip-audit"
-        path.write_text(
-            f"#!{sys.executable}\nimport sys\nassert '--require-hashes' in sys.argv and '--disable-pip' in sys.argv\n"
+        path, script = tmp_path / "pip-audit", tmp_path / "answer.py"
+        script.write_text(
+            "import sys\nassert '--require-hashes' in sys.argv and '--disable-pip' in sys.argv\n"
             f"print({answer!r})\nprint({told!r}, file=sys.stderr)\nsys.exit({status})\n"
         )
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')  # a first line has no room for spaces
         path.chmod(0o755)
         return path
 
