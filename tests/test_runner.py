@@ -127,7 +127,8 @@ FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    for module in ("chapters", "__main__"):
+        monkeypatch.setattr(f"tools.{module}.ROOT", tmp_path)
     write_chapter(tmp_path / "notebooks" / "small.ipynb")
     (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
     return tmp_path
