@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -124,3 +125,14 @@ def _forget_old_shapes():
         return
     if count > most / 2:
         jax.clear_caches()
+
+
+@lru_cache(maxsize=1)
+def _look(second):
+    """Once a second: counting takes as long as training a narrow network, and few shapes are compiled in a second."""
+    _forget_old_shapes()
+
+
+def _make_room():
+    """Called by the engines before they compile."""
+    _look(int(time.monotonic()))

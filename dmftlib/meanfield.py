@@ -26,7 +26,7 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
 from .checks import listed, one_experiment
-from .costs import _forget_old_shapes, _refuse_what_does_not_fit
+from .costs import _make_room, _refuse_what_does_not_fit
 from .dynamics import (
     KERNELS,
     RECORDED,
@@ -677,7 +677,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
     _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
-    _forget_old_shapes()
+    _make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
 
     def in_dtype(function):

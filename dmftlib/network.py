@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .checks import listed, one_experiment
-from .costs import _forget_old_shapes
+from .costs import _make_room
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, check_steps, warn_if_unstable
 from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, needs
@@ -167,7 +167,7 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
     width, seed = _whole("width", width, 1), _seed(seed)
     check_dtype(dtype)
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
-    _forget_old_shapes()
+    _make_room()
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
     rule, activation = experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
