@@ -50,6 +50,7 @@ EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span o
 
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
+ROWS_OF_RANK = ("n_p",), ("n_q", "n_r")  # directions forward and backward
 CANDIDATES = 32  # fields whose residuals are made at a time; more of them are many
 DRAWN_TOGETHER = 16  # images of one random generator
 DIRECTIONS_A_ROUND, MANY_A_ROUND = 4, 16
@@ -170,57 +171,72 @@ def _span(fields, basis, count, tol, images, partner, drawn):
 class _Gap:
     """W^ℓ between two sampled layers, revealed where it has acted. Arrays (directions, samples):
 
-    p, q bases; a_now images of p, learned part included; a images without it; b, fresh images of q under
-    Wᵀ(0) and frozen feedback; feeds (directions of q,) is 1 where the dynamics, not only the recorded
-    gradient, depends on b: other b_j are independent of φ, so ⟨φ b_j⟩ = 0 is not left to sampling noise.
-    drawn: functions that give the Gaussians which the fields of basis p or q are made of, none unless φ is linear.
+    p, a_now, a   basis of the features, their images with what was learned, and without it
+    q, b, fresh   basis of the backward fields that the rule uses, their images under Wᵀ(0) and under frozen feedback
+    r, unused     basis of what else Wᵀ is applied to, and images: of the gradient of a rule that does not use it
+
+    Features depend on b, hence ⟨φ b_j⟩ and the response terms. No later field depends on `unused`, which is independent of φ.
+    drawn: functions that give the Gaussians which the fields of a basis are made of, none unless φ is linear.
     """
+
+    IMAGES = dict(p=("a_now", "a"), q=("b", "fresh"), r=("unused",))
 
     def __init__(self, state, tol, drawn):
         self.state, self.tol, self.drawn = dict(state), tol, drawn
         self.S = state["p"].shape[1]
         self.outside = jnp.zeros((), state["p"].dtype)
 
-    def _extend(self, fields, basis, images, partner):
+    def _extend(self, fields, basis):
+        """Coefficients of the fields in a basis that was extended to hold them."""
         s = self.state
-        names = [name for name in images if s[name] is not None]
-        count = s["n_" + basis]
-        images = tuple(s[name] for name in names)
+        names = [name for name in self.IMAGES[basis] if s[name] is not None]
+        partner = s["q" if basis == "p" else "p"]
         s[basis], s["n_" + basis], rows, coefficients, outside, lacks = _span(
-            fields, s[basis], count, self.tol, images, s[partner], self.drawn[basis]()
+            fields, s[basis], s["n_" + basis], self.tol, tuple(s[name] for name in names), partner, self.drawn[basis]()
         )
         s.update(zip(names, rows))
         self.outside = jnp.maximum(self.outside, outside)
         s["full_" + basis] |= lacks
-        return coefficients, count
+        return coefficients
 
-    def shown(self, name):
-        """Images of one kind, and which of them were drawn."""
-        count = self.state["n_p" if name == "a" else "n_q"]
-        return self.state[name], jnp.arange(len(self.state[name])) < count
+    def shown(self):
+        """Pairs (images, which of them were drawn) in the layer below, and in the layer above."""
+        s = self.state
+
+        def pairs(*names):
+            basis = {name: basis for basis, names in self.IMAGES.items() for name in names}
+            found = [(s[name], s["n_" + basis[name]]) for name in names if s[name] is not None]
+            return [(rows, jnp.arange(len(rows)) < count) for rows, count in found]
+
+        return pairs("b", "fresh", "unused"), pairs("a")
 
     def apply(self, phi):
         s = self.state
-        self.c, _ = self._extend(phi, "p", ("a_now", "a"), "q")
-        return self.c @ s["a_now"] + ((phi @ s["b"].T / self.S) * s["feeds"]) @ s["q"]
+        self.c = self._extend(phi, "p")
+        h = self.c @ s["a_now"]
+        return h if s["b"] is None else h + (phi @ s["b"].T / self.S) @ s["q"]
 
-    def _project(self, v, feeds):
+    def transpose(self, v):
         s = self.state
-        coefficients, before = self._extend(v, "q", ("b", "fresh"), "p")
-        index = jnp.arange(len(s["q"]))
-        s["feeds"] = jnp.where((index >= before) & (index < s["n_q"]), feeds, s["feeds"])
-        return coefficients
-
-    def transpose(self, v, feeds=1.0):
-        s = self.state
-        return self._project(v, feeds) @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]
+        return self._extend(v, "q") @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]
 
     def transpose_initial(self, v):
         s = self.state
-        return self._project(v, 1.0) @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]
+        return self._extend(v, "q") @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]
 
     def transpose_fresh(self, v):
-        return self._project(v, 1.0) @ self.state["fresh"]
+        return self._extend(v, "q") @ self.state["fresh"]
+
+    def transpose_unused(self, v):
+        """`transpose` of a field that drives nothing: directions that it adds stay out of the forward pass."""
+        s = self.state
+        if s["unused"] is None:
+            return self.transpose(v)
+        z = (v @ s["a_now"].T / self.S) @ s["p"]
+        if s["b"] is not None:
+            known = v @ s["q"].T / self.S
+            z, v = z + known @ s["b"], v - known @ s["q"]
+        return z + self._extend(v, "r") @ s["unused"]
 
     def learn(self, signal):
         self.state["a_now"] = self.state["a_now"] + self.c[: len(signal)].T @ signal
@@ -232,8 +248,10 @@ class _Readout:
     def __init__(self, w, w0, fresh):
         self.w, self.w0, self.fresh = w, w0, fresh
 
-    def transpose(self, v, feeds=1.0):
+    def transpose(self, v):
         return v @ self.w
+
+    transpose_unused = transpose
 
     def transpose_initial(self, v):
         return v @ self.w0
@@ -262,14 +280,17 @@ class _Samples(Layer):
         self._above, self.z = above, None
         self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
 
-    def true_gradient(self, feeds):
-        if self.z is None:
-            self.z = self._above.transpose(self.g_next, feeds)
-        return self.gain * self.z
-
     @property
     def g(self):
-        return self.true_gradient(1.0)
+        if self.z is None:
+            self.z = self._above.transpose(self.g_next)
+        return self.gain * self.z
+
+    def recorded_g(self):
+        """g, once the rule has been asked: then it is known whether the rule uses it."""
+        if self.z is None:
+            self.z = self._above.transpose_unused(self.g_next)
+        return self.gain * self.z
 
 
 def _orthogonal_to_features(w, phi):
@@ -298,12 +319,12 @@ def _step(rule, activation, task, state, frozen, t):
         start = frozen["layers"][l]["start"]
         if start is None:
             return []
-        sides = [(gap, ("a",)) for gap in gaps[max(l - 1, 0) : l]] + [(gap, ("b", "fresh")) for gap in gaps[l : l + 1]]
-        images = [gap.shown(name) for gap, names in sides for name in names if gap.state[name] is not None]
+        below, above = gaps[max(l - 1, 0) : l], gaps[l : l + 1]
+        images = [pair for gap in below for pair in gap.shown()[1]] + [pair for gap in above for pair in gap.shown()[0]]
         return [(start, jnp.ones(len(start), bool)), *images]
 
     for l, gap in enumerate(state["gaps"]):
-        gaps.append(_Gap(gap, tol, dict(p=partial(drawn, l), q=partial(drawn, l + 1))))
+        gaps.append(_Gap(gap, tol, dict(p=partial(drawn, l), q=partial(drawn, l + 1), r=partial(drawn, l + 1))))
     h, layers = X_factor @ state["input"], []
     for l in range(len(gaps) + 1):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
@@ -322,7 +343,7 @@ def _step(rule, activation, task, state, frozen, t):
     for layer, above in zip(reversed(layers), [_Readout(w, w0, frozen["readout"]), *reversed(gaps)]):
         layer.backward(above, Delta, g, g_tilde)
         g_tilde = rule.pseudo_gradient(layer)
-        g = layer.true_gradient(feeds=0.0)
+        g = layer.recorded_g()
         fields["g"].insert(0, g)
         fields["g_tilde"].insert(0, g_tilde)
 
@@ -385,7 +406,7 @@ def _sweep(rule, activation, task, state, frozen, records, slots, start, stop):
     last = dict(h=jnp.zeros((L, len(task[0]), S), dtype), z=jnp.zeros((L, task[2].size, S), dtype))
 
     def going(carry):
-        full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q")]
+        full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q", "full_r")]
         return (carry[0] < stop) & ~jnp.array(full, bool).any()
 
     return jax.lax.while_loop(going, body, (start, state, records, last))
@@ -427,14 +448,20 @@ class _Half:
                 layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
         w = start[-1]["readout"]
         self.frozen = dict(layers=frozen, readout=start[-1].get("feedback readout"))
-        self.images = {"p": {"a_now": "forward"}, "q": {"b": "backward"}}
+        through_W = bool(self.asked & {"g", "W_T", "W0_T"})
+        self.images = {"p": {"a_now": "forward"}, "q": {}, "r": {}}
+        if through_W:
+            self.images["q"]["b"] = "backward"
         if "fresh_T" in self.asked:
             self.images["q"]["fresh"] = "feedback"
+        # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
+        if "g" not in self.asked and not (record and through_W):
+            self.images["r"]["unused"] = "unused" if through_W else "backward"
         if "W0_T" in self.asked or record or linear:
             self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
-        empty = dict(feeds=zeros(0), a_now=None, a=None, b=None, fresh=None)
-        for basis in "pq":
+        empty = dict.fromkeys(name for names in _Gap.IMAGES.values() for name in names)
+        for basis in "pqr":
             empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
@@ -442,7 +469,9 @@ class _Half:
         most = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for gap in range(L - 1):
             self.grow(gap, "p", min(6 * len(factor), len(factor) * T, most) + _a_round(len(factor)))
-            self.grow(gap, "q", min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))
+            for basis in "qr":
+                if self.images[basis]:
+                    self.grow(gap, basis, min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))
         shapes = dict(f=(len(factor), task.outputs), outside=())
         shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
@@ -486,7 +515,7 @@ class _Half:
         rows = self.keep(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
         return dict(zip(count, np.split(rows, np.cumsum(list(count.values()))[:-1])))
 
-    KINDS = ("forward", "backward", "feedback")
+    KINDS = ("forward", "backward", "feedback", "unused")
 
     def draw(self, layer, kind, n, start):
         """Images number start … start + n of one kind, in a layer: the same ones, however the draws are divided."""
@@ -517,8 +546,6 @@ class _Half:
         }
         rows = {name: new[kind] for name, kind in self.images[basis].items()}
         rows[basis] = jnp.zeros((more, self.S), self.dtype)
-        if basis == "q":
-            rows["feeds"] = jnp.zeros(more, self.dtype)
         state.update(self.shared({name: jnp.concatenate([state[name], value]) for name, value in rows.items()}))
 
     def coarser(self):
@@ -565,10 +592,11 @@ class _Half:
             return out
 
         for l, gap in enumerate(self.state["gaps"]):
-            p, q, a, b = (np.asarray(gap[name], np.float64) for name in ("p", "q", "a", "b"))
+            p, a = (np.asarray(gap[name], np.float64) for name in ("p", "a"))
             if forward:
+                q, b = (np.asarray(gap[name], np.float64) for name in ("q", "b"))
                 fields = np.concatenate([field[:, l + 1] for field in forward.values()], axis=1) @ q.T / S
-                parts = fit(phi[:, l] @ b.T / S * np.asarray(gap["feeds"]), fields, last=0)
+                parts = fit(phi[:, l] @ b.T / S, fields, last=0)
                 for name, part in zip(forward, np.split(parts, len(forward), axis=-1)):
                     found[name][l] = part
             for name, field in backward.items():
@@ -582,7 +610,7 @@ class _Half:
             t, state, records, last = _sweep(
                 e.rule, e.phi, self.task, self.state, self.frozen, self.records, self.slots, self.t, stop
             )
-            full = [(l, basis) for l, gap in enumerate(state["gaps"]) for basis in "pq" if gap[f"full_{basis}"]]
+            full = [(l, basis) for l, gap in enumerate(state["gaps"]) for basis in "pqr" if gap[f"full_{basis}"]]
             for l, basis in full:
                 room = self.S - 1 - len(self.blocks[l + (basis == "p")])  # the last of it rather than none
                 more = -(-len(self.state["gaps"][l][basis]) // 2)
@@ -717,7 +745,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         tol=relative({name: (coarse.recorded(name) - x[0]) / shrink for name, x in both.items()}),
     )
     rank = tuple(
-        tuple(max(int(half.state["gaps"][l][count]) for half in halves) for count in ("n_p", "n_q"))
+        tuple(max(sum(int(half.state["gaps"][l][n]) for n in counts) for half in halves) for counts in ROWS_OF_RANK)
         for l in range(experiment.hidden_layers - 1)
     )
     outside = max(half.recorded("outside").max() for half in halves)
