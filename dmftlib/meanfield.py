@@ -12,6 +12,7 @@ learned since, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are t
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
@@ -25,6 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
+from . import lazy
 from .checks import listed, one_experiment
 from .costs import _make_room, _refuse_what_does_not_fit
 from .dynamics import (
@@ -52,6 +54,7 @@ MOST_RESERVED = 320  # directions of a basis that have room from the start; more
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
 ROWS_OF_RANK = ("n_p",), ("n_q", "n_r")  # directions forward and backward
 CANDIDATES = 32  # fields whose residuals are made at a time; more of them are many
+MOST_SPARE = 64  # Gaussians a layer that test points share
 DRAWN_TOGETHER = 16  # images of one random generator
 DIRECTIONS_A_ROUND, MANY_A_ROUND = 4, 16
 
@@ -80,7 +83,7 @@ def _a_round(fields):
 def _span(fields, basis, count, tol, images, partner, drawn):
     """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
 
-    The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
+    Each field counts by the share of its own variance, so that a short one is resolved beside long ones. The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
     are fewer. Their rows of the `images` (fresh Gaussians of the neighbouring layer) are made orthogonal to the rows of
     `partner`, and normalized.
     Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
@@ -90,8 +93,12 @@ def _span(fields, basis, count, tol, images, partner, drawn):
     """
     n, S = fields.shape
     most, many = _a_round(n), n > CANDIDATES and not drawn
-    scale = jnp.maximum((fields**2).mean(), jnp.finfo(fields.dtype).tiny)
-    share = lambda residual: (residual**2).mean(axis=1) / scale  # noqa: E731
+    share = lambda residual: (residual**2).mean(axis=1)  # noqa: E731
+    length = jnp.sqrt(share(fields))
+    fields = fields / jnp.where(length > 0, length, 1.0)[:, None]
+    weight = length**2 * (
+        1 - 1e-6 * jnp.arange(n) / n
+    )  # long fields first; of equal ones the first, not what rounding says
 
     def lacks(outside):
         return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
@@ -101,8 +108,9 @@ def _span(fields, basis, count, tol, images, partner, drawn):
         new = []
         for _ in range(most):
             outside = share(residual)
-            row = jnp.where(outside.max() > tol, residual[jnp.argmax(outside)], 0.0)
-            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
+            lacking = jnp.where(outside > tol, outside * weight, 0.0)
+            row = jnp.where(outside.max() > tol, residual[jnp.argmax(lacking)], 0.0)
+            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol))
             residual = residual - (residual @ row / S)[:, None] * row
             new.append(row)
         return jnp.stack(new)
@@ -132,11 +140,11 @@ def _span(fields, basis, count, tol, images, partner, drawn):
         added = (new**2).mean(axis=1) > 0
         overlap = (fields if many else left) @ new.T / S
         if many:
-            gain = (overlap**2).mean(axis=0) / scale
+            gain = (overlap**2).mean(axis=0)
             added &= (left.mean() - (jnp.cumsum(gain) - gain) > tol).at[0].set(True)
             overlap, new = overlap * added, new * added[:, None]
             few = few - (few @ new.T / S) @ new
-            left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set(share(few))
+            left = (left - (overlap**2).sum(axis=1)).at[rows].set(share(few))
         else:
             left = left - overlap @ new
 
@@ -153,7 +161,7 @@ def _span(fields, basis, count, tol, images, partner, drawn):
 
     coefficients = fields @ basis.T / S
     # Mostly nothing lacks, which differences tell; of many fields they are followed, of few the residuals are made then.
-    shares = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
+    shares = share(fields) - (coefficients**2).sum(axis=1)
     missing = True if drawn else lacks(shares)
     residual = lambda: fields - coefficients @ basis  # noqa: E731
     left = shares if many else jax.lax.cond(missing, residual, lambda: jnp.zeros_like(fields))
@@ -165,7 +173,10 @@ def _span(fields, basis, count, tol, images, partner, drawn):
     state = (left, coefficients, basis, count, images)
     state = jax.lax.while_loop(lambda s: lacks(outside(s)) & (s[3] <= room), add, state)
     _, coefficients, basis, count, images = state
-    return basis, count, images, coefficients, outside(state).max(), lacks(outside(state))
+    return basis, count, images, coefficients * length[:, None], outside(state).max(), lacks(outside(state))
+
+
+IMAGES = {"p": ("a_now", "a"), "q": ("b", "fresh"), "r": ("unused",)}  # of the bases of a gap
 
 
 class _Gap:
@@ -179,8 +190,6 @@ class _Gap:
     drawn: functions that give the Gaussians which the fields of a basis are made of, none unless φ is linear.
     """
 
-    IMAGES = dict(p=("a_now", "a"), q=("b", "fresh"), r=("unused",))
-
     def __init__(self, state, tol, drawn):
         self.state, self.tol, self.drawn = dict(state), tol, drawn
         self.S = state["p"].shape[1]
@@ -189,7 +198,7 @@ class _Gap:
     def _extend(self, fields, basis):
         """Coefficients of the fields in a basis that was extended to hold them."""
         s = self.state
-        names = [name for name in self.IMAGES[basis] if s[name] is not None]
+        names = [name for name in IMAGES[basis] if s[name] is not None]
         partner = s["q" if basis == "p" else "p"]
         s[basis], s["n_" + basis], rows, coefficients, outside, lacks = _span(
             fields, s[basis], s["n_" + basis], self.tol, tuple(s[name] for name in names), partner, self.drawn[basis]()
@@ -204,16 +213,26 @@ class _Gap:
         s = self.state
 
         def pairs(*names):
-            basis = {name: basis for basis, names in self.IMAGES.items() for name in names}
+            basis = {name: basis for basis, names in IMAGES.items() for name in names}
             found = [(s[name], s["n_" + basis[name]]) for name in names if s[name] is not None]
             return [(rows, jnp.arange(len(rows)) < count) for rows, count in found]
 
         return pairs("b", "fresh", "unused"), pairs("a")
 
-    def apply(self, phi):
+    def apply(self, phi, P, spare):
+        """Preactivations above. Features of test points, those after the first P, drive nothing, so no direction is
+        added for them: what the basis misses of one is a Gaussian of that variance, from the rows of `spare`.
+        """
         s = self.state
-        self.c = self._extend(phi, "p")
-        h = self.c @ s["a_now"]
+        c = self._extend(phi[:P], "p")
+        self.c = c
+        if len(phi) > P:
+            passive = phi[P:] @ s["p"].T / self.S
+            c = jnp.concatenate([c, passive])
+            missed = jnp.sqrt(((phi[P:] - passive @ s["p"]) ** 2).mean(axis=1))
+        h = c @ s["a_now"]
+        if len(phi) > P:
+            h = h.at[P:].add(missed[:, None] * spare[jnp.arange(len(missed)) % len(spare)])
         return h if s["b"] is None else h + (phi @ s["b"].T / self.S) @ s["q"]
 
     def transpose(self, v):
@@ -329,11 +348,11 @@ def _step(rule, activation, task, state, frozen, t):
     for l in range(len(gaps) + 1):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
         if l < len(gaps):
-            h = gaps[l].apply(layers[l].features)
-    w0 = jax.lax.cond(t == 0, _orthogonal_to_features, lambda w0, _: w0, state["w0"], layers[-1].features)
+            h = gaps[l].apply(layers[l].features, P, frozen["layers"][l + 1]["spare"])
+    w0 = jax.lax.cond(t == 0, _orthogonal_to_features, lambda w0, _: w0, state["w0"], layers[-1].features[:P])
     w = jnp.where(t == 0, w0, state["w"])
     raw = layers[-1].features @ w.T / (gamma0 * S)
-    f0 = jnp.where(t == 0, raw, state["f0"])  # rounding only: w(0) is orthogonal to the features
+    f0 = jnp.where(t == 0, raw, state["f0"])  # of training points rounding only: w(0) is orthogonal to their features
     f = jnp.where(t == 0, 0.0, raw - f0)
     Delta = y - f[:P]
 
@@ -437,15 +456,13 @@ class _Half:
         self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         factor, y = _input_factor(task.X_all), task.y.reshape(P, task.outputs)
+        known = min(P, factor.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         self.task = tuple(
             jnp.asarray(value, dtype) for value in (factor, task.K_x, y, experiment.gamma0, experiment.lr, tol)
         )
-        start = [self.start(l, factor.shape[1]) for l in range(L)]
+        start = [self.start(l, known) for l in range(L)]
         shown = [jnp.asarray(block, dtype) if linear else None for block in self.blocks]
         frozen = [dict(gate=None, vector=rows.get("vector"), start=block) for rows, block in zip(start, shown)]
-        for layer, rows in zip(frozen, start):
-            if "gate" in rows:
-                layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
         w = start[-1]["readout"]
         self.frozen = dict(layers=frozen, readout=start[-1].get("feedback readout"))
         through_W = bool(self.asked & {"g", "W_T", "W0_T"})
@@ -460,18 +477,29 @@ class _Half:
         if "W0_T" in self.asked or record or linear:
             self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
-        empty = dict.fromkeys(name for names in _Gap.IMAGES.values() for name in names)
+        empty = dict.fromkeys(name for names in IMAGES.values() for name in names)
         for basis in "pqr":
             empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
-        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
+        self.state = dict(gaps=gaps, w=w, w0=w, f0=zeros(len(factor), task.outputs))
         most = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for gap in range(L - 1):
-            self.grow(gap, "p", min(6 * len(factor), len(factor) * T, most) + _a_round(len(factor)))
+            self.grow(gap, "p", min(6 * P, P * T, most) + _a_round(P))
             for basis in "qr":
                 if self.images[basis]:
                     self.grow(gap, basis, min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))
+        # What test points need is drawn last, and nothing is kept orthogonal to it: training goes as without them.
+        others, spares = factor.shape[1] - known, min(len(factor) - P, MOST_SPARE)
+        for l, (layer, rows) in enumerate(zip(frozen, start)):
+            names = [name for name in ("input", "gate") if name in rows]
+            more = self.draw(l, "test", others * len(names) + spares, 0, keep=linear)
+            layer["spare"] = more[others * len(names) :]
+            for name, part in zip(names, jnp.split(more[: others * len(names)], len(names)) if names else ()):
+                rows[name] = jnp.concatenate([rows[name], part])
+            if "gate" in rows:
+                layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
+        self.state["input"] = start[0]["input"]
         shapes = dict(f=(len(factor), task.outputs), outside=())
         shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
@@ -512,20 +540,22 @@ class _Half:
         points = Sobol(sum(count.values()), rng=np.random.default_rng((*self.seed, layer)))
         uniform = points.random_base2((self.S - 1).bit_length())[: self.S].T
         tiny = np.finfo(float).eps
-        rows = self.keep(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
+        rows = self.orthonormal(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
         return dict(zip(count, np.split(rows, np.cumsum(list(count.values()))[:-1])))
 
-    KINDS = ("forward", "backward", "feedback", "unused")
+    KINDS = ("forward", "backward", "feedback", "unused", "test")
 
-    def draw(self, layer, kind, n, start):
+    def draw(self, layer, kind, n, start, keep=True):
         """Images number start … start + n of one kind, in a layer: the same ones, however the draws are divided."""
+        if not n:
+            return jnp.zeros((0, self.S), self.dtype)
         key = (*self.seed, layer, self.KINDS.index(kind))
         blocks = range(start // DRAWN_TOGETHER, -(-(start + n) // DRAWN_TOGETHER))
         rows = [np.random.default_rng((*key, k)).standard_normal((DRAWN_TOGETHER, self.S)) for k in blocks]
-        return self.keep(layer, np.concatenate(rows)[start % DRAWN_TOGETHER :][:n])
+        return self.orthonormal(layer, np.concatenate(rows)[start % DRAWN_TOGETHER :][:n], keep)
 
-    def keep(self, layer, rows):
-        """Rows made orthonormal under the sample average, and orthogonal to every Gaussian of the layer before."""
+    def orthonormal(self, layer, rows, keep=True):
+        """Rows made orthonormal under the sample average, and orthogonal to those of the layer that were kept before."""
         block = self.blocks[layer]
         if len(block) + len(rows) >= self.S:
             raise _TooFew(
@@ -535,7 +565,8 @@ class _Half:
             )
         rows = rows - (rows @ block.T / self.S) @ block
         rows = np.linalg.inv(np.linalg.cholesky(rows @ rows.T / self.S)) @ rows
-        self.blocks[layer] = np.concatenate([block, rows])
+        if keep:
+            self.blocks[layer] = np.concatenate([block, rows])
         return jnp.asarray(rows, self.dtype)
 
     def grow(self, gap, basis, more):
@@ -731,18 +762,26 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
     history = _history(halves, experiment) if record else None
 
-    both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
+    def training(name, array):
+        return array[:, : experiment.task.P] if name == "f" else array
+
+    # Both halves, and the coarser sweep of the first.
+    sweeps = {name: np.stack([half.recorded(name) for half in (*halves, coarse)]) for name in RECORDED}
+    if not linear and (kernels_at is None or kernels_at[0] == 0):
+        sweeps |= _without_known_noise(experiment, samples, sweeps)
+    both = {name: x[:2] for name, x in sweeps.items()}
     records = {name: value.mean(axis=0) for name, value in both.items()}
     warn_if_unstable(experiment, records["K"], kernels_at)
 
     def relative(differences):
-        return {n: float(np.linalg.norm(d) / max(np.linalg.norm(records[n]), 1e-300)) for n, d in differences.items()}
+        norms = {n: [np.linalg.norm(training(n, array)) for array in (d, records[n])] for n, d in differences.items()}
+        return {n: float(error / max(size, 1e-300)) for n, (error, size) in norms.items()}
 
     # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
     shrink = max(float(_coarser(tol) / tol) ** TOL_POWER - 1, 1e-9)
     errors = dict(
         monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
-        tol=relative({name: (coarse.recorded(name) - x[0]) / shrink for name, x in both.items()}),
+        tol=relative({name: (x[2] - x[0]) / shrink for name, x in sweeps.items()}),
     )
     rank = tuple(
         tuple(max(sum(int(half.state["gaps"][l][n]) for n in counts) for half in halves) for counts in ROWS_OF_RANK)
@@ -756,6 +795,41 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
         last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}
     return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
+
+
+def _without_known_noise(experiment, samples, sweeps):
+    """Kernels of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: a control variate.
+
+    At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
+    β(t) times that is taken off. β is the share of the halves' difference at step 0 that is there still at step t, at
+    least 0 and at most 1, fitted over all entries; one entry alone would be fitted to its own noise, and is corrected at
+    step 0 only. The difference of two halves is independent of their mean, so the fit does not bias the mean.
+    Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
+    Warns if K at initialization is further off than its noise explains.
+    """
+    try:
+        known = vars(lazy.kernels(experiment))
+    except (NotImplementedError, ValueError):
+        return {}
+    first, second, coarse = sweeps["K"][:, 0]
+    misses = ((first + second) / 2 - known["K"], (first - second) / 2, coarse - first)
+    off, noise, tol = (np.linalg.norm(x) / np.linalg.norm(known["K"]) for x in misses)
+    # Of a small K two halves may agree by chance: then what is usual for so many samples counts.
+    if off > max(4 * np.hypot(noise, tol), 2 * (experiment.hidden_layers + 1) / np.sqrt(samples)):
+        warnings.warn(
+            f"K at initialization is {100 * off:.2g} % off its exact value, which noise of {100 * noise:.2g} % and `tol` do "
+            "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
+            stacklevel=3,
+        )
+    better = {}
+    for name in KERNELS:
+        x, miss = sweeps[name], sweeps[name][:, :1] - known[name]
+        difference = (x[0] - x[1]).reshape(len(x[0]), -1)
+        beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
+        beta = beta if difference.shape[1] > 1 else np.zeros_like(beta)
+        beta[0] = 1.0
+        better[name] = x - beta.reshape(-1, *[1] * (x.ndim - 2)) * miss
+    return better
 
 
 def average(runs):
