@@ -310,7 +310,7 @@ def test_networks_approach_the_theory_as_one_over_N(small_runs):
 
 # --- What may not change the result ---------------------------------------------------------------------------------
 
-FEEDBACK = dl.Experiment(dl.Task.random(4, 10, seed=1), dl.FA(0.5), 3, "tanh", gamma0=1.0, lr=0.1, steps=8)
+FEEDBACK = dl.Experiment(dl.Task.random(4, 10, seed=1), dl.FA(0.5), 3, "tanh", gamma0=1.0, lr=0.05, steps=8)
 
 
 @pytest.mark.parametrize(
