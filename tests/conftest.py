@@ -2,15 +2,43 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 import pytest
+from nbval.kernel import RunningKernel
 from slow import SLOW
 
 from tools import ROOT, chapters, pages
 from tools.scratch import borrow, give_back, scratch
+
+
+class DeadKernel(Exception):
+    """The kernel of a chapter ended while a cell ran."""
+
+
+def watch_kernels() -> None:
+    """nbval waits for the answer of a dead kernel until the cell's time is over: look every second whether it lives."""
+    wait = RunningKernel.get_message
+
+    def get_message(self, stream, timeout=None):
+        end = time.monotonic() + (timeout or float("inf"))
+        while True:
+            try:
+                return wait(self, stream, min(1.0, max(0.0, end - time.monotonic())))
+            except Empty:
+                if not self.is_alive():
+                    raise DeadKernel(
+                        "the kernel died in this cell, probably because the memory ran out: close other programs, or "
+                        "run fewer tests at a time (-n 1)."
+                    ) from None
+                if time.monotonic() >= end:
+                    raise
+
+    RunningKernel.get_message = get_message
 
 
 def pytest_configure(config):
@@ -18,6 +46,7 @@ def pytest_configure(config):
 
     Workers inherit what the first process sets. Tests that are killed leave no torn entry in the shared cache.
     """
+    watch_kernels()
     if hasattr(config, "workerinput"):
         return
     running = ExitStack()

@@ -41,7 +41,7 @@ def plain(text: str) -> str:
 
 def ordered(tree: Path) -> list[Path]:
     """The chapters of a staged book, in the order of its contents."""
-    toc = yaml.safe_load((tree / "_toc.yml").read_text())
+    toc = yaml.safe_load((tree / "_toc.yml").read_text(encoding="utf-8"))
     parts = [toc, *toc.get("parts", [])]
     files = [entry["file"] for part in parts for entry in part.get("chapters", [])]
     return [tree / f"{file}.ipynb" for file in files if file.startswith("notebooks/")]
