@@ -271,14 +271,14 @@ def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     path = records.keep("small", "paper", executed_notebook())
     assert path == tree / "notebooks" / "records" / "paper" / "small.json"
     record = records.kept("small", "paper")
-    claims = record.pop("claims")
+    claims, printed = record.pop("claims"), record.pop("printed")
+    assert list(printed) == ["a"] and printed["a"][0] == "f 1.0"
     assert record == {
         "chapter": "small",
         "preset": "paper",
         "parameters": {"n": 5},
         "seconds": 3.5,
         "commit": "abc1234",
-        "printed": {"a": ["f 1.0"]},
     }
     names = ("claim", "quantity", "baseline", "theory", "networks", "occurs", "verdict")
     assert [tuple(row[name] for name in names) for row in claims] == [
