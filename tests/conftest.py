@@ -9,6 +9,7 @@ from queue import Empty
 
 import nbformat
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from nbval.kernel import RunningKernel
 from slow import SLOW
 
@@ -25,7 +26,7 @@ def watch_kernels() -> None:
     wait = RunningKernel.get_message
 
     def get_message(self, stream, timeout=None):
-        end = time.monotonic() + (timeout or float("inf"))
+        end = float("inf") if timeout is None else time.monotonic() + timeout
         while True:
             try:
                 return wait(self, stream, min(1.0, max(0.0, end - time.monotonic())))
@@ -83,6 +84,12 @@ SMALL_CHAPTER = [
 
 
 SMALL_PRESETS = '[paper.small]\nn = 5\nword = "b"\n'
+
+
+def claims_cell(claims):
+    """The cell of a notebook that was run and displayed a table of claims."""
+    data, metadata = DisplayFormatter().format(claims.table())
+    return nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data, metadata=metadata)])
 
 
 def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> None:
