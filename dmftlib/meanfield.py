@@ -35,6 +35,7 @@ from .dynamics import (
     check_dtype,
     check_records,
     check_steps,
+    warn_if_rounded,
     warn_if_unstable,
 )
 from .experiment import _seed, _whole, check_experiment
@@ -590,7 +591,8 @@ class _Half:
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)
-            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t)
+            K = records["K"][0] if self.slots is None or self.slots[0] == 0 else None
+            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t, K)
             self.t, self.state, self.records, self.last = int(t), state, records, last
 
 
@@ -662,8 +664,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
 
     Raises ValueError for bad arguments or fewer samples than directions, MemoryError for a run that would not fit this
     machine; Diverged, with the step, when the loss is not finite or grows without bound; RuntimeError for a
-    linear network whose fields take more directions than its equations can span. Warns when lr·λ_max(K) exceeds 2 at a
-    recorded step.
+    linear network whose fields take more directions than its equations can span. Warns where |1 − lr·λ| exceeds 1 for an
+    eigenvalue λ of K at a recorded step, and where updates are lost in the rounding of `dtype`.
     """
     check_experiment(experiment)
     check_dtype(dtype)
@@ -679,6 +681,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     _make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
+    warn_if_rounded(experiment, dtype)
 
     def in_dtype(function):
         """`function`, run with the precision asked for: a setting of each thread."""
@@ -705,7 +708,6 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
 
     both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
     records = {name: value.mean(axis=0) for name, value in both.items()}
-    warn_if_unstable(experiment, records["K"], kernels_at)
 
     def relative(differences):
         return {n: float(np.linalg.norm(d) / max(np.linalg.norm(records[n]), 1e-300)) for n, d in differences.items()}
@@ -716,6 +718,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
         tol=relative({name: (coarse.recorded(name) - x[0]) / shrink for name, x in both.items()}),
     )
+    warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
     rank = tuple(
         tuple(max(int(half.state["gaps"][l][count]) for half in halves) for count in ("n_p", "n_q"))
         for l in range(experiment.hidden_layers - 1)
@@ -742,7 +745,7 @@ def average(runs):
     seeds = [run.provenance.seed for run in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"`runs` must have different seeds, or their spread says nothing; got {seeds}.")
-    one_experiment("runs", runs)
+    one_experiment("`runs`", runs)
     values = {name: np.stack([getattr(run, name) for run in runs]) for name in RECORDED}
     mean = {name: value.mean(axis=0) for name, value in values.items()}
     error = {name: value.std(axis=0, ddof=1) / np.sqrt(len(runs)) for name, value in values.items()}
