@@ -226,7 +226,7 @@ def bearable_step(experiment, K):
     """A step that a run with the initial kernel K should bear: half of the edge 2/λ_max, with room for K to grow.
 
     Features that learn grow the kernel by √(1 + γ₀²⟨y²⟩) in a linear network of one hidden layer (`twolayer.gd`), and by at
-    most the square of that at any depth.
+    most the square of that at any depth. Hebb's may grow further: then the next proposal is smaller still.
     """
     growth = 1 + experiment.gamma0**2 * (experiment.task.y**2).mean()
     return 1 / (growth * max(largest_eigenvalue(K), 1e-300))
