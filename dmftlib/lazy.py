@@ -256,7 +256,7 @@ def predict(experiment):
             step = K @ Delta[:P]
         f[t] = f[t - 1] + experiment.lr * step
     f = f.reshape(-1, len(X), *task.y.shape[1:])
-    check_records(experiment, {"f": f})
+    check_records(experiment, {"f": f}, K=None if depends_on_error else K[:P])
     times = experiment.lr * np.arange(experiment.steps)
     if task.X_test is None:
         return Prediction(times, f, None, None)

@@ -187,7 +187,9 @@ FAULTS = (
         "self.Phi[:, 0], y) / (y**2).sum()",
     ),
     Fault("distance relative to the theory", "dynamics.py", "np.linalg.norm(b) or 1.0", "np.linalg.norm(a) or 1.0"),
-    Fault("instability noticed at 4", "dynamics.py", "if product.max() > 2:", "if product.max() > 4:"),
+    Fault("instability noticed at 4", "dynamics.py", "overshoot.max() > 1, ", "overshoot.max() > 3, "),
+    Fault("negative eigenvalues are never told", "dynamics.py", "growth > 2,", "growth > 1e9,"),
+    Fault("one value has no error", "*.py", "values.shape[1:], np.nan)", "values.shape[1:], 0.0)"),
     Fault(
         "agreement without the theory's error",
         "dynamics.py",
