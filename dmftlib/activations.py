@@ -144,7 +144,7 @@ class Activation:
         """c where φ(h) = c·h, and None for any other φ: found by evaluating φ, whatever its name."""
         with jax.enable_x64(True):
             zero, one, *values = np.asarray(self.phi(jnp.asarray(np.concatenate([[0.0, 1.0], LINE]))))
-        linear = zero == 0 and np.abs(values - one * LINE).max() <= LINE_ROUNDING * np.abs(one * LINE)
+        linear = zero == 0 and (np.abs(values - one * LINE) <= LINE_ROUNDING * np.abs(one * LINE)).all()
         return float(one) if linear else None
 
     def phi_phi(self, Sigma):

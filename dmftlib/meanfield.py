@@ -675,7 +675,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     least = LEAST_TOL[dtype]
     if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
-    linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
+    linear = is_linear(experiment.rule, experiment.phi.slope)
     _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     _make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept

@@ -282,10 +282,10 @@ def solve(experiment, times=None):
             "rule, ...), or call twolayer.gd, .fa or .hebb with a Task."
         )
     e = experiment
-    if e.phi.name != "linear":
+    if e.phi.slope != 1:
         raise ValueError(
-            f'`experiment` has activation {e.phi.name!r}; the closed forms hold for "linear", φ(h) = h. Use activation '
-            "linear, or meanfield.solve, which takes any."
+            f"`experiment` has the activation {e.phi.name!r}, and its φ(h) is not h, for which the closed forms hold. Use "
+            'activation "linear", or meanfield.solve, which takes any.'
         )
     if e.hidden_layers > 1:
         raise ValueError(
