@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,13 @@ PROBED = np.array([[0.0, -3.0, -1.1, -0.31], [0.073, 0.4, 1.0, 2.7]])  # where �
 SAME = 1e-9  # relative: two ways to compute a function agree to this
 LINE = np.concatenate([sign * np.geomspace(1e-6, 1e6, 4001) for sign in (-1, 1)])  # where φ(h) = c·h is looked for
 LINE_ROUNDING = 1e-15  # relative, of φ there
+
+
+@contextmanager
+def computing(dtype):
+    """JAX settings of a computation in "float64" or "float32", whatever those of the process: it may be strict with types."""
+    with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def _correlation(Sigma):
@@ -57,7 +65,8 @@ def _check_elementwise(name, function):
     """Raise TypeError or ValueError unless JAX can trace `function` and it keeps the shape of its array."""
     try:
         # Through a lambda: eval_shape on a numpy ufunc itself crashed Python the second time (JAX 0.10).
-        shape = jax.eval_shape(lambda h: function(h), jax.ShapeDtypeStruct((2, 3), jnp.float32)).shape
+        with computing("float32"):
+            shape = jax.eval_shape(lambda h: function(h), jax.ShapeDtypeStruct((2, 3), jnp.float32)).shape
     except Exception as error:
         raise TypeError(
             f"`{name}` must be a function that JAX can trace; on an array it raised {type(error).__name__}. "
@@ -80,7 +89,7 @@ def _probe(functions):
         together, short = ([function(x) for function in functions.values()] for x in (h, h32))
         return together, alone, short
 
-    with jax.enable_x64(True):
+    with computing("float64"):
         found = jax.jit(look)(jnp.asarray(PROBED), jnp.asarray(PROBED, jnp.float32))
     for name, together, alone, short in zip(functions, *found):
         together, alone = np.asarray(together), np.asarray(alone)
@@ -142,7 +151,7 @@ class Activation:
     @cached_property
     def slope(self):
         """c where φ(h) = c·h, and None for any other φ: found by evaluating φ, whatever its name."""
-        with jax.enable_x64(True):
+        with computing("float64"):
             zero, one, *values = np.asarray(self.phi(jnp.asarray(np.concatenate([[0.0, 1.0], LINE]))))
         linear = zero == 0 and (np.abs(values - one * LINE) <= LINE_ROUNDING * np.abs(one * LINE)).all()
         return float(one) if linear else None
@@ -165,7 +174,7 @@ def _on_a_grid(F, sd, nodes):
     x = np.linspace(-REACH, REACH, nodes)
     root = np.exp(-(x**2) / 4) / (2 * np.pi) ** 0.25 * np.sqrt(x[1] - x[0])
     h = np.outer(sd, x)
-    with jax.enable_x64(True):
+    with computing("float64"):
         values = np.asarray(F(jnp.asarray(h)))
     if not np.isfinite(values).all():
         raise ValueError(

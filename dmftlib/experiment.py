@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .activations import Activation, activation_from
+from .activations import Activation, activation_from, computing
 from .checks import instance
 from .rules import Rule, check_rule, needs
 
@@ -202,7 +202,9 @@ def _positive(name, value, meaning):
 
 def _check_gate(rule, activation):
     """Raise ValueError if φ̇ of the activation cannot serve as a gate: it is zero wherever one looks."""
-    if not np.any(activation.phi_dot(np.float32([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0]))):
+    with computing("float32"):
+        gate = np.asarray(activation.phi_dot(np.float32([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])))
+    if not gate.any():
         raise ValueError(
             f"`activation` {activation.name!r} has no gate for the rule {rule!r}: its derivative φ̇ is 0 everywhere, so no "
             'gate would ever open. Gated rules need one that is not zero, such as "relu" or "tanh"; or pass `phi_dot` to '

@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
+from .activations import computing
 from .checks import listed, one_experiment
 from .costs import _make_room, _refuse_what_does_not_fit
 from .dynamics import (
@@ -684,7 +685,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         """`function`, run with the precision asked for: a setting of each thread."""
 
         def run(argument):
-            with jax.enable_x64(dtype == "float64"):
+            with computing(dtype):
                 return function(argument)
 
         return run
