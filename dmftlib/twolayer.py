@@ -98,8 +98,8 @@ def _checked(task, gamma0, times):
         raise TypeError(f"`task` must be a dmftlib.Task; got {type(task).__name__}. Build one with Task.whitened(y).")
     if task.y.ndim > 1:
         raise ValueError(
-            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Use "
-            'meanfield.solve with activation "linear", which is exact for any number of outputs.'
+            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Pass "
+            'y[:, 0] if it has one column; for more use meanfield.solve with activation "linear", which is exact.'
         )
     off = np.abs(task.K_x - np.eye(task.P)).max()
     if off > WHITE:
