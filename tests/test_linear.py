@@ -237,6 +237,29 @@ def test_without_matching_the_error_falls_as_one_over_root_samples(sampling, mon
         assert abs(slope + 0.5) < 0.15 and values[-1] > 1e-3, (name, slope, values)
 
 
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.6)])
+def test_a_slope_is_another_richness_and_step(rule):
+    # φ = c·h makes f and every update cᴸ times as large: γ₀ → γ₀ cᴸ and η → η/c²ᴸ undo it. Whatever its name.
+    e, L = dataclasses.replace(SAMPLED, rule=rule, steps=8), SAMPLED.hidden_layers
+    plain = dl.meanfield.solve(e)
+    for c in (-0.7, 1e-2):
+        steep = dl.Activation("mine", lambda h, c=c: c * h)
+        run = dl.meanfield.solve(
+            dataclasses.replace(e, activation=steep, gamma0=e.gamma0 * abs(c) ** L, lr=e.lr / c ** (2 * L))
+        )
+        assert max(run.provenance.errors["monte_carlo"].values()) == 0
+        np.testing.assert_allclose(run.f, plain.f, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(run.K / c ** (2 * L), plain.K, rtol=0, atol=1e-11)
+
+
+def test_a_name_does_not_make_a_network_linear():
+    named = dl.Experiment(dl.Task.whitened([1.0, -0.5]), dl.GD(), 1, dl.Activation("linear", jnp.tanh), 1.0, 0.1, 5)
+    run, tanh = (dl.meanfield.solve(e, 256) for e in (named, dataclasses.replace(named, activation="tanh")))
+    np.testing.assert_allclose(run.f, tanh.f, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"its φ\(h\) is not h, for which the closed forms hold"):
+        dl.twolayer.solve(named)
+
+
 # --- Rules that leave the span ----------------------------------------------------------------------------------------
 
 
