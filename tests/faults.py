@@ -49,8 +49,10 @@ FAULTS = (
     ),
     Fault("erf: factor 2 lost in the arcsine", "activations.py", "np.arcsin(2 * Sigma", "np.arcsin(Sigma"),
     Fault("erf: a sign under the root", "activations.py", "- 4 * Sigma**2)", "+ 4 * Sigma**2)"),
-    Fault("tanh: square lost in φ̇", "activations.py", "lambda h: 1 - jnp.tanh(h) ** 2", "lambda h: 1 - jnp.tanh(h)"),
-    Fault("erf: φ̇ half as large", "activations.py", "2 / np.sqrt(np.pi) * jnp.exp", "1 / np.sqrt(np.pi) * jnp.exp"),
+    Fault("tanh: square lost in φ̇", "activations.py", "return 1 - jnp.tanh(h) ** 2", "return 1 - jnp.tanh(h)"),
+    Fault(
+        "erf: φ̇ half as large", "activations.py", "2 / math.sqrt(math.pi) * jnp.exp", "1 / math.sqrt(math.pi) * jnp.exp"
+    ),
     Fault(
         "relu without √2",
         "activations.py",
