@@ -257,7 +257,7 @@ class Comparison:
 
 
 def check_dtype(dtype):
-    """Raise ValueError unless dtype is "float64" or "float32", as text: numpy's equal it but are other keys."""
+    """Raise ValueError unless dtype is "float64" or "float32", as text: an equal dtype object is another key."""
     if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
         raise ValueError(f'`dtype` must be "float64" or "float32", as text; got {dtype!r}.')
 

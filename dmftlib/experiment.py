@@ -16,7 +16,7 @@ MOST_SEEDS = 2**32  # JAX keeps 32 bits of a seed in float32: a larger one would
 
 
 def _is_masked(value):
-    """Whether numpy would drop a mask: of `value`, or of an array in a list of them."""
+    """Whether an array made of it would lose a mask: that of `value`, or of an array in a list of them."""
     if isinstance(value, (list, tuple)):
         return any(_is_masked(part) for part in value if isinstance(part, (list, tuple, np.ma.MaskedArray)))
     return bool(np.ma.is_masked(value))
@@ -26,7 +26,7 @@ def _finite_array(name, value, ndim, shape_words):
     """`value` as a read-only float64 array, or an error that names the argument."""
     wrong = f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}"
     if _is_masked(value):
-        raise ValueError(f"`{name}` has masked entries, and numpy would show what they hide. Fill or leave them out.")
+        raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
