@@ -80,9 +80,11 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
 
 def _guess(experiment, tol, samples):
     """Directions that a basis ends with: those of the first features on a subset, times a growth."""
-    X = experiment.task.X_all
+    X = experiment.task.X  # test points ask for no direction
     some = X[np.linspace(0, len(X) - 1, min(len(X), SUBSET)).astype(int)]
-    Phi = np.linalg.eigvalsh(experiment.phi.phi_phi(some @ some.T / X.shape[1]))[::-1]
+    Phi = experiment.phi.phi_phi(some @ some.T / X.shape[1])
+    length = np.sqrt(np.maximum(np.diag(Phi), np.finfo(float).tiny))  # each field counts by its own variance
+    Phi = np.linalg.eigvalsh(Phi / np.outer(length, length))[::-1]
     needed = int(np.count_nonzero(Phi.sum() - np.cumsum(Phi) > tol * Phi.sum())) + 1
     return min(GROWTH * needed, len(X) * experiment.steps, samples // 3)
 
