@@ -105,7 +105,7 @@ def _shown(pairs, with_error=False):
 
 
 class Claims:
-    """Rows of a table of claims, each a dict of what is shown (`COLUMNS`) and of `numbers` at full precision.
+    """Rows of a table of claims, each a mapping of what is shown (`COLUMNS`) and of `numbers` at full precision.
 
     Values are (mean, standard error); a theory without noise may be a number. `numbers` has means and standard errors
     of theory, half_step and networks, one entry a run, and `allowed`, the largest difference at which the claim holds,
