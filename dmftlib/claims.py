@@ -45,7 +45,7 @@ def origin(groups):
 
 
 @dataclass(frozen=True, repr=False)
-class ClaimsTable(Table):
+class _ClaimsTable(Table):
     """The table as shown, whose output carries the rows at full precision: `metadata["claims"]`, read by the tools."""
 
     claims: tuple
@@ -185,7 +185,7 @@ class Claims:
 
     def table(self):
         """The table, to be displayed."""
-        return ClaimsTable(HEAD, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows), tuple(self.rows))
+        return _ClaimsTable(HEAD, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows), tuple(self.rows))
 
 
 def _sign(sign):
