@@ -114,7 +114,8 @@ def feature_change(run):
 def layer_terms(run):
     """What each weight matrix adds to the eNTK (paper eq. 4): G̃^{ℓ+1} ⊙ Φ^ℓ, input weights first, readout last.
 
-    Shape (T', L+1, P, P). The terms add up to `run.K`; those of an Ensemble, products of averages, up to order 1/N.
+    Shape (T', L+1, P, P). The terms of a network add up to `run.K`; those of the mean field up to its `tol`, those of an
+    Ensemble, products of averages, up to order 1/N.
     """
     P, inputs = run.experiment.task.P, run.experiment.task.K_x
     outputs = run.K.shape[-1] // P
