@@ -742,6 +742,6 @@ def _history(halves, task):
     def driven_by(half):
         Delta = (task.y - half.recorded("f")[:, : task.P]).reshape(-1, task.y.size)
         frozen = [{name: layer[name] for name in ("gate", "vector")} for layer in half.frozen["layers"]]
-        return dict(Delta=Delta, frozen=jax.tree.map(lambda rows: np.asarray(rows, np.float64), frozen))
+        return dict(Delta=Delta, frozen=jax.tree.map(lambda rows: np.asarray(rows[: task.P], np.float64), frozen))
 
     return fields | dict(halves=[driven_by(half) for half in halves])
