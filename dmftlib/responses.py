@@ -248,8 +248,9 @@ def _check(experiment, fields, frozen):
 def responses(experiment, history, tol_error):
     """A, B, C, D by name, those that the rule has, and their standard errors: see Dynamics.responses.
 
-    The errors add in quadrature: the spread over neurons; a share of each value that is common to all neurons, since the
-    kernels and the other responses are, as large as the two independent halves differ; the share `tol_error`.
+    The errors add in quadrature: the spread over neurons, and what is common to all of them, errors of kernels, of Δ and
+    of the other responses. Those are as large as the two halves differ, and as the share `tol_error`, each a root mean
+    square over all entries of one gap and one s.
     """
     S = history["h"].shape[-1] // 2
     parts = slice(S), slice(S, None)
@@ -260,8 +261,10 @@ def responses(experiment, history, tol_error):
         one, other = (_Half(experiment, *both).run() for both in zip(fields, history["halves"]))
     values, errors = {}, {}
     for name, mine in one.found.items():
-        values[name] = (mine + other.found[name]) / 2
-        spread = np.sqrt(one.variance[name] + other.variance[name]) / 2
-        share = np.linalg.norm(mine - other.found[name]) / 2 / max(np.linalg.norm(values[name]), 1e-300)
-        errors[name] = np.sqrt(spread**2 + (share**2 + tol_error**2) * values[name] ** 2)
+        yours = other.found[name]
+        there = (mine != 0) | (yours != 0)  # not where a response cannot be
+        values[name] = (mine + yours) / 2
+        common = (mine - yours) ** 2 / 4 + (tol_error * values[name]) ** 2
+        common = common.sum(axis=(1, 2, 4), keepdims=True) / np.maximum(there.sum(axis=(1, 2, 4), keepdims=True), 1)
+        errors[name] = np.sqrt((one.variance[name] + other.variance[name]) / 4 + common) * there
     return values, errors
