@@ -35,11 +35,11 @@ def mean_and_error(values):
 
 @pytest.fixture(scope="module")
 def solved():
-    """By rule, kernels, responses and errors Δ: means over four seeds with standard errors, of responses as stated."""
+    """By rule, kernels, responses and errors Δ: means over eight seeds with standard errors, of responses as stated."""
 
     def solve(rule):
         e = dataclasses.replace(E, rule=RULES[rule])
-        runs = [dl.meanfield.solve(e, samples=SAMPLES, seed=s, tol=1e-4, record=True) for s in range(4)]
+        runs = [dl.meanfield.solve(e, samples=SAMPLES, seed=s, tol=1e-4, record=True) for s in range(8)]
         kernels = [run.two_time() for run in runs]
         out = {name: mean_and_error([k[name] for k in kernels]) for name in kernels[0]}
         for name in HAS[rule]:
@@ -249,7 +249,7 @@ def test_two_draws_agree_within_stated_errors_of_a_few_per_cent(rule):
     for name, found in one.responses().items():
         errors = [run.responses(errors=True)[name] for run in (one, other)]
         there = errors[0] > 0
-        score = ((found - other.responses()[name]) / np.hypot(*errors))[there]
+        score = (found - other.responses()[name])[there] / np.hypot(*errors)[there]
         assert np.sqrt((score**2).mean()) < 1.5 and np.abs(score).max() < 6, name
         assert np.linalg.norm(errors[0]) < 0.15 * np.linalg.norm(found), name
 
@@ -265,15 +265,15 @@ def test_first_response_is_its_gaussian_integral():
     after = u + e.gamma0 * e.lr * K_x * 1.5 * dot(u) * r
     exact = e.lr * K_x * 1.5 * (weight @ (dot(after) * dot(u)) @ weight) / weight.sum() ** 2
     error = run.responses(errors=True)["A"][0, 1, 0, 0, 0]
-    assert error < 0.02 * exact
-    assert abs(run.responses()["A"][0, 1, 0, 0, 0] - exact) < 3 * error
+    assert error < 0.05 * exact
+    assert abs(run.responses()["A"][0, 1, 0, 0, 0] - exact) < 2 * error
 
 
 @pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.6), dl.DFA()], ids=repr)
 def test_linear_networks_obey_steins_identities_exactly(rule):
     # ⟨φ(t) r(s)⟩ = γ₀ Σ A G, ⟨φ(t) v(s)⟩ = γ₀ Σ C ⟨g̃g̃⟩, ⟨g(t) u(s)⟩ = γ₀ Σ B Φ, ⟨g̃(t) u(s)⟩ = γ₀ Σ D Φ: r, v and u are
     # what is left of the sampled z, W(0)ᵀ g̃ and h without echoes and learned part.
-    e = dataclasses.replace(E, task=dl.Task.random(2, 3, seed=6), rule=rule, activation="linear", lr=0.1)
+    e = dataclasses.replace(E, task=dl.Task.random(2, 3, seed=6), rule=rule, activation="linear", lr=0.03)
     run = dl.meanfield.solve(e, record=True)
     F, k, R, Delta, gamma0 = run.history, run.two_time(), run.responses(), run.Delta, e.gamma0
     h, z, phi, g, g_tilde = (F[name] for name in ("h", "z", "phi", "g", "g_tilde"))
