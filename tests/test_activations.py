@@ -203,17 +203,15 @@ def test_what_the_series_leaves_is_a_convolution():
         np.testing.assert_allclose(found, np.exp(-25.0) * np.sinh(Sigma), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("variance", [50.0, 1e3, 65025.0])
+@pytest.mark.parametrize("variance", [50.0, 65025.0])
 def test_large_inputs_by_the_closed_forms_of_erf(variance):
-    # Inputs that were not scaled, such as pixels up to 255, with any correlation and with unequal norms.
-    erf, corr = ACTIVATIONS["erf"], np.array([-0.9999, 0.3, 0.97, 1 - 1e-6, 1 - 1e-12])
-    sd = np.sqrt(variance * np.array([1.0, 0.3]))
-    for c in corr:
-        Sigma = np.outer(sd, sd) * np.array([[1, c], [c, 1]])
-        for F, closed in ((erf.phi, erf.phi_phi), (erf.phi_dot, erf.dot_dot)):
-            expected = closed(Sigma)
-            found = gaussian_average(F, F, Sigma)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * expected.max())
+    # Inputs that were not scaled, such as pixels up to 255: a row of correlations with the first, and unequal norms.
+    erf, corr = ACTIVATIONS["erf"], np.eye(6)
+    corr[0, 1:] = corr[1:, 0] = [-0.9999, 0.3, 0.97, 1 - 1e-6, 1 - 1e-12]
+    Sigma = variance * corr * np.sqrt(np.outer([1] + 5 * [0.3], [1] + 5 * [0.3]))
+    for F, closed in ((erf.phi, erf.phi_phi), (erf.phi_dot, erf.dot_dot)):
+        expected = closed(Sigma)
+        np.testing.assert_allclose(gaussian_average(F, F, Sigma), expected, rtol=0, atol=1e-9 * expected.max())
 
 
 def test_tanh_of_large_inputs_is_nearly_a_sign():
