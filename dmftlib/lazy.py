@@ -16,7 +16,7 @@ import numpy as np
 
 from .activations import gaussian_average
 from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
-from .experiment import _finite_array, check_experiment
+from .experiment import Experiment, _finite_array, check_experiment
 from .rules import Layer, needs
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -230,6 +230,7 @@ class Prediction:
     f: np.ndarray
     f_test: np.ndarray | None
     f_test_inf: np.ndarray | None
+    experiment: Experiment
 
 
 def predict(experiment):
@@ -259,9 +260,9 @@ def predict(experiment):
     check_records(experiment, {"f": f})
     times = experiment.lr * np.arange(experiment.steps)
     if task.X_test is None:
-        return Prediction(times, f, None, None)
+        return Prediction(times, f, None, None, experiment)
     if depends_on_error:
-        return Prediction(times, f[:, :P], f[:, P:], None)
+        return Prediction(times, f[:, :P], f[:, P:], None, experiment)
     # Least squares, so that a singular K gives the limit of the dynamics from f = 0 when K is symmetric.
     limit = K[P:] @ np.linalg.lstsq(K[:P], task.y, rcond=None)[0]
-    return Prediction(times, f[:, :P], f[:, P:], limit)
+    return Prediction(times, f[:, :P], f[:, P:], limit, experiment)
