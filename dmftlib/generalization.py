@@ -166,14 +166,14 @@ class Point:
         return asdict(self) | asdict(outcome(self.run(), self.data()))
 
 
-def grid(tasks, P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
-    """Points of the tasks and all rules: lazy limit, theory and `seeds` networks of each width.
+def grid(tasks, rules, P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
+    """Points of tasks and rules: lazy limit, theory and `seeds` networks of each width.
 
     The first draw of the data has all `gammas`, `more_draws` others only `more_gammas`.
     """
     points = []
     for task in tasks:
-        for rule in RULES:  # runs of one shape side by side, so that they share what is compiled
+        for rule in rules:  # runs of one shape side by side, so that they share what is compiled
             for draw in range(1 + more_draws):
                 rich = more_gammas if draw else gammas
                 theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in (0.0, *rich)]
@@ -183,12 +183,14 @@ def grid(tasks, P, P_test, gammas, more_draws, more_gammas, widths, seeds, sampl
 
 
 def _full():
-    """What `make full CHAPTER=beyond` measures: Hebb's networks at two widths, the others at half the step as well."""
-    points = grid(("digits", "direction"), 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048)
-    rows = grid(("digits-rows",), 300, 300, (2.0,), 5, (2.0,), (512,), 2, 2048)
-    hebb = [replace(p, width=128) for p in points if p.width and p.rule == "Hebb"]
-    points += hebb + [p for p in rows if p.rule != "Hebb"]
-    return points + [replace(p, finer=2) for p in points if p.width and p.gamma0 == 2.0 and p.rule != "Hebb"]
+    """What `make full CHAPTER=beyond` measures. Hebb, which does not come to LEVEL, has its width's study only."""
+    rules = ("GD", "FA", "DFA", "GLN")
+    points = grid(("digits",), rules, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048)
+    points += grid(("direction",), rules, 300, 300, (1.0, 2.0, 4.0), 3, (2.0,), (512,), 2, 2048)
+    points += grid(("digits-rows",), ("GD", "DFA", "GLN"), 300, 300, (2.0,), 5, (2.0,), (512,), 2, 2048)
+    points += [replace(p, finer=2) for p in points if p.width and p.gamma0 == 2.0 and not p.seed]
+    hebb = Point("direction", 300, 300, "Hebb", 2.0, samples=2048)
+    return points + [hebb, *(replace(hebb, width=N, seed=s) for N in (128, 512) for s in range(4))]
 
 
 FULL = _full()

@@ -11,12 +11,17 @@ from dmftlib.dynamics import largest_eigenvalue
 from dmftlib.generalization import FULL, RULES, TASKS, Point, experiment, full, grid, outcome
 
 TASK = dl.Task(np.eye(2), [1.0, -1.0], np.eye(2)[:1], [1.0])
+SLOPE = dl.Task(np.eye(2), [1.0, -1.0], np.eye(2)[:1], [0.5])
 
 
-def falling(losses, tests):
+def run_of(task, f, f_test):
+    return SimpleNamespace(f=np.array(f), f_test=np.array(f_test), experiment=SimpleNamespace(task=task))
+
+
+def falling(losses, tests, task=TASK):
     """A run whose training loss and whose only test output are given."""
     f = np.array([1.0, -1.0]) * (1 - np.sqrt(np.array(losses)))[:, None]
-    return SimpleNamespace(f=f, f_test=np.array(tests, float)[:, None])
+    return run_of(task, f, np.array(tests, float)[:, None])
 
 
 def test_the_moment_lies_where_an_exponential_loss_passes_the_level():
@@ -29,14 +34,27 @@ def test_the_moment_lies_where_an_exponential_loss_passes_the_level():
     assert found.accuracy == 1.0 and found.last_loss == pytest.approx(np.exp(-3.5)) and found.last_error == 0.25
 
 
-def test_errors_are_means_of_squares_and_accuracies_are_signs():
-    """By hand: neither the size of the training targets nor that of a test output matters to them."""
-    task = dl.Task(np.eye(3)[:2], [2.0, -1.0], np.eye(3), [1.0, -1.0, 1.0])
-    run = SimpleNamespace(f=np.array([[0.0, 0.0], [1.5, -0.5]]), f_test=np.array([[0.0, 0, 0], [0.1, 0.5, 3.0]]))
-    found = outcome(run, task, level=0.25)
+def test_errors_are_means_of_squares_and_answers_are_the_nearer_value():
+    """By hand, for targets 3 and 8, whose middle is 5.5: neither sign nor size of an output is the answer."""
+    task = dl.Task(np.eye(3)[:2], [8.0, 3.0], np.eye(3), [8.0, 3.0, 8.0])
+    found = outcome(run_of(task, [[0.0, 0.0], [7.5, 3.5]], [[0.0, 0, 0], [5.6, 5.7, 30.0]]), task, level=0.25)
     assert found.last_loss == pytest.approx((0.5**2 + 0.5**2) / 2)
-    assert found.last_error == pytest.approx((0.9**2 + 1.5**2 + 2.0**2) / 3)
+    assert found.last_error == pytest.approx((2.4**2 + 2.7**2 + 22.0**2) / 3)
     assert found.last_accuracy == pytest.approx(2 / 3) and found.step == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("low, high", [(-0.5, 0.5), (0.0, 1.0), (3.0, 8.0), (-8.0, -3.0), (-1.0, 1.0)])
+def test_accuracy_does_not_depend_on_the_coding_of_targets(low, high):
+    first = dl.Task.direction(12, 4, 30, 1)
+    coded = dl.Task(
+        first.X, (low + high + (high - low) * first.y) / 2, first.X_test, np.where(first.y_test > 0, high, low)
+    )
+    outputs = np.random.default_rng(0).standard_normal((2, 42))
+    plain, other = (
+        outcome(run_of(task, x[:, :12], x[:, 12:]), task, level=1e-9)
+        for task, x in ((first, outputs), (coded, (low + high + (high - low) * outputs) / 2))
+    )
+    assert 0.2 < plain.last_accuracy == other.last_accuracy < 0.8
 
 
 def test_a_level_that_is_never_reached_gives_no_number_that_looks_fine():
@@ -53,8 +71,10 @@ def test_a_level_above_the_first_loss_is_reached_at_once():
     "call, message",
     [
         (lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), [1, -1])), "`task` must have `X_test` and `y_test`"),
+        (lambda: outcome(falling([1.0], [0.0]), SLOPE), "`task` must be the one that was run; got another"),
+        (lambda: outcome(falling([1.0], [0.0], SLOPE), SLOPE), "`task` must have targets with two values, .* got 3"),
         (lambda: outcome(falling([1.0], [0.0]), TASK, level=0), "`level` must be a training loss above 0; got 0"),
-        (lambda: Point("digit", 8, 8, "GD", 1.0), "`task` must be one of digits, direction; got 'digit'"),
+        (lambda: Point("digit", 8, 8, "GD", 1.0), "`task` must be one of digits, digits-rows, direction; got 'digit'"),
         (
             lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), np.eye(2), np.eye(2), np.eye(2))),
             "`task` must have one output, .* got 2",
