@@ -183,13 +183,13 @@ def grid(tasks, rules, P, P_test, gammas, more_draws, more_gammas, widths, seeds
 
 
 def _full():
-    """What `make full CHAPTER=beyond` measures. Hebb, which does not come to LEVEL, has its width's study only."""
+    """What `make full CHAPTER=beyond` measures. Hebb, which does not come to LEVEL, has a study of its width only."""
     rules = ("GD", "FA", "DFA", "GLN")
     points = grid(("digits",), rules, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048)
-    points += grid(("direction",), rules, 300, 300, (1.0, 2.0, 4.0), 3, (2.0,), (512,), 2, 2048)
-    points += grid(("digits-rows",), ("GD", "DFA", "GLN"), 300, 300, (2.0,), 5, (2.0,), (512,), 2, 2048)
+    points += grid(("digits-rows",), rules, 300, 300, (2.0,), 2, (2.0,), (512,), 4)
+    points += grid(("direction",), rules, 300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
     points += [replace(p, finer=2) for p in points if p.width and p.gamma0 == 2.0 and not p.seed]
-    hebb = Point("direction", 300, 300, "Hebb", 2.0, samples=2048)
+    hebb = Point("direction", 300, 300, "Hebb", 2.0)
     return points + [hebb, *(replace(hebb, width=N, seed=s) for N in (128, 512) for s in range(4))]
 
 
