@@ -15,12 +15,14 @@ from .network import Ensemble
 
 
 def mean_and_error(values):
-    """Mean over the first axis and its standard error (0 for a single value). Raises ValueError for no values."""
+    """Mean over the first axis and its standard error (NaN, unknown, for a single value). Raises ValueError for no values."""
     values = np.asarray(values, float)
     if values.ndim == 0 or not len(values):
         raise ValueError(f"`values` must be a list of one or more values; got {values.tolist()}. Pass [value] for one.")
     n = len(values)
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[1:])
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[1:], np.nan)[
+        ()
+    ]
 
 
 def fit_slope(x, y, standard_error, correction=False):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from slow import SLOW
 
 from tools import ROOT, chapters, pages
@@ -54,6 +55,12 @@ SMALL_CHAPTER = [
 
 
 SMALL_PRESETS = '[paper.small]\nn = 5\nword = "b"\n'
+
+
+def claims_cell(claims):
+    """The cell of a notebook that was run and displayed a table of claims."""
+    data, metadata = DisplayFormatter().format(claims.table())
+    return nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data, metadata=metadata)])
 
 
 def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> None:

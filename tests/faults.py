@@ -363,7 +363,9 @@ FAULTS = (
     ),
     Fault("kurtosis: 3 not subtracted", "*.py", "(fourth / second**2 - 3)", "(fourth / second**2 - 1)"),
     Fault("errors added, not in quadrature", "claims.py", "2 * np.hypot(noise, error)", "2 * (noise + error)"),
-    Fault("order within one standard error", "claims.py", "[gain > 2 * error and", "[gain > error and"),
+    Fault("phenomenon within one standard error", "claims.py", "sign * gain > 2 * error", "sign * gain > error"),
+    Fault("phenomenon at one step only", "claims.py", "if levels[0] != levels[1]:", "if levels[0] > 3:"),
+    Fault("a full order only where networks have one", "claims.py", "[min(levels)]", "[levels[2]]"),
     Fault(
         "slopes of any uncertainty hold",
         "claims.py",

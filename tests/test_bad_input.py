@@ -138,9 +138,9 @@ CALLS = [
         r"`theory` must be \(mean, standard error\), two numbers; got \('one', 0.0\)",
     ),
     (
-        lambda _: dl.claims.Claims().agree("c", "1", "f", 1.0, (1.0, 0.1), "here", sign=2),
+        lambda _: dl.claims.Claims().phenomenon("c", "1", "f", "GD", 1.0, 1.0, (1.0, 0.1), "here", sign=2),
         ValueError,
-        "`sign` must be 1 or −1, or 0 for a claim without one; got 2",
+        "`sign` must be 1 or −1, the side of the baseline; got 2",
     ),
     (
         lambda _: dl.claims.Claims().slope("c", "1", "f", -1.0, "here"),
@@ -148,9 +148,9 @@ CALLS = [
         "`slope` must be .* two numbers; got -1.0",
     ),
     (
-        lambda _: dl.claims.Claims().ordered("c", "1", "f", [1, 2, 3], [[1, 1], [2, 2]], "here"),
+        lambda _: dl.claims.Claims().ordered("c", "1", "f", "a", [1, 2, 3], [1, 2], [[1, 1], [2, 2]], "here"),
         ValueError,
-        "an order needs two or more runs, each in `theory` and in `networks`; got 3 and 2",
+        "an order needs two or more runs, as many everywhere; got 2 in `networks`, 2 in `half_step`, 3 in `theory`",
     ),
     (lambda _: dl.questions.predict(3, "?", 1.0, "so"), ValueError, "`name` becomes an HTML id: .* got 3"),
     (lambda _: dl.questions.self_check("a", "?", 1.0, tolerance=-1), ValueError, "`tolerance` is relative, .* got -1"),

@@ -90,7 +90,7 @@ def test_mean_and_error():
     mean, error = figures.mean_and_error(values)
     np.testing.assert_allclose(mean, values.mean(axis=0))
     np.testing.assert_allclose(error, values.std(axis=0, ddof=1) / np.sqrt(7))
-    assert figures.mean_and_error([2.0]) == (2.0, 0.0)
+    assert figures.mean_and_error([2.0])[0] == 2.0 and np.isnan(figures.mean_and_error([2.0])[1])
 
 
 @pytest.mark.parametrize("values", [[], np.zeros((0, 3)), 2.0])

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
+from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, write_chapter
 
+from dmftlib.claims import Claims
+from dmftlib.figures import Table
 from tools import ROOT as REPOSITORY
 from tools import ToolError, chapters, figures, records
 from tools.__main__ import main
@@ -253,18 +255,13 @@ def test_the_peak_memory_is_that_of_the_chapter_itself(tree):
     assert again < 400
 
 
-TABLE = """<table><thead><tr><th>claim</th><th>quantity</th><th>theory</th><th>network mean ± SE</th><th>verdict</th></tr></thead>
-<tbody>
-<tr><td>A &lt; B</td><td>f</td><td>1</td><td>1.1 ± 0.1 (N = 64, 8 seeds)</td><td>holds</td></tr>
-<tr><td>B</td><td>K</td><td></td><td>3 ± 0.1 (N = 64…256, 40 seeds)</td><td>no</td></tr>
-</tbody></table>"""
-
-
 def executed_notebook():
     """As left by a run: one line printed, a table of claims, and a table of something else."""
-    other = TABLE.replace("verdict", "remark")
-    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n")]
-    outputs += [nbformat.v4.new_output("display_data", {"text/html": text}) for text in (TABLE, other)]
+    claims = Claims()
+    claims.agree("A < B", "1", "f", 1.0, (1.1, 0.1), "N = 64, 8 seeds")
+    claims.phenomenon("B", "1", "K", "GD", 2.0, 1.0, (3.0, 0.1), "N = 64…256, 40 seeds")
+    other = nbformat.v4.new_output("display_data", {"text/html": Table(("verdict",), (("no",),))._repr_html_()})
+    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n"), other, *claims_cell(claims).outputs]
     cell, silent = nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b")
     run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234", "key": "0f"}
     return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run})
@@ -273,19 +270,22 @@ def executed_notebook():
 def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     path = records.keep("small", "paper", executed_notebook())
     assert path == tree / "notebooks" / "records" / "paper" / "small.json"
-    names = ("claim", "quantity", "theory", "networks", "verdict")
-    assert records.kept("small", "paper") == {
+    record = records.kept("small", "paper")
+    claims, printed = record.pop("claims"), record.pop("printed")
+    assert list(printed) == ["a"] and printed["a"][0] == "f 1.0"
+    assert record == {
         "chapter": "small",
         "preset": "paper",
         "parameters": {"n": 5},
         "seconds": 3.5,
         "commit": "abc1234",
-        "printed": {"a": ["f 1.0"]},
-        "claims": [
-            dict(zip(names, ("A < B", "f", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "holds"))),
-            dict(zip(names, ("B", "K", "", "3 ± 0.1 (N = 64…256, 40 seeds)", "no"))),
-        ],
     }
+    names = ("claim", "quantity", "baseline", "theory", "networks", "occurs", "verdict")
+    assert [tuple(row[name] for name in names) for row in claims] == [
+        ("A < B", "f", "—", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "—", "holds"),
+        ("B", "K", "GD", "2", "3 ± 0.1 (N = 64…256, 40 seeds)", "yes", "no"),
+    ]
+    assert claims[0]["numbers"]["networks"] == [1.1]
     assert records.networks(records.kept("small", "paper")) == (256, 40)
     assert records.networks({"claims": []}) is None
     assert records.kept("small", "other") is None

@@ -29,7 +29,7 @@ if n == 9:
     raise ValueError("nine is one too many")
 claims = Claims()
 claims.agree("Doubles", "1a", f"value of {n}", 2 * n, (2 * n + 0.1, 0.05), "N = 8, 4 seeds")
-claims.ordered("Rises", "1b", "two values", [n, n + 1], [[n, n + 0.2], [n + 1, n + 1.2]], "N = 8 → ∞, 4 seeds")
+claims.ordered("Rises", "1b", "two values", "first", [n, n + 1], [n, n + 1], [[n, n + 0.2], [n + 1, n + 1.2]], "N = 8 → ∞, 4 seeds")
 claims.table()"""
 
 

@@ -119,17 +119,24 @@ def scale_block(preset: str) -> str:
         memory = f"{record['peak_memory_MB'] / 1000:.1f} GB"
         runs.append((command, width, most, f"{record['seconds']:.0f} s", memory, machine, commit(record)))
         counts = Counter(row["verdict"] for row in record["claims"])
-        verdicts.append((link, *(counts[verdict] for verdict in ("holds", "in part", "no"))))
+        occurs = Counter(row.get("occurs", "—") for row in record["claims"])  # "—": recorded before they had a column
+        about = len(record["claims"]) - occurs["—"]
+        verdicts.append(
+            (link, *(counts[verdict] for verdict in ("holds", "in part", "no")), f"{occurs['yes']} of {about}")
+        )
         failing += [
-            (link, *(row[name] for name in ("claim", "quantity", "theory", "networks", "verdict")))
+            (link, *(row.get(name, "—") for name in ("claim", "quantity", "theory", "networks", "occurs", "verdict")))
             for row in record["claims"]
-            if row["verdict"] != "holds"
+            if row["verdict"] not in ("holds", "—") or row.get("occurs", "—") not in ("yes", "—")
         ]
     blocks = [table(("command", "N", "networks", "time", "memory", "machine", "commit"), runs)]
     if verdicts:
-        blocks += ["How many claims hold:", table(("chapter", "holds", "in part", "no"), verdicts)]
+        blocks += [
+            "How many claims hold, and how many phenomena occur:",
+            table(("chapter", "holds", "in part", "no", "phenomena that occur"), verdicts),
+        ]
     if failing:
-        head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+        head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "occurs", "theory = networks")
         blocks += ["The claims that do not hold, or only in part:", table(head, failing)]
     elif verdicts:
         blocks.append("Every claim that was recorded holds.")
