@@ -257,9 +257,9 @@ class Comparison:
 
 
 def check_dtype(dtype):
-    """Raise ValueError unless dtype is "float64" or "float32"."""
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f'`dtype` must be "float64" or "float32"; got {dtype!r}.')
+    """Raise ValueError unless dtype is "float64" or "float32", as text: an equal dtype object is another key."""
+    if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
+        raise ValueError(f'`dtype` must be "float64" or "float32", as text; got {dtype!r}.')
 
 
 def compare(theory, runs):

@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
+from .activations import computing
 from .checks import listed, one_experiment
 from .costs import _make_room, _refuse_what_does_not_fit
 from .dynamics import (
@@ -675,7 +676,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     least = LEAST_TOL[dtype]
     if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
-    linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
+    linear = is_linear(experiment.rule, experiment.phi.slope)
     _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     _make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
@@ -684,7 +685,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         """`function`, run with the precision asked for: a setting of each thread."""
 
         def run(argument):
-            with jax.enable_x64(dtype == "float64"):
+            with computing(dtype):
                 return function(argument)
 
         return run

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .activations import computing
 from .checks import listed, one_experiment
 from .costs import _make_room
 from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, check_steps, warn_if_unstable
@@ -173,7 +174,7 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
     room = T if L == 1 else min(T, max(1, width // (2 * task.P)))
     chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
-    with jax.enable_x64(dtype == "float64"):
+    with computing(dtype):
         X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y.reshape(task.P, task.outputs), dtype)
         W0, fresh, frozen = _initialize(
             jax.random.key(seed), X, L, width, task.outputs, needs(rule), dtype, activation.phi_dot

@@ -98,8 +98,8 @@ def _checked(task, gamma0, times):
         raise TypeError(f"`task` must be a dmftlib.Task; got {type(task).__name__}. Build one with Task.whitened(y).")
     if task.y.ndim > 1:
         raise ValueError(
-            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Use "
-            'meanfield.solve with activation "linear", which is exact for any number of outputs.'
+            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Pass "
+            'y[:, 0] if it has one column; for more use meanfield.solve with activation "linear", which is exact.'
         )
     off = np.abs(task.K_x - np.eye(task.P)).max()
     if off > WHITE:
@@ -282,10 +282,10 @@ def solve(experiment, times=None):
             "rule, ...), or call twolayer.gd, .fa or .hebb with a Task."
         )
     e = experiment
-    if e.phi.name != "linear":
+    if e.phi.slope != 1:
         raise ValueError(
-            f'`experiment` has activation {e.phi.name!r}; the closed forms hold for "linear", φ(h) = h. Use activation '
-            "linear, or meanfield.solve, which takes any."
+            f"`experiment` has the activation {e.phi.name!r}, and its φ(h) is not h, for which the closed forms hold. Use "
+            'activation "linear", or meanfield.solve, which takes any.'
         )
     if e.hidden_layers > 1:
         raise ValueError(

@@ -49,8 +49,10 @@ FAULTS = (
     ),
     Fault("erf: factor 2 lost in the arcsine", "activations.py", "np.arcsin(2 * Sigma", "np.arcsin(Sigma"),
     Fault("erf: a sign under the root", "activations.py", "- 4 * Sigma**2)", "+ 4 * Sigma**2)"),
-    Fault("tanh: square lost in φ̇", "activations.py", "lambda h: 1 - jnp.tanh(h) ** 2", "lambda h: 1 - jnp.tanh(h)"),
-    Fault("erf: φ̇ half as large", "activations.py", "2 / np.sqrt(np.pi) * jnp.exp", "1 / np.sqrt(np.pi) * jnp.exp"),
+    Fault("tanh: square lost in φ̇", "activations.py", "return 1 - jnp.tanh(h) ** 2", "return 1 - jnp.tanh(h)"),
+    Fault(
+        "erf: φ̇ half as large", "activations.py", "2 / math.sqrt(math.pi) * jnp.exp", "1 / math.sqrt(math.pi) * jnp.exp"
+    ),
     Fault(
         "relu without √2",
         "activations.py",
@@ -58,10 +60,10 @@ FAULTS = (
         "jnp.maximum(h, 0)",
     ),
     Fault(
-        "Gaussian average: root lost in the second variable",
+        "Gaussian average: convolution of half the variance",
         "activations.py",
-        "np.sqrt(1 - c**2) * x[None, :]",
-        "(1 - c**2) * x[None, :]",
+        "(1 - c**2) / (2 * c)",
+        "(1 - c**2) / (4 * c)",
     ),
     Fault(
         "Gaussian average: a power of the correlation too many",
@@ -154,8 +156,8 @@ FAULTS = (
     Fault(
         "lazy test outputs after training: targets twice",
         "lazy.py",
-        "limit = K[P:] @",
-        "limit = 2 * K[P:] @",
+        "limit = k @",
+        "limit = 2 * k @",
     ),
     # Results and what is read off them
     Fault("times start a step late", "dynamics.py", "np.arange(len(self.f))", "np.arange(1, len(self.f) + 1)"),

@@ -239,7 +239,7 @@ OFF = dl.Task(np.array([[1.5, 0.0], [0.0, 1.0]]), Y)  # K_x = diag(1.125, 0.5)
 REFUSED = [
     (TASK, TypeError, r"`experiment` must be a dmftlib.Experiment; got Task. Build one .* twolayer.gd"),
     (dataclasses.replace(WHITE, activation="tanh"), ValueError,
-     "`experiment` has activation 'tanh'; the closed forms hold for \"linear\".* Use activation linear, or meanfield"),
+     "`experiment` has the activation 'tanh', and its φ.h. is not h, .* Use activation \"linear\", or meanfield"),
     (dataclasses.replace(WHITE, hidden_layers=3), ValueError,
      "`experiment` has hidden_layers = 3; the closed forms hold for 1. Use hidden_layers = 1, or meanfield.solve"),
     (dataclasses.replace(WHITE, rule=dl.GLN()), ValueError,
