@@ -398,15 +398,20 @@ def _step(rule, activation, task, state, frozen, t):
     return state, out, dict(h=h, z=z)
 
 
+def _entk(K_x, Phi, G_tilde):
+    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
+    P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
+    below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
+    above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
+    return sum(a * b for a, b in zip(above, below))
+
+
 def _kernels(K_x, phi, g, g_tilde):
     """Kernels of one step by name, from its fields, (layers, rows, samples)."""
-    C = g.shape[1] // phi.shape[1]
     average = lambda a, b: jnp.einsum("lms,lns->lmn", a, b) / phi.shape[2]  # noqa: E731
     Phi, G_tilde = average(phi, phi), average(g, g_tilde)
-    below = jnp.concatenate([K_x[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
-    same_output = jnp.tile(jnp.eye(C, dtype=K_x.dtype), (len(K_x), len(K_x)))
-    K = (below[:-1] * G_tilde).sum(0) + below[-1] * same_output
-    return dict(Phi=Phi, G=average(g, g), G_tilde=G_tilde, G_tilde_tilde=average(g_tilde, g_tilde), K=K)
+    others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
+    return dict(Phi=Phi, G_tilde=G_tilde, K=_entk(K_x, Phi, G_tilde)) | others
 
 
 @partial(jax.jit, static_argnames=("rule", "activation"))
@@ -789,7 +794,8 @@ def _without_known_noise(experiment, samples, sweeps):
     At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
     β(t) times that is taken off. β is the share of the halves' difference at step 0 that is there still at step t, at
     least 0 and at most 1, fitted over all entries; one entry alone would be fitted to its own noise, and is corrected at
-    step 0 only. The difference of two halves is independent of their mean, so the fit does not bias the mean.
+    step 0 only. The difference of two halves is independent of their mean, so the fit does not bias the mean. K is made
+    of the corrected kernels.
     Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
     Warns if K at initialization is further off than its noise explains.
     """
@@ -808,14 +814,14 @@ def _without_known_noise(experiment, samples, sweeps):
             stacklevel=3,
         )
     better = {}
-    for name in KERNELS:
+    for name in ("Phi", "G", "G_tilde", "G_tilde_tilde"):
         x, miss = sweeps[name], sweeps[name][:, :1] - known[name]
         difference = (x[0] - x[1]).reshape(len(x[0]), -1)
         beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
         beta = beta if difference.shape[1] > 1 else np.zeros_like(beta)
         beta[0] = 1.0
-        better[name] = x - beta.reshape(-1, *[1] * (x.ndim - 2)) * miss
-    return better
+        better[name] = x - beta[:, None, None, None] * miss
+    return better | dict(K=_entk(experiment.task.K_x, better["Phi"], better["G_tilde"]))
 
 
 def average(runs):
