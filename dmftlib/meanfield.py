@@ -788,14 +788,30 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
 
 
+def _lasting(difference):
+    """β (T,): the share of a difference (T, n) at step 0 that is there still at step t, at least 0 and at most 1."""
+    beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
+    beta[0] = 1.0
+    return beta
+
+
+def _trained_with(K, y, lr, steps):
+    """Outputs (…, T, n) of training with static kernels K (…, n, n): f(t+1) = f(t) + η K (y − f(t)), f(0) = 0."""
+    f = [np.zeros(K.shape[:-1])]
+    for _ in range(1, steps):
+        f.append(f[-1] + lr * np.einsum("...mn,...n->...m", K, y - f[-1]))
+    return np.stack(f, axis=-2)
+
+
 def _without_known_noise(experiment, samples, sweeps):
-    """Kernels of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: a control variate.
+    """Records of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: control variates.
 
     At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
-    β(t) times that is taken off. β is the share of the halves' difference at step 0 that is there still at step t, at
-    least 0 and at most 1, fitted over all entries; one entry alone would be fitted to its own noise, and is corrected at
-    step 0 only. The difference of two halves is independent of their mean, so the fit does not bias the mean. K is made
-    of the corrected kernels.
+    β(t) times that is taken off, where β is fitted to the difference of the halves, over all entries of a kernel; where it
+    has one only, over Φ and G, or it would be fitted to its own noise. The difference of two halves is independent of
+    their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on training points
+    goes what the kernels of step 0, if they were static, would do to them, times the mean of β up to then: as γ₀ → 0 that
+    is all their noise.
     Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
     Warns if K at initialization is further off than its noise explains.
     """
@@ -813,15 +829,22 @@ def _without_known_noise(experiment, samples, sweeps):
             "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
             stacklevel=3,
         )
-    better = {}
-    for name in ("Phi", "G", "G_tilde", "G_tilde_tilde"):
-        x, miss = sweeps[name], sweeps[name][:, :1] - known[name]
-        difference = (x[0] - x[1]).reshape(len(x[0]), -1)
-        beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
-        beta = beta if difference.shape[1] > 1 else np.zeros_like(beta)
-        beta[0] = 1.0
-        better[name] = x - beta[:, None, None, None] * miss
-    return better | dict(K=_entk(experiment.task.K_x, better["Phi"], better["G_tilde"]))
+    names, better = ("Phi", "G", "G_tilde", "G_tilde_tilde"), {}
+    differences = {name: (sweeps[name][0] - sweeps[name][1]).reshape(len(sweeps[name][0]), -1) for name in names}
+    common = _lasting(np.concatenate([differences[name] / np.linalg.norm(known[name]) for name in names[:2]], axis=1))
+    for name in names:
+        beta = _lasting(differences[name]) if differences[name].shape[1] > 1 else common
+        better[name] = sweeps[name] - beta[:, None, None, None] * (sweeps[name][:, :1] - known[name])
+    better["K"] = _entk(experiment.task.K_x, better["Phi"], better["G_tilde"])
+    if len(common) == experiment.steps:
+        y, f = experiment.task.y, sweeps["f"].copy()
+        kernels = np.stack([*sweeps["K"][:, 0], known["K"]])
+        with np.errstate(over="ignore", invalid="ignore"):
+            static = _trained_with(kernels, y.ravel(), experiment.lr, len(common))
+            miss = (np.cumsum(common) / np.arange(1, len(common) + 1))[:, None] * (static[:3] - static[3])
+        f[:, :, : len(y)] -= np.nan_to_num(miss, nan=0.0, posinf=0.0, neginf=0.0).reshape(*miss.shape[:2], *y.shape)
+        better["f"] = f
+    return better
 
 
 def average(runs):
