@@ -13,12 +13,13 @@ import numpy as np
 
 from .dynamics import check_dtype, check_steps
 from .experiment import _whole, check_experiment
-from .rules import BACKWARD, needs
+from .rules import BACKWARD, images, needs
 
 GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
 SUBSET = 300  # samples on which those are counted
 FIELDS = 12  # arrays of fields that a step holds at a time
 COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
+HELD = 3  # times the bases: the old ones and the new ones of a step and, while these are made, as much again
 LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 MAPPINGS, MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
@@ -70,7 +71,8 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     halves = 2 + (gaps > 0) / 3  # the coarser run has fewer directions
     operations = halves * (T * step + 2 * S * recorded * kernels)
 
-    bases = 2 * (2 + ways_back) * 2 * gaps * directions * S * item
+    arrays = sum(1 + len(kinds) for kinds in images(experiment.rule, record).values() if kinds)
+    bases = HELD * arrays * gaps * directions * S * item
     fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
     kept = 2 * task.P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
     history = record * T * experiment.hidden_layers * kept * S * (item + 8)

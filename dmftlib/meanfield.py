@@ -42,7 +42,7 @@ from .dynamics import (
     warn_if_unstable,
 )
 from .experiment import _seed, _whole, check_experiment
-from .rules import BACKWARD, Layer, is_linear, needs
+from .rules import BACKWARD, Layer, images, is_linear, needs
 
 # How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
 # amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
@@ -484,17 +484,7 @@ class _Half:
         frozen = [dict(gate=None, vector=rows.get("vector"), start=block) for rows, block in zip(start, shown)]
         w = start[-1]["readout"]
         self.frozen = dict(layers=frozen, readout=start[-1].get("feedback readout"))
-        through_W = bool(self.asked & {"g", "W_T", "W0_T"})
-        self.images = {"p": {"a_now": "forward"}, "q": {}, "r": {}}
-        if through_W:
-            self.images["q"]["b"] = "backward"
-        if "fresh_T" in self.asked:
-            self.images["q"]["fresh"] = "feedback"
-        # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
-        if "g" not in self.asked and not (record and through_W):
-            self.images["r"]["unused"] = "unused" if through_W else "backward"
-        if "W0_T" in self.asked or linear:
-            self.images["p"]["a"] = "forward"
+        self.images = images(experiment.rule, record, linear)
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
         empty = dict.fromkeys(name for names in IMAGES.values() for name in names)
         for basis in "pqr":

@@ -164,6 +164,27 @@ def needs(rule):
     return frozenset(probe.asked)
 
 
+def images(rule, record=False, linear=False):
+    """Images that the mean field keeps of the directions of each basis, {basis: {array: kind of draw}}.
+
+    p is the basis of features; q that of the fields that the rule itself sends down, through W with image b or through
+    frozen weights; r that of the true gradient of a rule that does not use it.
+    """
+    asked = needs(rule)
+    through_W = bool(asked & {"g", "W_T", "W0_T"})
+    found = {"p": {"a_now": "forward"}, "q": {}, "r": {}}
+    if "W0_T" in asked or linear:
+        found["p"]["a"] = "forward"
+    if through_W:
+        found["q"]["b"] = "backward"
+    if "fresh_T" in asked:
+        found["q"]["fresh"] = "feedback"
+    # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
+    if "g" not in asked and not (record and through_W):
+        found["r"]["unused"] = "unused" if through_W else "backward"
+    return found
+
+
 class _Rotated(Layer):
     """A layer of 4 neurons and 2 samples with φ(h) = c·h, whose neurons (and those above) are mixed by a rotation R."""
 

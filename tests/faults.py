@@ -23,7 +23,7 @@ class Fault:
 # The tests of what was touched, which run first. The pattern of a fault, then test files.
 TESTS = {
     "activations.py": ("test_activations.py", "test_lazy.py"),
-    "rules.py": ("test_outputs.py", "test_rules.py", "test_conserved.py", "test_lazy.py"),
+    "rules.py": ("test_outputs.py", "test_rules.py", "test_meanfield.py", "test_conserved.py", "test_lazy.py"),
     "lazy.py": ("test_lazy.py",),
     "dynamics.py": ("test_dynamics.py", "test_linear.py"),
     "experiment.py": ("test_experiment.py", "test_lazy.py"),
@@ -292,9 +292,9 @@ FAULTS = (
     ),
     Fault(
         "no response to feedback through initial weights",
-        "meanfield.py",
-        'bool(self.asked & {"g", "W_T", "W0_T"})',
-        'bool(self.asked & {"g", "W_T"})',
+        "rules.py",
+        'bool(asked & {"g", "W_T", "W0_T"})',
+        'bool(asked & {"g", "W_T"})',
     ),
     Fault(
         "residuals not scaled by their own fields", "meanfield.py", "jnp.where(length > 0, length, 1.0)", "length.max()"
@@ -305,8 +305,8 @@ FAULTS = (
     Fault(
         "theory K: features of the wrong layer",
         "meanfield.py",
-        "(below[:-1] * G_tilde).sum(0) + below[-1]",
-        "(below[1:] * G_tilde).sum(0) + below[-1]",
+        "return sum(a * b for a, b in zip(above, below))",
+        "return sum(a * b for a, b in zip(above, below[::-1]))",
     ),
     Fault(
         "first weights learn what the last should",

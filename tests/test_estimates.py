@@ -30,24 +30,24 @@ def held(e, dtype="float64", **options):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_memory_grows_with_the_directions_as_the_bases_of_a_half_do(rule, dtype):
     """Two halves and the coarser run hold them, each the old ones and the new ones of a step and, while these are made,
-    as much again, at most with the images of every way back.
+    as much again.
     """
     e = experiment(rule, layers=3)
     with jax.enable_x64(True):
         half, size = held(e, dtype)
         arrays = [gap[name] for gap in half.state["gaps"] for name in gap if np.ndim(gap[name]) == 2]
-        directions = sum(len(gap["p"]) + len(gap["q"]) for gap in half.state["gaps"]) / 4  # a basis
-        one = size(arrays) / directions
+        bases = [gap[basis] for gap in half.state["gaps"] for basis in "pqr" if len(gap[basis])]
+        one = size(arrays) / np.mean([len(basis) for basis in bases])
     more = (memory(e, dtype=dtype, directions=130) - memory(e, dtype=dtype, directions=30)) / 100
     assert 2.9 < more / (3 * one) < 3.6
 
 
 def test_memory_grows_with_steps_by_the_fields_that_are_recorded():
-    """φ, g and g̃ of every step, layer and sample: as computed, and once more in double precision; a run at a time."""
+    """φ, h, g, z and g̃ of every step, layer and sample: as computed, and once more in double precision; a run at a time."""
     for dtype, share in (("float32", 3), ("float64", 2)):
         with jax.enable_x64(True):
             half, size = held(experiment(), dtype, record=True)
-            fields = size([half.records[name] for name in ("phi", "g", "g_tilde")])
+            fields = size([half.records[name] for name in ("phi", "h", "g", "z", "g_tilde")])
         more = memory(dtype=dtype, record=True) - memory(dtype=dtype)
         assert more == pytest.approx(3 * share * fields), dtype
     assert memory(experiment(steps=100)) == memory()  # nothing else is kept for every step

@@ -200,7 +200,7 @@ def test_task_and_rule_must_be_objects():
         (dict(tol=0.6), "`tol` must be a share of variance.*got 0.6"),
         (dict(tol=np.nan), "`tol` must be a share of variance.*got nan"),
         (dict(tol=1e-9, dtype="float32"), "`tol` must be a share of variance.*float32"),
-        (dict(dtype="float16"), '`dtype` must be "float64" or "float32"; got \'float16\''),
+        (dict(dtype="float16"), '`dtype` must be "float64" or "float32", as text; got \'float16\''),
     ],
 )
 def test_bad_arguments_of_solve(arguments, words):
