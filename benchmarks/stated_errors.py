@@ -79,12 +79,12 @@ def measure(setting, level):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            run = dl.meanfield.solve(
-                experiment(setting, row["lr"]), seed=SEED, dtype=setting.dtype, **LEVELS[level]
-            )
+            run = dl.meanfield.solve(experiment(setting, row["lr"]), seed=SEED, dtype=setting.dtype, **LEVELS[level])
         except (dl.Diverged, ValueError, RuntimeError, MemoryError) as error:
             run, row["raised"] = None, f"{type(error).__name__}: {error}"
-    row |= dict(said=sorted({str(w.message) for w in caught}), no_limit=reason, cpu=round(time.process_time() - start, 1))
+    row |= dict(
+        said=sorted({str(w.message) for w in caught}), no_limit=reason, cpu=round(time.process_time() - start, 1)
+    )
     if run is not None:
         row["rank"] = [list(pair) for pair in run.provenance.rank]
         row["errors"] = {s: {n: float(f"{e:.4g}") for n, e in by.items()} for s, by in run.provenance.errors.items()}

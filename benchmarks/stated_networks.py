@@ -22,10 +22,12 @@ NAMES = ("f", "Phi", "G", "G_tilde", "K")
 FOLDER = Path(__file__).with_name("references") / "stated"
 
 # Networks of each width. Their cost is N², their variance 1/N: these numbers make the most of the time for a parabola in
-# 1/N. Kinks slow the approach to the limit, so they have wider networks.
-WIDTHS = {False: {64: 800, 128: 1600, 256: 800}, True: {128: 800, 256: 1200, 512: 400}}
+# 1/N. Kinks slow the approach to the limit: they begin with the second line. The next line is taken where some networks
+# of one width diverge, as near the edge.
+WIDTHS = [{64: 800, 128: 1600, 256: 800}, {128: 800, 256: 1200, 512: 400}, {256: 800, 512: 600, 1024: 100}]
 KINKED = {"relu", "abs"}
 MOST_CONTROLS, SEEDS_A_CONTROL = 120, 5
+FEWEST = 50  # of one width that did not diverge
 UNBOUNDED = 100.0  # times the initial loss: such a network diverged
 
 PHI = {
@@ -237,7 +239,7 @@ def polynomial(widths, order):
     return np.linalg.pinv(np.vander(1 / np.array(widths), order + 1, increasing=True))[0]
 
 
-def limit(setting, by_width):
+def limit(by_width):
     """The limit of one quantity from (mean, SE) by width: a line through the two larger widths or a parabola through all.
 
     What the line leaves out is estimated by its distance from the parabola (beyond their noise), what the parabola leaves
@@ -263,26 +265,34 @@ def limit(setting, by_width):
     return *min(choices, key=lambda c: np.hypot(c[1], c[2])), apart
 
 
-def build(setting):
-    """Train the networks of a setting: what `load` returns."""
-    lr, start = step_size(setting), time.process_time()
-    arrays, found, lost = dict(lr=lr), {name: {} for name in NAMES}, []
-    for N, count in WIDTHS[setting.activation in KINKED].items():
+def measured(setting, lr, counts):
+    """(mean, SE, SE without regression) by quantity and width, the share that diverged by width, and shapes by quantity."""
+    found, lost = {name: {} for name in NAMES}, []
+    for N, count in counts.items():
         runs = many(setting, lr, N, count)
         wrong = bad(setting, runs)
         lost.append(wrong.mean())
-        runs = {name: values[~wrong] for name, values in runs.items()}
-        if (~wrong).sum() < 100:
+        if (~wrong).sum() < FEWEST:
             continue
+        runs = {name: values[~wrong] for name, values in runs.items()}
         known = controls(setting, runs)
         for name in NAMES:
-            values = runs[name].reshape(len(known), -1)
-            found[name][N] = adjusted(values, known)
-    arrays["diverged"] = np.array(lost)
+            found[name][N] = adjusted(runs[name].reshape(len(known), -1), known)
+    return found, np.array(lost), {name: runs[name].shape[1:] for name in NAMES}
+
+
+def build(setting):
+    """Train the networks of a setting: what is stored."""
+    lr, start = step_size(setting), time.process_time()
+    first = 1 if setting.activation in KINKED else 0
+    for counts in WIDTHS[first:]:
+        found, lost, shapes = measured(setting, lr, counts)
+        if not lost.any() or setting.name.startswith("x"):
+            break
+    arrays = dict(lr=lr, widths=list(counts), diverged=lost)
     if all(len(by) == 3 for by in found.values()):
-        shapes = {name: runs[name].shape[1:] for name in NAMES}
         for name in NAMES:
-            value, error, systematic, apart = limit(setting, found[name])
+            value, error, systematic, apart = limit(found[name])
             scale = np.abs(value).max() or 1.0
             norm = np.linalg.norm(value) or 1.0
             arrays[name] = (value / scale).reshape(shapes[name]).astype(np.float16)
