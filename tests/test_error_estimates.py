@@ -113,9 +113,9 @@ def test_the_limit_of_widths_is_a_line_or_a_parabola_in_one_over_width():
     widths = (64, 128, 256)
     line, error, systematic, apart = stated_networks.limit({N: (np.array([2 + 3 / N]), 1e-3) for N in widths})
     assert line[0] == pytest.approx(2) and systematic == apart == 0 and error == pytest.approx(1e-3 * 5**0.5)
-    curved = {N: (np.array([2 + 3 / N - 900 / N**2]), 1e-6) for N in widths}
+    curved = {N: (np.array([2 + 3 / N + 100 / N**2]), 1e-6) for N in widths}
     value, _, systematic, apart = stated_networks.limit(curved)
-    assert value[0] == pytest.approx(2) and 0 < systematic < apart == pytest.approx(900 / 128 * (1 / 64 - 1 / 256))
+    assert value[0] == pytest.approx(2) and 0 < systematic < apart == pytest.approx(100 / 128 * (1 / 64 - 1 / 256))
 
 
 def test_every_ingredient_is_drawn_several_times():
