@@ -6,13 +6,15 @@ They share no line with dmftlib: only the kernels at initialization, which reduc
 What is stored already is not trained again.
 """
 
+import math
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.linalg.blas import dgemm
+from scipy.linalg.blas import dgemm, sgemm
 from scipy.special import erf, expit, ndtr
 from stated_settings import draw
 
@@ -24,18 +26,20 @@ FOLDER = Path(__file__).with_name("references") / "stated"
 # Networks of each width. Their cost is N², their variance 1/N: these numbers make the most of the time for a parabola in
 # 1/N. Kinks slow the approach to the limit: they begin with the second line. The next line is taken where some networks
 # of one width diverge, as near the edge.
-WIDTHS = [{64: 800, 128: 1600, 256: 800}, {128: 800, 256: 1200, 512: 400}, {256: 800, 512: 600, 1024: 100}]
+WIDTHS = [{64: 800, 128: 1600, 256: 600}, {128: 800, 256: 1000, 512: 200}, {256: 600, 512: 400, 1024: 60}]
 KINKED = {"relu", "abs"}
+# Their arithmetic: rounding in float32 is far below the noise, unless updates are small beside the weights.
+LEAST_IN_FLOAT32 = 0.1  # of γ₀
 MOST_CONTROLS, SEEDS_A_CONTROL = 120, 5
 FEWEST = 50  # of one width that did not diverge
 UNBOUNDED = 100.0  # times the initial loss: such a network diverged
 
 PHI = {
     "tanh": (np.tanh, lambda h: 1 - np.tanh(h) ** 2),
-    "erf": (erf, lambda h: 2 / np.sqrt(np.pi) * np.exp(-(h**2))),
-    "relu": (lambda h: np.sqrt(2) * np.maximum(h, 0), lambda h: np.sqrt(2) * (h > 0)),
+    "erf": (erf, lambda h: 2 / math.sqrt(math.pi) * np.exp(-(h**2))),
+    "relu": (lambda h: math.sqrt(2) * np.maximum(h, 0), lambda h: math.sqrt(2) * np.heaviside(h, 0)),
     "softplus": (lambda h: np.logaddexp(0, h), expit),
-    "gelu": (lambda h: h * ndtr(h), lambda h: ndtr(h) + h * np.exp(-(h**2) / 2) / np.sqrt(2 * np.pi)),
+    "gelu": (lambda h: h * ndtr(h), lambda h: ndtr(h) + h * np.exp(-(h**2) / 2) / math.sqrt(2 * math.pi)),
     "sin": (np.sin, np.cos),
     "abs": (np.abs, np.sign),
     "own": (lambda h: np.cos(h) + h / 2, lambda h: 0.5 - np.sin(h)),
@@ -46,22 +50,24 @@ def initial(setting, N, B, rng):
     """All that is random in B networks: weights and feedback by layer, gate weights, feedback vectors."""
     D, C, L = setting.X.shape[1], setting.y.shape[1], setting.depth
     shapes = [(B, N, D)] + [(B, N, N)] * (L - 1) + [(B, C, N)]
-    drawn = dict(W=[rng.standard_normal(shape) for shape in shapes])
+    dtype = np.float32 if setting.gamma0 >= LEAST_IN_FLOAT32 else np.float64
+    normal = lambda shape: rng.standard_normal(shape, dtype)  # noqa: E731
+    drawn = dict(W=[normal(shape) for shape in shapes])
     if setting.rule == "FA":
-        fresh = [None] + [rng.standard_normal(shape) for shape in shapes[1:]]
-        share = np.sqrt(1 - setting.rho**2)
+        fresh = [None] + [normal(shape) for shape in shapes[1:]]
+        share = math.sqrt(1 - setting.rho**2)
         drawn["back"] = [None] + [setting.rho * W + share * V for W, V in zip(drawn["W"][1:], fresh[1:])]
     if setting.rule == "GLN":
-        drawn["M"] = [rng.standard_normal((B, N, D)) for _ in range(L)]
+        drawn["M"] = [normal((B, N, D)) for _ in range(L)]
     if setting.rule == "DFA":
-        drawn["vector"] = [rng.standard_normal((B, C, N)) for _ in range(L)]
+        drawn["vector"] = [normal((B, C, N)) for _ in range(L)]
     return drawn
 
 
-def add_outer(W, left, right):
+def add(W, left, right, gemm):
     """W (B, n, m) += leftᵀ right, in place: new arrays of this size would take most of the time."""
     for w, a, b in zip(W, left, right):
-        dgemm(1.0, b.T, a.T, 1.0, w.T, trans_b=1, overwrite_c=1)
+        gemm(1.0, b.T, a.T, 1.0, w.T, trans_b=1, overwrite_c=1)
 
 
 def train(setting, lr, drawn):
@@ -73,20 +79,22 @@ def train(setting, lr, drawn):
     phi, phi_dot = PHI[setting.activation]
     X, y, rule, L, gamma0 = setting.X, setting.y, setting.rule, setting.depth, setting.gamma0
     W = drawn["W"]
+    dtype, add_outer = W[0].dtype, partial(add, gemm=dgemm if W[0].dtype == np.float64 else sgemm)
+    X, y = X.astype(dtype), y.astype(dtype)
     (P, D), C, (B, N, _) = X.shape, y.shape[1], W[0].shape
     T_ = lambda a: a.transpose(0, 2, 1)  # noqa: E731
     rows = lambda a: np.repeat(a, C, axis=1)  # noqa: E731  a row for each output
     each = lambda v: np.tile(v, (1, P, 1))  # noqa: E731  one row an output, for every sample
-    gates = [phi_dot(X @ T_(M) / np.sqrt(D)) for M in drawn["M"]] if rule == "GLN" else None
+    gates = [phi_dot(X @ T_(M) / math.sqrt(D)) for M in drawn["M"]] if rule == "GLN" else None
     out, start = {name: [] for name in NAMES}, None
     for _ in range(setting.steps):
         F, slope = [], []
-        below, scale = np.broadcast_to(X, (B, P, D)), np.sqrt(D)
+        below, scale = np.broadcast_to(X, (B, P, D)), math.sqrt(D)
         for l in range(L):
             h = below @ T_(W[l]) / scale
             F.append(gates[l] * h if rule == "GLN" else phi(h))
             slope.append(rows(gates[l] if rule == "GLN" else phi_dot(h)))
-            below, scale = F[l], np.sqrt(N)
+            below, scale = F[l], math.sqrt(N)
         f = F[-1] @ T_(W[L]) / (gamma0 * N)
         start = f if start is None else start
         f = f - start
@@ -94,12 +102,12 @@ def train(setting, lr, drawn):
 
         g, g_tilde = [None] * L, [None] * L
         for l in reversed(range(L)):
-            g[l] = slope[l] * (each(W[L]) if l == L - 1 else g[l + 1] @ W[l + 1] / np.sqrt(N))
+            g[l] = slope[l] * (each(W[L]) if l == L - 1 else g[l + 1] @ W[l + 1] / math.sqrt(N))
             if rule in ("GD", "GLN"):
                 g_tilde[l] = g[l]
             elif rule == "FA":
                 V = drawn["back"][l + 1]
-                g_tilde[l] = slope[l] * (each(V) if l == L - 1 else g_tilde[l + 1] @ V / np.sqrt(N))
+                g_tilde[l] = slope[l] * (each(V) if l == L - 1 else g_tilde[l + 1] @ V / math.sqrt(N))
             elif rule == "DFA":
                 g_tilde[l] = slope[l] * each(drawn["vector"][l])
             else:
@@ -116,11 +124,11 @@ def train(setting, lr, drawn):
         out["K"].append(K)
 
         for l in range(L):
-            below, scale = (np.broadcast_to(X, (B, P, D)), np.sqrt(D)) if l == 0 else (F[l - 1], np.sqrt(N))
+            below, scale = (np.broadcast_to(X, (B, P, D)), math.sqrt(D)) if l == 0 else (F[l - 1], math.sqrt(N))
             signal = (Delta[..., None] * g_tilde[l].reshape(B, P, C, N)).sum(axis=2)
             add_outer(W[l], lr * gamma0 / scale * signal, below)
         W[L] += lr * gamma0 * (T_(Delta) @ F[-1])
-    return {name: np.stack(values, axis=1) for name, values in out.items()} | dict(start=start)
+    return {name: np.stack(values, axis=1, dtype=float) for name, values in out.items()} | dict(start=start)
 
 
 def many(setting, lr, N, count, key=0):
