@@ -26,10 +26,11 @@ FOLDER = Path(__file__).with_name("references") / "stated"
 # Networks of each width. Their cost is N², their variance 1/N: these numbers make the most of the time for a parabola in
 # 1/N. Kinks slow the approach to the limit: they begin with the second line. The next line is taken where some networks
 # of one width diverge, as near the edge.
-WIDTHS = [{64: 800, 128: 1600, 256: 600}, {128: 800, 256: 1000, 512: 200}, {256: 600, 512: 400, 1024: 60}]
+WIDTHS = [{64: 800, 128: 1600, 256: 600}, {128: 800, 256: 1000, 512: 200}]
 KINKED = {"relu", "abs"}
 # Their arithmetic: rounding in float32 is far below the noise, unless updates are small beside the weights.
 LEAST_IN_FLOAT32 = 0.1  # of γ₀
+TRIED = 64, 300  # width and number of networks none of which may diverge
 MOST_CONTROLS, SEEDS_A_CONTROL = 120, 5
 FEWEST = 50  # of one width that did not diverge
 UNBOUNDED = 100.0  # times the initial loss: such a network diverged
@@ -151,7 +152,8 @@ def bad(setting, runs):
 
 
 def step_size(setting, N=128, count=8, halvings=12):
-    """lr with which the largest lr·λ(K) of the mean of a few networks is the setting's rate; two digits.
+    """lr with which the largest lr·λ(K) of the mean of a few networks is the setting's rate, or less where some of many
+    narrow ones would diverge; two digits.
 
     Beyond the edge (x…) it is that of K at initialization.
     """
@@ -163,12 +165,16 @@ def step_size(setting, N=128, count=8, halvings=12):
         return lr * np.abs(np.linalg.eigvals(runs["K"].mean(axis=0))).max()
 
     lr = setting.rate / largest(1.0, replace(setting, steps=1))
-    if not setting.name.startswith("x") and largest(lr) > setting.rate:
+    if setting.name.startswith("x"):
+        return float(f"{lr:.2g}")
+    if largest(lr) > setting.rate:
         low, high = np.log(lr / 1e4), np.log(lr)
         for _ in range(halvings):
             middle = (low + high) / 2
             low, high = (low, middle) if largest(np.exp(middle)) > setting.rate else (middle, high)
         lr = np.exp(low)
+    while bad(setting, many(setting, float(f"{lr:.2g}"), *TRIED, key=2)).any():
+        lr *= 0.8
     return float(f"{lr:.2g}")
 
 
