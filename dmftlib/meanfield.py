@@ -12,6 +12,7 @@ learned since, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are t
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
@@ -25,6 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
+from . import lazy
 from .checks import listed, one_experiment
 from .costs import _make_room, _refuse_what_does_not_fit
 from .dynamics import (
@@ -50,7 +52,9 @@ EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span o
 
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
+ROWS_OF_RANK = ("n_p",), ("n_q", "n_r")  # directions forward and backward
 CANDIDATES = 32  # fields whose residuals are made at a time; more of them are many
+MOST_SPARE = 64  # Gaussians a layer that test points share
 DRAWN_TOGETHER = 16  # images of one random generator
 DIRECTIONS_A_ROUND, MANY_A_ROUND = 4, 16
 
@@ -79,7 +83,7 @@ def _a_round(fields):
 def _span(fields, basis, count, tol, images, partner, drawn):
     """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
 
-    The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
+    Each field counts by the share of its own variance, so that a short one is resolved beside long ones. The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
     are fewer. Their rows of the `images` (fresh Gaussians of the neighbouring layer) are made orthogonal to the rows of
     `partner`, and normalized.
     Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
@@ -89,8 +93,12 @@ def _span(fields, basis, count, tol, images, partner, drawn):
     """
     n, S = fields.shape
     most, many = _a_round(n), n > CANDIDATES and not drawn
-    scale = jnp.maximum((fields**2).mean(), jnp.finfo(fields.dtype).tiny)
-    share = lambda residual: (residual**2).mean(axis=1) / scale  # noqa: E731
+    share = lambda residual: (residual**2).mean(axis=1)  # noqa: E731
+    length = jnp.sqrt(share(fields))
+    fields = fields / jnp.where(length > 0, length, 1.0)[:, None]
+    weight = length**2 * (
+        1 - 1e-6 * jnp.arange(n) / n
+    )  # long fields first; of equal ones the first, not what rounding says
 
     def lacks(outside):
         return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
@@ -100,8 +108,9 @@ def _span(fields, basis, count, tol, images, partner, drawn):
         new = []
         for _ in range(most):
             outside = share(residual)
-            row = jnp.where(outside.max() > tol, residual[jnp.argmax(outside)], 0.0)
-            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol * scale))
+            lacking = jnp.where(outside > tol, outside * weight, 0.0)
+            row = jnp.where(outside.max() > tol, residual[jnp.argmax(lacking)], 0.0)
+            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol))
             residual = residual - (residual @ row / S)[:, None] * row
             new.append(row)
         return jnp.stack(new)
@@ -131,11 +140,11 @@ def _span(fields, basis, count, tol, images, partner, drawn):
         added = (new**2).mean(axis=1) > 0
         overlap = (fields if many else left) @ new.T / S
         if many:
-            gain = (overlap**2).mean(axis=0) / scale
+            gain = (overlap**2).mean(axis=0)
             added &= (left.mean() - (jnp.cumsum(gain) - gain) > tol).at[0].set(True)
             overlap, new = overlap * added, new * added[:, None]
             few = few - (few @ new.T / S) @ new
-            left = (left - (overlap**2).sum(axis=1) / scale).at[rows].set(share(few))
+            left = (left - (overlap**2).sum(axis=1)).at[rows].set(share(few))
         else:
             left = left - overlap @ new
 
@@ -152,7 +161,7 @@ def _span(fields, basis, count, tol, images, partner, drawn):
 
     coefficients = fields @ basis.T / S
     # Mostly nothing lacks, which differences tell; of many fields they are followed, of few the residuals are made then.
-    shares = ((fields**2).mean(axis=1) - (coefficients**2).sum(axis=1)) / scale
+    shares = share(fields) - (coefficients**2).sum(axis=1)
     missing = True if drawn else lacks(shares)
     residual = lambda: fields - coefficients @ basis  # noqa: E731
     left = shares if many else jax.lax.cond(missing, residual, lambda: jnp.zeros_like(fields))
@@ -164,16 +173,21 @@ def _span(fields, basis, count, tol, images, partner, drawn):
     state = (left, coefficients, basis, count, images)
     state = jax.lax.while_loop(lambda s: lacks(outside(s)) & (s[3] <= room), add, state)
     _, coefficients, basis, count, images = state
-    return basis, count, images, coefficients, outside(state).max(), lacks(outside(state))
+    return basis, count, images, coefficients * length[:, None], outside(state).max(), lacks(outside(state))
+
+
+IMAGES = {"p": ("a_now", "a"), "q": ("b", "fresh"), "r": ("unused",)}  # of the bases of a gap
 
 
 class _Gap:
     """W^ℓ between two sampled layers, revealed where it has acted. Arrays (directions, samples):
 
-    p, q bases; a_now images of p, learned part included; a images without it; b, fresh images of q under
-    Wᵀ(0) and frozen feedback; feeds (directions of q,) is 1 where the dynamics, not only the recorded
-    gradient, depends on b: other b_j are independent of φ, so ⟨φ b_j⟩ = 0 is not left to sampling noise.
-    drawn: functions that give the Gaussians which the fields of basis p or q are made of, none unless φ is linear.
+    p, a_now, a   basis of the features, their images with what was learned, and without it
+    q, b, fresh   basis of the backward fields that the rule uses, their images under Wᵀ(0) and under frozen feedback
+    r, unused     basis of what else Wᵀ is applied to, and images: of the gradient of a rule that does not use it
+
+    Features depend on b, hence ⟨φ b_j⟩ and the response terms. No later field depends on `unused`, which is independent of φ.
+    drawn: functions that give the Gaussians which the fields of a basis are made of, none unless φ is linear.
     """
 
     def __init__(self, state, tol, drawn):
@@ -181,46 +195,67 @@ class _Gap:
         self.S = state["p"].shape[1]
         self.outside = jnp.zeros((), state["p"].dtype)
 
-    def _extend(self, fields, basis, images, partner):
+    def _extend(self, fields, basis):
+        """Coefficients of the fields in a basis that was extended to hold them."""
         s = self.state
-        names = [name for name in images if s[name] is not None]
-        count = s["n_" + basis]
-        images = tuple(s[name] for name in names)
+        names = [name for name in IMAGES[basis] if s[name] is not None]
+        partner = s["q" if basis == "p" else "p"]
         s[basis], s["n_" + basis], rows, coefficients, outside, lacks = _span(
-            fields, s[basis], count, self.tol, images, s[partner], self.drawn[basis]()
+            fields, s[basis], s["n_" + basis], self.tol, tuple(s[name] for name in names), partner, self.drawn[basis]()
         )
         s.update(zip(names, rows))
         self.outside = jnp.maximum(self.outside, outside)
         s["full_" + basis] |= lacks
-        return coefficients, count
-
-    def shown(self, name):
-        """Images of one kind, and which of them were drawn."""
-        count = self.state["n_p" if name == "a" else "n_q"]
-        return self.state[name], jnp.arange(len(self.state[name])) < count
-
-    def apply(self, phi):
-        s = self.state
-        self.c, _ = self._extend(phi, "p", ("a_now", "a"), "q")
-        return self.c @ s["a_now"] + ((phi @ s["b"].T / self.S) * s["feeds"]) @ s["q"]
-
-    def _project(self, v, feeds):
-        s = self.state
-        coefficients, before = self._extend(v, "q", ("b", "fresh"), "p")
-        index = jnp.arange(len(s["q"]))
-        s["feeds"] = jnp.where((index >= before) & (index < s["n_q"]), feeds, s["feeds"])
         return coefficients
 
-    def transpose(self, v, feeds=1.0):
+    def shown(self):
+        """Pairs (images, which of them were drawn) in the layer below, and in the layer above."""
         s = self.state
-        return self._project(v, feeds) @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]
+
+        def pairs(*names):
+            basis = {name: basis for basis, names in IMAGES.items() for name in names}
+            found = [(s[name], s["n_" + basis[name]]) for name in names if s[name] is not None]
+            return [(rows, jnp.arange(len(rows)) < count) for rows, count in found]
+
+        return pairs("b", "fresh", "unused"), pairs("a")
+
+    def apply(self, phi, P, spare):
+        """Preactivations above. Features of test points, those after the first P, drive nothing, so no direction is
+        added for them: what the basis misses of one is a Gaussian of that variance, from the rows of `spare`.
+        """
+        s = self.state
+        c = self._extend(phi[:P], "p")
+        self.c = c
+        if len(phi) > P:
+            passive = phi[P:] @ s["p"].T / self.S
+            c = jnp.concatenate([c, passive])
+            missed = jnp.sqrt(((phi[P:] - passive @ s["p"]) ** 2).mean(axis=1))
+        h = c @ s["a_now"]
+        if len(phi) > P:
+            h = h.at[P:].add(missed[:, None] * spare[jnp.arange(len(missed)) % len(spare)])
+        return h if s["b"] is None else h + (phi @ s["b"].T / self.S) @ s["q"]
+
+    def transpose(self, v):
+        s = self.state
+        return self._extend(v, "q") @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]
 
     def transpose_initial(self, v):
         s = self.state
-        return self._project(v, 1.0) @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]
+        return self._extend(v, "q") @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]
 
     def transpose_fresh(self, v):
-        return self._project(v, 1.0) @ self.state["fresh"]
+        return self._extend(v, "q") @ self.state["fresh"]
+
+    def transpose_unused(self, v):
+        """`transpose` of a field that drives nothing: directions that it adds stay out of the forward pass."""
+        s = self.state
+        if s["unused"] is None:
+            return self.transpose(v)
+        z = (v @ s["a_now"].T / self.S) @ s["p"]
+        if s["b"] is not None:
+            known = v @ s["q"].T / self.S
+            z, v = z + known @ s["b"], v - known @ s["q"]
+        return z + self._extend(v, "r") @ s["unused"]
 
     def learn(self, signal):
         self.state["a_now"] = self.state["a_now"] + self.c[: len(signal)].T @ signal
@@ -232,8 +267,10 @@ class _Readout:
     def __init__(self, w, w0, fresh):
         self.w, self.w0, self.fresh = w, w0, fresh
 
-    def transpose(self, v, feeds=1.0):
+    def transpose(self, v):
         return v @ self.w
+
+    transpose_unused = transpose
 
     def transpose_initial(self, v):
         return v @ self.w0
@@ -262,14 +299,17 @@ class _Samples(Layer):
         self._above, self.z = above, None
         self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
 
-    def true_gradient(self, feeds):
-        if self.z is None:
-            self.z = self._above.transpose(self.g_next, feeds)
-        return self.gain * self.z
-
     @property
     def g(self):
-        return self.true_gradient(1.0)
+        if self.z is None:
+            self.z = self._above.transpose(self.g_next)
+        return self.gain * self.z
+
+    def recorded_g(self):
+        """g, once the rule has been asked: then it is known whether the rule uses it."""
+        if self.z is None:
+            self.z = self._above.transpose_unused(self.g_next)
+        return self.gain * self.z
 
 
 def _orthogonal_to_features(w, phi):
@@ -298,21 +338,21 @@ def _step(rule, activation, task, state, frozen, t):
         start = frozen["layers"][l]["start"]
         if start is None:
             return []
-        sides = [(gap, ("a",)) for gap in gaps[max(l - 1, 0) : l]] + [(gap, ("b", "fresh")) for gap in gaps[l : l + 1]]
-        images = [gap.shown(name) for gap, names in sides for name in names if gap.state[name] is not None]
+        below, above = gaps[max(l - 1, 0) : l], gaps[l : l + 1]
+        images = [pair for gap in below for pair in gap.shown()[1]] + [pair for gap in above for pair in gap.shown()[0]]
         return [(start, jnp.ones(len(start), bool)), *images]
 
     for l, gap in enumerate(state["gaps"]):
-        gaps.append(_Gap(gap, tol, dict(p=partial(drawn, l), q=partial(drawn, l + 1))))
+        gaps.append(_Gap(gap, tol, dict(p=partial(drawn, l), q=partial(drawn, l + 1), r=partial(drawn, l + 1))))
     h, layers = X_factor @ state["input"], []
     for l in range(len(gaps) + 1):
         layers.append(_Samples(rule, activation, h, frozen["layers"][l]))
         if l < len(gaps):
-            h = gaps[l].apply(layers[l].features)
-    w0 = jax.lax.cond(t == 0, _orthogonal_to_features, lambda w0, _: w0, state["w0"], layers[-1].features)
+            h = gaps[l].apply(layers[l].features, P, frozen["layers"][l + 1]["spare"])
+    w0 = jax.lax.cond(t == 0, _orthogonal_to_features, lambda w0, _: w0, state["w0"], layers[-1].features[:P])
     w = jnp.where(t == 0, w0, state["w"])
     raw = layers[-1].features @ w.T / (gamma0 * S)
-    f0 = jnp.where(t == 0, raw, state["f0"])  # rounding only: w(0) is orthogonal to the features
+    f0 = jnp.where(t == 0, raw, state["f0"])  # of training points rounding only: w(0) is orthogonal to their features
     f = jnp.where(t == 0, 0.0, raw - f0)
     Delta = y - f[:P]
 
@@ -322,7 +362,7 @@ def _step(rule, activation, task, state, frozen, t):
     for layer, above in zip(reversed(layers), [_Readout(w, w0, frozen["readout"]), *reversed(gaps)]):
         layer.backward(above, Delta, g, g_tilde)
         g_tilde = rule.pseudo_gradient(layer)
-        g = layer.true_gradient(feeds=0.0)
+        g = layer.recorded_g()
         fields["g"].insert(0, g)
         fields["g_tilde"].insert(0, g_tilde)
 
@@ -385,7 +425,7 @@ def _sweep(rule, activation, task, state, frozen, records, slots, start, stop):
     last = dict(h=jnp.zeros((L, len(task[0]), S), dtype), z=jnp.zeros((L, task[2].size, S), dtype))
 
     def going(carry):
-        full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q")]
+        full = [gap[name] for gap in carry[1]["gaps"] for name in ("full_p", "full_q", "full_r")]
         return (carry[0] < stop) & ~jnp.array(full, bool).any()
 
     return jax.lax.while_loop(going, body, (start, state, records, last))
@@ -416,33 +456,50 @@ class _Half:
         self.t, self.blocks = 0, [np.zeros((0, S))] * L  # every Gaussian of a layer: one orthonormal block
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         factor, y = _input_factor(task.X_all), task.y.reshape(P, task.outputs)
+        known = min(P, factor.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         self.task = tuple(
             jnp.asarray(value, dtype) for value in (factor, task.K_x, y, experiment.gamma0, experiment.lr, tol)
         )
-        start = [self.start(l, factor.shape[1]) for l in range(L)]
+        start = [self.start(l, known) for l in range(L)]
         shown = [jnp.asarray(block, dtype) if linear else None for block in self.blocks]
         frozen = [dict(gate=None, vector=rows.get("vector"), start=block) for rows, block in zip(start, shown)]
-        for layer, rows in zip(frozen, start):
-            if "gate" in rows:
-                layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
         w = start[-1]["readout"]
         self.frozen = dict(layers=frozen, readout=start[-1].get("feedback readout"))
-        self.images = {"p": {"a_now": "forward"}, "q": {"b": "backward"}}
+        through_W = bool(self.asked & {"g", "W_T", "W0_T"})
+        self.images = {"p": {"a_now": "forward"}, "q": {}, "r": {}}
+        if through_W:
+            self.images["q"]["b"] = "backward"
         if "fresh_T" in self.asked:
             self.images["q"]["fresh"] = "feedback"
+        # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
+        if "g" not in self.asked and not (record and through_W):
+            self.images["r"]["unused"] = "unused" if through_W else "backward"
         if "W0_T" in self.asked or record or linear:
             self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
-        empty = dict(feeds=zeros(0), a_now=None, a=None, b=None, fresh=None)
-        for basis in "pq":
+        empty = dict.fromkeys(name for names in IMAGES.values() for name in names)
+        for basis in "pqr":
             empty |= {basis: zeros(0, S), f"n_{basis}": jnp.zeros((), int), f"full_{basis}": jnp.zeros((), bool)}
             empty |= {name: zeros(0, S) for name in self.images[basis]}
         gaps = [dict(empty) for _ in range(L - 1)]
-        self.state = dict(gaps=gaps, input=start[0]["input"], w=w, w0=w, f0=zeros(len(factor), task.outputs))
+        self.state = dict(gaps=gaps, w=w, w0=w, f0=zeros(len(factor), task.outputs))
         most = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for gap in range(L - 1):
-            self.grow(gap, "p", min(6 * len(factor), len(factor) * T, most) + _a_round(len(factor)))
-            self.grow(gap, "q", min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))
+            self.grow(gap, "p", min(6 * P, P * T, most) + _a_round(P))
+            for basis in "qr":
+                if self.images[basis]:
+                    self.grow(gap, basis, min(10 * y.size, 2 * y.size * T, most) + _a_round(y.size))
+        # What test points need is drawn last, and nothing is kept orthogonal to it: training goes as without them.
+        others, spares = factor.shape[1] - known, min(len(factor) - P, MOST_SPARE)
+        for l, (layer, rows) in enumerate(zip(frozen, start)):
+            names = [name for name in ("input", "gate") if name in rows]
+            more = self.draw(l, "test", others * len(names) + spares, 0, keep=linear)
+            layer["spare"] = more[others * len(names) :]
+            for name, part in zip(names, jnp.split(more[: others * len(names)], len(names)) if names else ()):
+                rows[name] = jnp.concatenate([rows[name], part])
+            if "gate" in rows:
+                layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
+        self.state["input"] = start[0]["input"]
         shapes = dict(f=(len(factor), task.outputs), outside=())
         shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
@@ -483,20 +540,22 @@ class _Half:
         points = Sobol(sum(count.values()), rng=np.random.default_rng((*self.seed, layer)))
         uniform = points.random_base2((self.S - 1).bit_length())[: self.S].T
         tiny = np.finfo(float).eps
-        rows = self.keep(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
+        rows = self.orthonormal(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
         return dict(zip(count, np.split(rows, np.cumsum(list(count.values()))[:-1])))
 
-    KINDS = ("forward", "backward", "feedback")
+    KINDS = ("forward", "backward", "feedback", "unused", "test")
 
-    def draw(self, layer, kind, n, start):
+    def draw(self, layer, kind, n, start, keep=True):
         """Images number start … start + n of one kind, in a layer: the same ones, however the draws are divided."""
+        if not n:
+            return jnp.zeros((0, self.S), self.dtype)
         key = (*self.seed, layer, self.KINDS.index(kind))
         blocks = range(start // DRAWN_TOGETHER, -(-(start + n) // DRAWN_TOGETHER))
         rows = [np.random.default_rng((*key, k)).standard_normal((DRAWN_TOGETHER, self.S)) for k in blocks]
-        return self.keep(layer, np.concatenate(rows)[start % DRAWN_TOGETHER :][:n])
+        return self.orthonormal(layer, np.concatenate(rows)[start % DRAWN_TOGETHER :][:n], keep)
 
-    def keep(self, layer, rows):
-        """Rows made orthonormal under the sample average, and orthogonal to every Gaussian of the layer before."""
+    def orthonormal(self, layer, rows, keep=True):
+        """Rows made orthonormal under the sample average, and orthogonal to those of the layer that were kept before."""
         block = self.blocks[layer]
         if len(block) + len(rows) >= self.S:
             raise _TooFew(
@@ -506,7 +565,8 @@ class _Half:
             )
         rows = rows - (rows @ block.T / self.S) @ block
         rows = np.linalg.inv(np.linalg.cholesky(rows @ rows.T / self.S)) @ rows
-        self.blocks[layer] = np.concatenate([block, rows])
+        if keep:
+            self.blocks[layer] = np.concatenate([block, rows])
         return jnp.asarray(rows, self.dtype)
 
     def grow(self, gap, basis, more):
@@ -517,8 +577,6 @@ class _Half:
         }
         rows = {name: new[kind] for name, kind in self.images[basis].items()}
         rows[basis] = jnp.zeros((more, self.S), self.dtype)
-        if basis == "q":
-            rows["feeds"] = jnp.zeros(more, self.dtype)
         state.update(self.shared({name: jnp.concatenate([state[name], value]) for name, value in rows.items()}))
 
     def coarser(self):
@@ -565,10 +623,11 @@ class _Half:
             return out
 
         for l, gap in enumerate(self.state["gaps"]):
-            p, q, a, b = (np.asarray(gap[name], np.float64) for name in ("p", "q", "a", "b"))
+            p, a = (np.asarray(gap[name], np.float64) for name in ("p", "a"))
             if forward:
+                q, b = (np.asarray(gap[name], np.float64) for name in ("q", "b"))
                 fields = np.concatenate([field[:, l + 1] for field in forward.values()], axis=1) @ q.T / S
-                parts = fit(phi[:, l] @ b.T / S * np.asarray(gap["feeds"]), fields, last=0)
+                parts = fit(phi[:, l] @ b.T / S, fields, last=0)
                 for name, part in zip(forward, np.split(parts, len(forward), axis=-1)):
                     found[name][l] = part
             for name, field in backward.items():
@@ -582,7 +641,7 @@ class _Half:
             t, state, records, last = _sweep(
                 e.rule, e.phi, self.task, self.state, self.frozen, self.records, self.slots, self.t, stop
             )
-            full = [(l, basis) for l, gap in enumerate(state["gaps"]) for basis in "pq" if gap[f"full_{basis}"]]
+            full = [(l, basis) for l, gap in enumerate(state["gaps"]) for basis in "pqr" if gap[f"full_{basis}"]]
             for l, basis in full:
                 room = self.S - 1 - len(self.blocks[l + (basis == "p")])  # the last of it rather than none
                 more = -(-len(self.state["gaps"][l][basis]) // 2)
@@ -703,21 +762,29 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
     history = _history(halves, experiment) if record else None
 
-    both = {name: np.stack([half.recorded(name) for half in halves]) for name in RECORDED}
+    def training(name, array):
+        return array[:, : experiment.task.P] if name == "f" else array
+
+    # Both halves, and the coarser sweep of the first.
+    sweeps = {name: np.stack([half.recorded(name) for half in (*halves, coarse)]) for name in RECORDED}
+    if not linear and (kernels_at is None or kernels_at[0] == 0):
+        sweeps |= _without_known_noise(experiment, samples, sweeps)
+    both = {name: x[:2] for name, x in sweeps.items()}
     records = {name: value.mean(axis=0) for name, value in both.items()}
     warn_if_unstable(experiment, records["K"], kernels_at)
 
     def relative(differences):
-        return {n: float(np.linalg.norm(d) / max(np.linalg.norm(records[n]), 1e-300)) for n, d in differences.items()}
+        norms = {n: [np.linalg.norm(training(n, array)) for array in (d, records[n])] for n, d in differences.items()}
+        return {n: float(error / max(size, 1e-300)) for n, (error, size) in norms.items()}
 
     # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
     shrink = max(float(_coarser(tol) / tol) ** TOL_POWER - 1, 1e-9)
     errors = dict(
         monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
-        tol=relative({name: (coarse.recorded(name) - x[0]) / shrink for name, x in both.items()}),
+        tol=relative({name: (x[2] - x[0]) / shrink for name, x in sweeps.items()}),
     )
     rank = tuple(
-        tuple(max(int(half.state["gaps"][l][count]) for half in halves) for count in ("n_p", "n_q"))
+        tuple(max(sum(int(half.state["gaps"][l][n]) for n in counts) for half in halves) for counts in ROWS_OF_RANK)
         for l in range(experiment.hidden_layers - 1)
     )
     outside = max(half.recorded("outside").max() for half in halves)
@@ -728,6 +795,41 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
         last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}
     return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
+
+
+def _without_known_noise(experiment, samples, sweeps):
+    """Kernels of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: a control variate.
+
+    At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
+    β(t) times that is taken off. β is the share of the halves' difference at step 0 that is there still at step t, at
+    least 0 and at most 1, fitted over all entries; one entry alone would be fitted to its own noise, and is corrected at
+    step 0 only. The difference of two halves is independent of their mean, so the fit does not bias the mean.
+    Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
+    Warns if K at initialization is further off than its noise explains.
+    """
+    try:
+        known = vars(lazy.kernels(experiment))
+    except (NotImplementedError, ValueError):
+        return {}
+    first, second, coarse = sweeps["K"][:, 0]
+    misses = ((first + second) / 2 - known["K"], (first - second) / 2, coarse - first)
+    off, noise, tol = (np.linalg.norm(x) / np.linalg.norm(known["K"]) for x in misses)
+    # Of a small K two halves may agree by chance: then what is usual for so many samples counts.
+    if off > max(4 * np.hypot(noise, tol), 2 * (experiment.hidden_layers + 1) / np.sqrt(samples)):
+        warnings.warn(
+            f"K at initialization is {100 * off:.2g} % off its exact value, which noise of {100 * noise:.2g} % and `tol` do "
+            "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
+            stacklevel=3,
+        )
+    better = {}
+    for name in KERNELS:
+        x, miss = sweeps[name], sweeps[name][:, :1] - known[name]
+        difference = (x[0] - x[1]).reshape(len(x[0]), -1)
+        beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
+        beta = beta if difference.shape[1] > 1 else np.zeros_like(beta)
+        beta[0] = 1.0
+        better[name] = x - beta.reshape(-1, *[1] * (x.ndim - 2)) * miss
+    return better
 
 
 def average(runs):

@@ -264,28 +264,38 @@ FAULTS = (
     Fault(
         "no A and C responses",
         "meanfield.py",
-        'return self.c @ s["a_now"] + ((phi',
-        'return self.c @ s["a_now"] + 0.0 * ((phi',
+        'else h + (phi @ s["b"].T',
+        'else h + 0.0 * (phi @ s["b"].T',
     ),
     Fault(
         "no B response",
         "meanfield.py",
-        'return self._project(v, feeds) @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]',
-        'return self._project(v, feeds) @ s["b"]',
+        'return self._extend(v, "q") @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]',
+        'return self._extend(v, "q") @ s["b"]',
     ),
     Fault(
         "no D response",
         "meanfield.py",
-        'return self._project(v, 1.0) @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]',
-        'return self._project(v, 1.0) @ s["b"]',
+        'return self._extend(v, "q") @ s["b"] + (v @ s["a"].T / self.S) @ s["p"]',
+        'return self._extend(v, "q") @ s["b"]',
     ),
     Fault("feedback's response learns", "meanfield.py", '(v @ s["a"].T / self.S)', '(v @ s["a_now"].T / self.S)'),
     Fault(
         "feedback repeats the weights",
         "meanfield.py",
-        'self._project(v, 1.0) @ self.state["fresh"]',
-        'self._project(v, 1.0) @ self.state["b"]',
+        'self._extend(v, "q") @ self.state["fresh"]',
+        'self._extend(v, "q") @ self.state["b"]',
     ),
+    Fault(
+        "no response to feedback through initial weights",
+        "meanfield.py",
+        'bool(self.asked & {"g", "W_T", "W0_T"})',
+        'bool(self.asked & {"g", "W_T"})',
+    ),
+    Fault(
+        "residuals not scaled by their own fields", "meanfield.py", "jnp.where(length > 0, length, 1.0)", "length.max()"
+    ),
+    Fault("test points ask for directions", "meanfield.py", 'self._extend(phi[:P], "p")', 'self._extend(phi, "p")[:P]'),
     Fault("theory's readout learns without γ₀", "meanfield.py", "w=w + gamma0 * lr *", "w=w + lr *"),
     Fault("initial readout that moves", "meanfield.py", "return v @ self.w0", "return v @ self.w"),
     Fault(

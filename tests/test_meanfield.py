@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy_network
 import pytest
@@ -171,8 +172,9 @@ def test_provenance_says_what_was_run(small_runs):
     assert small_runs[0].final_h.shape == small_runs[0].final_z.shape == (2, SAMPLES, 3)
 
 
-def test_kernels_are_averages_over_the_final_fields(small_runs):
-    run = small_runs[0]
+def test_kernels_are_averages_over_the_final_fields(monkeypatch):
+    monkeypatch.setattr(meanfield, "_without_known_noise", lambda *_: {})
+    run = dl.meanfield.solve(SMALL, samples=SAMPLES)
     phi, z = np.tanh(run.final_h), run.final_z
     g = (1 - phi**2) * z
     np.testing.assert_allclose(run.Phi[-1], np.einsum("lsm,lsn->lmn", phi, phi) / SAMPLES, rtol=1e-10)
@@ -306,6 +308,73 @@ def test_networks_approach_the_theory_as_one_over_N(small_runs):
         assert mean[name][-1] < one[name][-1] / 15, name
 
 
+# --- What may not change the result ---------------------------------------------------------------------------------
+
+FEEDBACK = dl.Experiment(dl.Task.random(4, 10, seed=1), dl.FA(0.5), 3, "tanh", gamma0=1.0, lr=0.1, steps=8)
+
+
+@pytest.mark.parametrize(
+    "rule, activation", [(dl.FA(0.5), "tanh"), (dl.GD(), "relu"), (dl.GLN(), "tanh"), (dl.GD(), "linear")]
+)
+def test_test_points_change_nothing_of_the_training_result(rule, activation):
+    e = dataclasses.replace(FEEDBACK, rule=rule, activation=activation)
+    far = 100 * np.random.default_rng(0).standard_normal((20, 10))
+    task = dl.Task(e.task.X, e.task.y, np.concatenate([e.task.X, far]))
+    alone, run = (dl.meanfield.solve(x, samples=2048) for x in (e, dataclasses.replace(e, task=task)))
+    for name in RECORDED:
+        np.testing.assert_allclose(getattr(run, name), getattr(alone, name), rtol=0, atol=1e-11, err_msg=name)
+    for source, errors in alone.provenance.errors.items():
+        assert run.provenance.errors[source] == pytest.approx(errors, abs=1e-9)
+    # And a test point that is a training point gets its output, up to what tol leaves out.
+    assert distance(run.f_test[:, :4], run.f) < (1e-12 if activation == "linear" else 3e-3)
+
+
+def test_a_recorded_gradient_changes_nothing_of_the_run(monkeypatch, fresh_compilation):
+    with_it = dl.meanfield.solve(FEEDBACK, samples=1024)
+    monkeypatch.setattr(meanfield._Gap, "transpose_unused", lambda self, v: jnp.zeros((len(v), self.S), v.dtype))
+    meanfield._sweep.clear_cache()
+    without = dl.meanfield.solve(FEEDBACK, samples=1024)
+    assert np.abs(with_it.G[:, 0] - without.G[:, 0]).max() > 0.1
+    for name in ("f", "Phi", "G_tilde_tilde"):
+        np.testing.assert_allclose(getattr(without, name), getattr(with_it, name), rtol=0, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("rule", [dl.FA(1.0), dl.FA(0.5), dl.FA(0.0), dl.DFA(), dl.Hebb()])
+def test_images_left_out_of_the_forward_pass_are_independent_of_the_features(rule):
+    # Independent, √samples × their correlation is of order 1; those that features do depend on reach 0.1 × 256.
+    e, S = dataclasses.replace(FEEDBACK, rule=rule, hidden_layers=2, gamma0=3.0), 65536
+    with jax.enable_x64(True):
+        half = meanfield._Half(e, S, (0, 0), 1e-3, "float64").run()
+    phi, gap = np.tanh(half.last["h"][0]), half.state["gaps"][0]
+    phi = phi / np.sqrt((phi**2).mean(axis=1))[:, None]
+    correlations = {n: np.asarray(gap[n]) @ phi.T / np.sqrt(S) for n in ("unused", "b") if gap[n] is not None}
+    assert np.abs(correlations.pop("unused")).max() < 4.5
+    assert all(np.abs(found).max() > 20 for found in correlations.values())
+    assert bool(correlations) == (rule in (dl.FA(1.0), dl.FA(0.5)))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_short_training_point_is_resolved_beside_long_ones(activation):
+    # Where tol counted by the longest fields, f of this point was 40 % off.
+    X = np.concatenate([FEEDBACK.task.X[:1] / 100, FEEDBACK.task.X[1:]])
+    e = dataclasses.replace(
+        FEEDBACK, task=dl.Task(X, FEEDBACK.task.y), rule=dl.GD(), hidden_layers=2, activation=activation
+    )
+    coarse, fine = (dl.meanfield.solve(e, samples=16384, tol=tol).f[:, 0] for tol in (1e-3, 1e-6))
+    assert distance(coarse, fine) < 0.1
+
+
+def test_kernels_start_from_what_is_known_and_a_wrong_start_warns(monkeypatch):
+    e = dataclasses.replace(FEEDBACK, rule=dl.GD(), activation="relu")
+    run, known = dl.meanfield.solve(e, samples=1024), dl.lazy.kernels(e)
+    for name in RECORDED[1:]:
+        np.testing.assert_allclose(getattr(run, name)[0], getattr(known, name), rtol=0, atol=1e-12, err_msg=name)
+    wrong = dataclasses.replace(known, K=1.5 * known.K)
+    monkeypatch.setattr(dl.lazy, "kernels", lambda _: wrong)
+    with pytest.warns(UserWarning, match=r"K at initialization is .* % off its exact value.*`samples`"):
+        dl.meanfield.solve(e, samples=1024)
+
+
 # --- Room for directions ---------------------------------------------------------------------------------------------
 
 LONG = dl.Experiment(dl.Task.random(1, 3, seed=4), dl.GD(), 2, "tanh", gamma0=2.0, lr=0.1, steps=24)
@@ -415,7 +484,7 @@ def excess(run, case):
     return {name: comparison.distance[name] / allowed[name] for name in limits}
 
 
-@pytest.mark.parametrize("case", reference.CASES)
+@pytest.mark.parametrize("case", [case for case, e in reference.CASES.items() if e.task.P == 10])
 def test_references_are_sharp_and_rich(case):
     ensemble, e = reference.load(case), reference.CASES[case]
     hebbian = case.startswith("hebb")
@@ -435,7 +504,23 @@ def test_references_are_sharp_and_rich(case):
         assert distance(first, getattr(start, name)) < 0.04, name
 
 
-@pytest.mark.parametrize("case", reference.CASES)
+# Where feedback passes through W(0)ᵀ and features follow it most: these bound a bias below the errors of the others.
+FINE = dict(one=(65536, 1e-4), two=(65536, 1e-4), hard=(16384, 3e-4))
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_feedback_through_initial_weights_is_right_within_the_errors(case):
+    # Measured without the response to directions that the gradient shares: 8 (one), 3 (two) and 2 (hard) of both errors.
+    samples, tol = FINE[case]
+    run, limit = dl.meanfield.solve(reference.CASES[case], samples, seed=1, tol=tol), reference.load(case)
+    for name in ("f", "Phi", "G", "G_tilde", "K"):
+        value = getattr(limit, name)
+        stated = [run.provenance.errors[source][name] for source in ("monte_carlo", "tol")]
+        allowed = np.hypot(np.hypot(*stated), limit.standard_error[name] / np.linalg.norm(value))
+        assert distance(getattr(run, name), value) < 2 * allowed, name
+
+
+@pytest.mark.parametrize("case", [case for case, e in reference.CASES.items() if e.task.P == 10])
 def test_accuracy_against_wide_networks(case):
     run = dl.meanfield.solve(reference.CASES[case], samples=16384, tol=1e-4 if case.startswith("gd") else 1e-3)
     found = excess(run, case)
@@ -454,17 +539,17 @@ class KeepsInitialImages(dl.Rule):
 
 
 def without_A(original):
-    def apply(self, phi):
+    def apply(self, phi, *rest):
         s = self.state
-        return original(self, phi) - ((phi @ s["b"].T / self.S) * s["feeds"]) @ s["q"]
+        return original(self, phi, *rest) - (phi @ s["b"].T / self.S) @ s["q"]
 
     return apply
 
 
 def without_B(original):
-    def transpose(self, v, feeds=1.0):
+    def transpose(self, v):
         s = self.state
-        return original(self, v, feeds) - (v @ s["a"].T / self.S) @ s["p"]
+        return original(self, v) - (v @ s["a"].T / self.S) @ s["p"]
 
     return transpose
 

@@ -11,10 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEARNED = ("signal = gamma0 * lr", "signal = 1.05 * gamma0 * lr")
-FORWARD_RESPONSE = ('return self.c @ s["a_now"] + (', 'return self.c @ s["a_now"] + 0.0 * (')
+FORWARD_RESPONSE = ('else h + (phi @ s["b"].T', 'else h + 0.0 * (phi @ s["b"].T')
 BACKWARD_RESPONSE = (
-    'return self._project(v, feeds) @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]',
-    'return self._project(v, feeds) @ s["b"] + (v @ (s["a_now"] - s["a"]).T / self.S) @ s["p"]',
+    'return self._extend(v, "q") @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]',
+    'return self._extend(v, "q") @ s["b"] + (v @ (s["a_now"] - s["a"]).T / self.S) @ s["p"]',
 )
 KEEP_INITIAL = ('if "W0_T" in self.asked or record or linear:', "if True:")
 MUTANTS = {
