@@ -24,6 +24,7 @@ from tools import chapters, costs
 RESULTS = Path(__file__).with_name("results") / "stated_errors.json"
 LEVELS = {"default": {}, "fine": dict(samples=16384, tol=1e-4)}
 SEED = 0
+ROUNDING = 2**-11 / 3**0.5  # of half precision
 # Lines in 1/N through two pairs of widths that are this far apart, and by more than four standard errors, have no limit.
 APART, BEYOND_NOISE = 0.2, 4.0
 ENGINE = ("activations", "experiment", "lazy", "meanfield", "rules", "step")
@@ -55,7 +56,8 @@ def compare(run, reference):
     """By quantity, relative to the reference's norm: distance, stated error, networks' error, and their ratio.
 
     The stated error is the quadrature of the two that the solver states: they have different causes, noise and truncation.
-    Networks' error is the quadrature of their standard error and of what the extrapolation in 1/N may leave out.
+    Networks' error is the quadrature of their standard error, of what the extrapolation in 1/N may leave out, and of the
+    half precision in which they are stored.
     """
     found = {}
     for name in NAMES:
@@ -63,8 +65,8 @@ def compare(run, reference):
         a = a.reshape(b.shape)
         stated = np.hypot(*(run.provenance.errors[source][name] for source in ("monte_carlo", "tol")))
         stated = stated * np.linalg.norm(a)
-        networks = np.hypot(reference[f"{name}_se"], reference[f"{name}_systematic"])
         norm = np.linalg.norm(b) or 1.0
+        networks = np.linalg.norm([reference[f"{name}_se"], reference[f"{name}_systematic"], ROUNDING * norm])
         distance, total = np.linalg.norm(a - b), max(np.hypot(stated, networks), 1e-300)
         values = dict(distance=distance / norm, stated=stated / norm, networks=networks / norm, ratio=distance / total)
         found[name] = {key: float(f"{value:.4g}") for key, value in values.items()}
