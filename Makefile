@@ -13,6 +13,12 @@ ifneq ($(STRAY),)
 $(error "$(STRAY)" means nothing to make. The words are $(WORDS), and parameters of a chapter stand inside PARAMS="name=value name=value")
 endif
 
+# A word that the environment happens to hold is not meant for make: only those of the command line count.
+$(foreach word,$(WORDS),$(if $(findstring command line,$(origin $(word))),,$(eval override $(word) :=)$(eval unexport $(word))))
+
+# Whatever the locale, files are read and written in UTF-8.
+export PYTHONUTF8 = 1
+
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1  |/p' Makefile | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+ACCURACY = 1e-9  # of a Gaussian average, relative to the largest of its kernel
 FEWEST_TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula
 REACH, NODES = 14.0, 2048  # of the grid for its coefficients, in standard deviations
+MOST_NODES, STEEPEST = 65536, 300.0  # where h has a larger standard deviation, these nodes do not resolve tanh
 ROWS_AT_ONCE = 32
-FEWEST_NODES, MOST_NODES = 64, 1024  # a dimension, of the grids in two dimensions
 ROUNDING = 1e-8  # relative; what lies further outside is no covariance
 SNAP = 1e-14  # correlations this near to ±1 are rounding: the inputs are equal or opposite
+PROBED = np.array([[0.0, -3.0, -1.1, -0.31], [0.073, 0.4, 1.0, 2.7]])  # where φ and φ̇ are looked at first
+SAME = 1e-9  # relative: two ways to compute a function agree to this
+LINE = np.concatenate([sign * np.geomspace(1e-6, 1e6, 4001) for sign in (-1, 1)])  # where φ(h) = c·h is looked for
+LINE_ROUNDING = 1e-15  # relative, of φ there
+
+
+@contextmanager
+def computing(dtype):
+    """JAX settings of a computation in "float64" or "float32", whatever those of the process: it may be strict with types."""
+    with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def _correlation(Sigma):
@@ -27,6 +42,8 @@ def _correlation(Sigma):
 
 
 def _checked_covariance(Sigma):
+    if np.ma.is_masked(Sigma):
+        raise ValueError("`Sigma` has masked entries, and a covariance has none. Leave out the samples they belong to.")
     try:
         Sigma = np.asarray(Sigma, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -48,7 +65,8 @@ def _check_elementwise(name, function):
     """Raise TypeError or ValueError unless JAX can trace `function` and it keeps the shape of its array."""
     try:
         # Through a lambda: eval_shape on a numpy ufunc itself crashed Python the second time (JAX 0.10).
-        shape = jax.eval_shape(lambda h: function(h), jax.ShapeDtypeStruct((2, 3), jnp.float32)).shape
+        with computing("float32"):
+            shape = jax.eval_shape(lambda h: function(h), jax.ShapeDtypeStruct((2, 3), jnp.float32)).shape
     except Exception as error:
         raise TypeError(
             f"`{name}` must be a function that JAX can trace; on an array it raised {type(error).__name__}. "
@@ -56,6 +74,39 @@ def _check_elementwise(name, function):
         ) from error
     if shape != (2, 3):
         raise ValueError(f"`{name}` must act on each entry; an array of shape (2, 3) became one of shape {shape}.")
+
+
+def _probe(functions):
+    """Raise ValueError unless all `functions`, by name, are finite at ordinary h and act on each entry by itself."""
+
+    def look(h, h32):
+        try:
+            alone = [jax.vmap(function)(h.reshape(-1, 1)).reshape(h.shape) for function in functions.values()]
+        except Exception as error:
+            raise ValueError(
+                f"an activation must act on each neuron by itself; on a single one `phi` raised {type(error).__name__}."
+            ) from error
+        together, short = ([function(x) for function in functions.values()] for x in (h, h32))
+        return together, alone, short
+
+    with computing("float64"):
+        found = jax.jit(look)(jnp.asarray(PROBED), jnp.asarray(PROBED, jnp.float32))
+    for name, together, alone, short in zip(functions, *found):
+        together, alone = np.asarray(together), np.asarray(alone)
+        bad = PROBED[~np.isfinite(together + alone + np.asarray(short))]
+        if bad.size:
+            what = {"phi": "φ", "phi_dot": "the derivative φ̇"}[name]
+            raise ValueError(
+                f"`{name}`: {what} of the activation is not finite at h = {bad[0]:g}. Write it so that it is, with a second "
+                "jnp.where around what its argument must not be, or pass `phi_dot`, the derivative, yourself."
+            )
+        off = np.abs(together - alone)
+        if off.max() > SAME * np.abs(alone).max():
+            raise ValueError(
+                f"`{name}` must act on each neuron by itself; at h = {PROBED.flat[off.argmax()]:g} it is "
+                f"{alone.flat[off.argmax()]:.3g} alone and {together.flat[off.argmax()]:.3g} among others. What mixes "
+                "neurons, such as a layer norm or a softmax, is no activation: the theory has no average for it."
+            )
 
 
 @dataclass(frozen=True)
@@ -68,6 +119,9 @@ class Activation:
     closed_phi_phi, closed_dot_dot
                closed forms of the averages below as functions of a (P, P) covariance; without them smooth
                functions are integrated to 1e-8 (ValueError if that is not reached, as for a kink)
+
+    Raises TypeError or ValueError for a φ or φ̇ that JAX cannot trace, that is not finite at h = 0 or near it, or that
+    mixes neurons.
     """
 
     name: str
@@ -87,6 +141,20 @@ class Activation:
         if self.phi_dot is None:
             object.__setattr__(self, "phi_dot", lambda h, phi=self.phi: jax.jvp(phi, (h,), (jnp.ones_like(h),))[1])
         _check_elementwise("phi_dot", self.phi_dot)
+        try:
+            hash(self)
+        except TypeError as error:
+            raise TypeError(f"the functions of an activation must be hashable, as plain ones are: {error}.") from None
+        if not {self.phi, self.phi_dot} <= KNOWN:
+            _probe(dict(phi=self.phi, phi_dot=self.phi_dot))
+
+    @cached_property
+    def slope(self):
+        """c where φ(h) = c·h, and None for any other φ: found by evaluating φ, whatever its name."""
+        with computing("float64"):
+            zero, one, *values = np.asarray(self.phi(jnp.asarray(np.concatenate([[0.0, 1.0], LINE]))))
+        linear = zero == 0 and (np.abs(values - one * LINE) <= LINE_ROUNDING * np.abs(one * LINE)).all()
+        return float(one) if linear else None
 
     def phi_phi(self, Sigma):
         """⟨φ(u_μ) φ(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
@@ -101,22 +169,40 @@ class Activation:
         )
 
 
-def _coefficients(F, sd, count):
+def _on_a_grid(F, sd, nodes):
+    """A grid of x, the root of the weight of each node, and F(σx) times it, (P, nodes)."""
+    x = np.linspace(-REACH, REACH, nodes)
+    root = np.exp(-(x**2) / 4) / (2 * np.pi) ** 0.25 * np.sqrt(x[1] - x[0])
+    h = np.outer(sd, x)
+    with computing("float64"):
+        values = np.asarray(F(jnp.asarray(h)))
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"the activation or its derivative is not finite at h = {h[~np.isfinite(values)][0]:.3g}, where an average over "
+            f"h of standard deviation {sd.max():.3g} needs it. Write it in a stable form, or scale the inputs."
+        )
+    return x, root, values * root
+
+
+def _coefficients(F, sd, count, nodes):
     """F(σx) in orthonormal Hermite polynomials h_k, (P, count), F(σx) with the root of its weight on a grid of x, and the
-    largest change of the former on twice the grid: that of a kink is large.
+    largest change of the former on every third node (an odd number: every second one has the same error at a kink at 0),
+    or of ⟨F²⟩, relative to its root.
     """
-    x = np.linspace(-REACH, REACH, NODES)
+    x, now, values = _on_a_grid(F, sd, nodes)
     # h_k times the root of the Gaussian density, which stays bounded; sums on this grid are integrals to rounding.
-    now, before = np.exp(-(x**2) / 4) / (2 * np.pi) ** 0.25 * np.sqrt(x[1] - x[0]), np.zeros_like(x)
-    with jax.enable_x64(True):
-        values = np.asarray(F(jnp.asarray(np.outer(sd, x)))) * now
-    rows = []
-    for k in range(count):
-        rows.append(now)
-        now, before = (x * now - np.sqrt(k) * before) / np.sqrt(k + 1), now
-    rows = np.stack(rows, axis=1)
-    coefficients = values @ rows
-    return coefficients, values, np.abs(coefficients - 2 * values[:, ::2] @ rows[::2]).max(initial=0)
+    before, coefficients, change = np.zeros_like(x), [], 0.0
+    for start in range(0, count, ROWS_AT_ONCE):
+        rows = []
+        for k in range(start, min(start + ROWS_AT_ONCE, count)):
+            rows.append(now)
+            now, before = (x * now - np.sqrt(k) * before) / np.sqrt(k + 1), now
+        rows = np.stack(rows, axis=1)
+        coefficients.append(values @ rows)
+        change = max(change, np.abs(coefficients[-1] - 3 * values[:, ::3] @ rows[::3]).max(initial=0))
+    norm, third = (values**2).sum(axis=1), 3 * (values[:, ::3] ** 2).sum(axis=1)
+    change = max(change, np.abs(norm - third).max(initial=0) / max(norm.max(initial=0), 1e-300) ** 0.5)
+    return np.concatenate(coefficients, axis=1), values, change
 
 
 def _mehler(c, d, corr):
@@ -133,26 +219,44 @@ def _mehler(c, d, corr):
     return total
 
 
-def gaussian_average(F, G, Sigma, accuracy=1e-9, most_terms=512):
+def _nodes(F, sd, accuracy):
+    """Nodes of a grid that resolves F(σx), by powers of 2. Raises ValueError if even the finest does not."""
+    largest, nodes = np.array([sd.max(initial=0)]), NODES
+    while nodes <= MOST_NODES:
+        _, values, change = _coefficients(F, largest, FEWEST_TERMS, nodes)
+        norm = np.sqrt((values**2).sum())
+        if change <= accuracy * norm:
+            return nodes
+        nodes *= 2
+    cause = (
+        f"The inputs are large, h has a standard deviation of {largest[0]:.3g}: scale them, for example X / X.std()."
+        if largest[0] > STEEPEST
+        else "The activation is probably not smooth; give `closed_phi_phi` and `closed_dot_dot`."
+    )
+    raise ValueError(
+        f"the Gaussian average did not converge: {MOST_NODES} nodes and a third of them differ by {change / norm:.1e}. {cause}"
+    )
+
+
+def gaussian_average(F, G, Sigma, accuracy=ACCURACY, most_terms=512):
     """⟨F(u_μ) G(u_ν)⟩ for u ~ N(0, Sigma), by Mehler's formula: Σ_k c_kμ d_kν ρ_μν^k with correlations ρ.
 
     c and d are the coefficients of F(σ_μ x) and G(σ_ν x) in Hermite polynomials. For smooth functions they fall
     geometrically in √k, and what k terms leave out is at most |ρ|^k √(rest of ⟨F²⟩ · rest of ⟨G²⟩). Entries whose bound
-    exceeds `accuracy` (relative to the largest entry) after `most_terms`, as for steep functions, are integrated on a
-    grid. Raises ValueError when that does not reach the accuracy either.
+    exceeds `accuracy` (relative to the largest entry) after `most_terms`, as for steep functions, are integrated as a
+    convolution. Raises ValueError where no grid resolves F and G.
     """
     if most_terms < FEWEST_TERMS:
         raise ValueError(f"`most_terms` must be at least {FEWEST_TERMS}; got {most_terms}.")
     scale, corr = _correlation(_checked_covariance(Sigma))
     sd = np.sqrt(np.diag(scale))
-    count = FEWEST_TERMS
+    nodes, count = max(_nodes(function, sd, accuracy) for function in {F, G}), FEWEST_TERMS
     while True:
-        (c, left, kink), (d, right, other_kink) = (_coefficients(function, sd, count) for function in (F, G))
+        (c, left, _), (d, right, _) = (_coefficients(function, sd, count, nodes) for function in (F, G))
         rests = [np.maximum((v**2).sum(axis=1) - (x**2).sum(axis=1), 0) for x, v in ((c, left), (d, right))]
         norms = [np.sqrt((v**2).sum(axis=1).max(initial=0)) for v in (left, right)]
-        allowed = accuracy * norms[0] * norms[1]
-        missed = np.sqrt(np.outer(*rests)) * np.abs(corr) ** count > allowed
-        missed = (missed & (np.abs(corr) < 1)) | (kink > accuracy * norms[0]) | (other_kink > accuracy * norms[1])
+        missed = np.sqrt(np.outer(*rests)) * np.abs(corr) ** count > accuracy * norms[0] * norms[1]
+        missed &= np.abs(corr) < 1
         if 2 * count > most_terms or not missed.any():
             break
         count *= 2
@@ -164,27 +268,24 @@ def gaussian_average(F, G, Sigma, accuracy=1e-9, most_terms=512):
             if equal.any():
                 now[mu, equal] = right[equal, ::sign] @ left[mu]
     for mu, nu in np.argwhere(missed):
-        now[mu, nu] = _on_a_grid(F, G, sd[mu], sd[nu], corr[mu, nu], allowed)
+        now[mu, nu] = _convolved(left[mu], right[nu, :: int(np.sign(corr[mu, nu]))], abs(corr[mu, nu]))
     return now
 
 
-def _on_a_grid(F, G, sd, sd_other, c, accuracy):
-    """One entry of a Gaussian average by the trapezoidal rule, refined until two grids agree."""
-    last, nodes = np.inf, FEWEST_NODES
-    while nodes <= MOST_NODES:
-        x = np.linspace(-9.5, 9.5, nodes)
-        weight = np.exp(-(x**2) / 2)
-        weight /= weight.sum()
-        with jax.enable_x64(True):
-            u = c * x[:, None] + np.sqrt(1 - c**2) * x[None, :]
-            now = (weight * np.asarray(F(jnp.asarray(sd * x)))) @ np.asarray(G(jnp.asarray(sd_other * u))) @ weight
-        if abs(now - last) <= max(accuracy, 1e-300):
-            return now
-        change, last, nodes = abs(now - last), now, 2 * nodes
-    raise ValueError(
-        f"the Gaussian average did not converge: the last two grids differ by {change:.1e} with {MOST_NODES} nodes. "
-        "The activation is probably not smooth; give `closed_phi_phi` and `closed_dot_dot`."
-    )
+def _convolved(left, right, c):
+    """⟨F G⟩ at correlation c > 0 from F(σx) and G(σ'y) with the root of their weight, on one grid that resolves both.
+
+    The density of (x, y) is a product of functions of x, of y and of x − y. The last is a Gaussian of variance s²/c, with
+    s² = 1 − c²: in Fourier space a factor, right however narrow it is.
+    """
+    nodes = len(left)
+    x = np.linspace(-REACH, REACH, nodes)
+    weight = np.exp(-(x**2) * (1 - c) / (4 * (1 + c)))
+    k = 2 * np.pi * np.fft.rfftfreq(nodes, x[1] - x[0])
+    factor = np.exp(-(k**2) * (1 - c**2) / (2 * c))
+    factor[1:] *= 2  # k and −k; nothing is left at the largest
+    spectra = np.fft.rfft(left * weight), np.fft.rfft(right * weight)
+    return float((factor * (spectra[0].conj() * spectra[1]).real).sum() / (nodes * np.sqrt(c)))
 
 
 def _relu_phi_phi(Sigma):
@@ -209,23 +310,34 @@ def _erf_dot_dot(Sigma):
     return 4 / np.pi / np.sqrt(np.outer(one_plus, one_plus) - 4 * Sigma**2)
 
 
+def _relu(h):
+    return jnp.sqrt(2.0).astype(h.dtype) * jnp.maximum(h, 0)
+
+
+def _relu_dot(h):
+    return jnp.sqrt(2.0).astype(h.dtype) * (h > 0).astype(h.dtype)
+
+
+def _tanh_dot(h):
+    return 1 - jnp.tanh(h) ** 2
+
+
+def _erf_dot(h):
+    return 2 / math.sqrt(math.pi) * jnp.exp(-(h**2))
+
+
+def _identity(h):
+    return h
+
+
+# Not probed when the library is imported, but in its tests: nothing is compiled then.
+KNOWN = {_relu, _relu_dot, jnp.tanh, _tanh_dot, jax.scipy.special.erf, _erf_dot, _identity, jnp.ones_like}
+
 ACTIVATIONS = {
-    "relu": Activation(
-        "relu",
-        lambda h: jnp.sqrt(2.0).astype(h.dtype) * jnp.maximum(h, 0),
-        lambda h: jnp.sqrt(2.0).astype(h.dtype) * (h > 0),
-        _relu_phi_phi,
-        _relu_dot_dot,
-    ),
-    "tanh": Activation("tanh", jnp.tanh, lambda h: 1 - jnp.tanh(h) ** 2),
-    "erf": Activation(
-        "erf",
-        jax.scipy.special.erf,
-        lambda h: 2 / np.sqrt(np.pi) * jnp.exp(-(h**2)),
-        _erf_phi_phi,
-        _erf_dot_dot,
-    ),
-    "linear": Activation("linear", lambda h: h, jnp.ones_like, lambda Sigma: Sigma.copy(), np.ones_like),
+    "relu": Activation("relu", _relu, _relu_dot, _relu_phi_phi, _relu_dot_dot),
+    "tanh": Activation("tanh", jnp.tanh, _tanh_dot),
+    "erf": Activation("erf", jax.scipy.special.erf, _erf_dot, _erf_phi_phi, _erf_dot_dot),
+    "linear": Activation("linear", _identity, jnp.ones_like, lambda Sigma: Sigma.copy(), np.ones_like),
 }
 
 

@@ -23,25 +23,37 @@ def listed(name, values, kind, fix):
     return found
 
 
-def one_experiment(name, runs):
-    """Raise ValueError unless all `runs` are of one experiment: the same settings, rule and data."""
+def one_experiment(name, runs, each=None):
+    """Raise ValueError unless all `runs` are of one experiment: the same settings, rule, data and times.
+
+    `each` are the names of the single runs, by default name[0], name[1], …
+    """
+    each = each or [f"{name.strip('`')}[{k}]" for k in range(len(runs))]
 
     def differ(a, b):
-        settings = ("rule", "hidden_layers", "phi", "gamma0", "lr", "steps")
-        changed = [setting for setting in settings if getattr(a, setting) != getattr(b, setting)]
-        same_data = np.array_equal(a.task.X_all, b.task.X_all) and np.array_equal(a.task.y, b.task.y)
+        settings = ("rule", "hidden_layers", "phi", "gamma0")
+        changed = [x for x in settings if getattr(a.experiment, x) != getattr(b.experiment, x)]
+        if len(a.times) != len(b.times):
+            changed.append("steps")
+        elif not np.allclose(a.times, b.times, rtol=1e-12, atol=0):
+            changed.append("lr")
+        a, b = a.experiment.task, b.experiment.task
+        same_data = np.array_equal(a.X_all, b.X_all) and np.array_equal(a.y, b.y)
         return changed + ([] if same_data else ["task"])
 
+    def recorded(run):
+        return None if len(run.K) == len(run.f) else run.kernels_at.tolist()
+
     for k, run in enumerate(runs):
-        if changed := differ(runs[0].experiment, run.experiment):
+        if changed := differ(runs[0], run):
             raise ValueError(
-                f"`{name}` must be of one experiment; {name}[0] and {name}[{k}] differ in {', '.join(changed)}. "
-                "Average or extrapolate each experiment by itself."
+                f"{name} must be of one experiment; {each[0]} and {each[k]} differ in {', '.join(changed)}. "
+                "Compare, average or extrapolate each experiment by itself."
             )
-        if not np.array_equal(runs[0].kernels_at, run.kernels_at):
+        if (first := recorded(runs[0])) != (other := recorded(run)):
             raise ValueError(
-                f"`{name}` must have kernels of the same steps; {name}[0] has those of {runs[0].kernels_at.tolist()}, "
-                f"{name}[{k}] of {run.kernels_at.tolist()}. Run them with one `kernels_at`."
+                f"{name} must have kernels of the same steps; {each[0]} has those of {first or 'all'}, {each[k]} of "
+                f"{other or 'all'}. Run them with one `kernels_at`."
             )
 
 

@@ -20,6 +20,7 @@ SUBSET = 300  # samples on which those are counted
 FIELDS = 12  # arrays of fields that a step holds at a time
 COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
 LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 MAPPINGS, MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
@@ -79,9 +80,11 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
 
 def _guess(experiment, tol, samples):
     """Directions that a basis ends with: those of the first features on a subset, times a growth."""
-    X = experiment.task.X_all
+    X = experiment.task.X  # test points ask for no direction
     some = X[np.linspace(0, len(X) - 1, min(len(X), SUBSET)).astype(int)]
-    Phi = np.linalg.eigvalsh(experiment.phi.phi_phi(some @ some.T / X.shape[1]))[::-1]
+    Phi = experiment.phi.phi_phi(some @ some.T / X.shape[1])
+    length = np.sqrt(np.maximum(np.diag(Phi), np.finfo(float).tiny))  # each field counts by its own variance
+    Phi = np.linalg.eigvalsh(Phi / np.outer(length, length))[::-1]
     needed = int(np.count_nonzero(Phi.sum() - np.cumsum(Phi) > tol * Phi.sum())) + 1
     return min(GROWTH * needed, len(X) * experiment.steps, samples // 3)
 
@@ -96,8 +99,30 @@ def _speed(dtype, size=1024):
 
 
 def _machine_memory():
-    """Physical memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that this process may use: the physical memory, or less where a container or a job has a limit of its own."""
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits()])
+
+
+def _limits():
+    """Memory limits in bytes of the control groups that this process is in and of those around them, versions 1 and 2."""
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:  # a system without them
+        return
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        folder, name = (GROUPS / "memory", "memory.limit_in_bytes") if kinds else (GROUPS, "memory.max")
+        # In a container the path may be one outside of it: then the folder does not exist, and the root is its own.
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            try:
+                limit = folder.joinpath(*parts[:depth], name).read_text().strip()
+            except OSError:
+                continue
+            if limit.isdigit():  # "max" stands for no limit in version 2, a number above any memory in version 1
+                yield int(limit)
 
 
 def _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
@@ -108,7 +133,7 @@ def _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
         T = experiment.steps
         ends = estimate(experiment, **arguments | dict(kernels_at=sorted({0, T - 1}), record=False)).memory
         raise MemoryError(
-            f"this run would take about {needed / 2**30:.3g} GiB, and this machine has {has / 2**30:.3g} GiB. With "
+            f"this run would take about {needed / 2**30:.3g} GiB, and this machine or container has {has / 2**30:.3g} GiB. With "
             f"`kernels_at` = (0, {T - 1}) and `record` = False it takes {ends / 2**30:.3g} GiB; fewer `samples` or "
             'dtype = "float32" take less, too.'
         )

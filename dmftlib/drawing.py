@@ -84,6 +84,7 @@ class Series:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {self.kind!r}.")
         for name in ("x", "y", "error"):
             object.__setattr__(self, name, rounded(getattr(self, name)))
+        object.__setattr__(self, "label", str(self.label))  # a number, say γ₀, may be one
         if self.x is not None and self.x.shape != self.y.shape:
             raise ValueError(f"`x` and `y` must have one shape; got {self.x.shape} and {self.y.shape}.")
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
+from .checks import instance, one_experiment
 from .experiment import Experiment
 
 OBSERVABLES = ("f", "Phi", "G", "G_tilde", "K")
 RECORDED = (*OBSERVABLES, "G_tilde_tilde")
 KERNELS = RECORDED[1:]
 MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
+LEAST_UPDATE = 20  # × rounding. At 8 outputs are off by 0.4 %, at 0.8 by 16 % (tests/test_dynamics.py)
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 
 
@@ -38,8 +40,60 @@ class Provenance:
     errors: dict = field(default_factory=dict)
 
 
+class Result:
+    """What all results share: a run (`Dynamics`), a mean over networks (`network.Ensemble`), a closed form (`twolayer.TwoLayer`).
+
+    Each has experiment, times, f, Delta, f_test, the kernels and kernels_at, with the names and shapes of `Dynamics`, and
+    the metrics below. `compare` and the figures take any.
+    """
+
+    def relative_error(self, name):
+        """Standard error of the array `name`, ‖SE‖_F/‖array‖_F: 0 for what is exact, NaN where it is unknown."""
+        raise NotImplementedError
+
+    @property
+    def kernel_times(self):
+        """lr × step of the recorded kernels, shape (T',)."""
+        return self.times[self.kernels_at]
+
+    @property
+    def loss(self):
+        """Mean over samples of Δ², summed over outputs. Shape (T,)."""
+        return (self.Delta**2).sum(axis=tuple(range(1, self.Delta.ndim))) / self.experiment.task.P
+
+    @property
+    def alignment(self):
+        """eNTK–target alignment yᵀKy/(‖K‖_F ‖y‖²), shape (T,)."""
+        return target_alignment(self.K, self.experiment.task.y)
+
+    @property
+    def corr_g(self):
+        """Correlation of g with g̃, Tr G̃/√(Tr G Tr ⟨g̃g̃⟩) averaged over layers; 1 where g̃ = g. Shape (T,).
+
+        Raises ValueError where a mean square is negative, as an extrapolation from too narrow networks can make it.
+        """
+        G, G_tilde, F = (np.trace(a, axis1=-2, axis2=-1) for a in (self.G, self.G_tilde, self.G_tilde_tilde))
+        if min(G.min(), F.min()) < 0:
+            raise ValueError(
+                "`corr_g` needs mean squares of g and g̃ that are not negative; extrapolation in 1/N made a trace "
+                f"{min(G.min(), F.min()):.2g}. Take wider networks, or more seeds."
+            )
+        return (G_tilde / np.sqrt(G * F)).mean(axis=1)
+
+    @property
+    def H_y(self):
+        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², summed over outputs. Shape (T,)."""
+        y = self.experiment.task.y.reshape(self.experiment.task.P, -1)
+        return np.einsum("mc,tmn,nc->t", y, self.Phi[:, -1], y) / (y**2).sum()
+
+    @property
+    def h_y(self):
+        """`H_y` divided by Tr Φ^L, shape (T,)."""
+        return self.H_y / np.trace(self.Phi[:, -1], axis1=1, axis2=2)
+
+
 @dataclass(frozen=True, eq=False)
-class Dynamics:
+class Dynamics(Result):
     """One run of an experiment. Entry t is the state before update t; layer index 0 is ℓ = 1.
 
     f, Delta (T, P)             outputs and errors Δ = y − f; f_test (T, P_test) or None
@@ -91,44 +145,19 @@ class Dynamics:
             history=history,
         )
 
+    def relative_error(self, name):
+        """The Monte Carlo error that a mean field states of itself; NaN for a network, which cannot know its own."""
+        return self.provenance.errors.get("monte_carlo", {}).get(name, float("nan"))
+
     @property
     def times(self):
         """lr × step, shape (T,)."""
         return self.experiment.lr * np.arange(len(self.f))
 
     @property
-    def kernel_times(self):
-        """lr × step of the recorded kernels, shape (T',)."""
-        return self.experiment.lr * self.kernels_at
-
-    @property
     def Delta(self):
         """Δ_μ = y_μ − f_μ, shape (T, P)."""
         return self.experiment.task.y - self.f
-
-    @property
-    def loss(self):
-        """Mean over samples of Δ², summed over outputs. Shape (T,)."""
-        return (self.Delta**2).sum(axis=tuple(range(1, self.Delta.ndim))) / self.experiment.task.P
-
-    @property
-    def alignment(self):
-        """eNTK–target alignment yᵀKy/(‖K‖_F ‖y‖²), shape (T,)."""
-        return target_alignment(self.K, self.experiment.task.y)
-
-    @property
-    def corr_g(self):
-        """Correlation of g with g̃, Tr G̃/√(Tr G Tr ⟨g̃g̃⟩) averaged over layers; 1 where g̃ = g. Shape (T,).
-
-        Raises ValueError where a mean square is negative, as an extrapolation from too narrow networks can make it.
-        """
-        G, G_tilde, F = (np.trace(a, axis1=-2, axis2=-1) for a in (self.G, self.G_tilde, self.G_tilde_tilde))
-        if min(G.min(), F.min()) < 0:
-            raise ValueError(
-                "`corr_g` needs mean squares of g and g̃ that are not negative; extrapolation in 1/N made a trace "
-                f"{min(G.min(), F.min()):.2g}. Take wider networks, or more seeds."
-            )
-        return (G_tilde / np.sqrt(G * F)).mean(axis=1)
 
     def two_time(self):
         """Two-time kernels Phi, G, G_tilde, G_tilde_tilde by name, axes (layer, t, μ, s, ν): ⟨φ_μ(t) φ_ν(s)⟩ etc.
@@ -156,17 +185,6 @@ class Dynamics:
             raise ValueError(f"{what} need all fields; run the engine with `record` = True (got False).")
         return self.history
 
-    @property
-    def H_y(self):
-        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², summed over outputs. Shape (T,)."""
-        y = self.experiment.task.y.reshape(self.experiment.task.P, -1)
-        return np.einsum("mc,tmn,nc->t", y, self.Phi[:, -1], y) / (y**2).sum()
-
-    @property
-    def h_y(self):
-        """`H_y` divided by Tr Φ^L, shape (T,)."""
-        return self.H_y / np.trace(self.Phi[:, -1], axis1=1, axis2=2)
-
 
 def target_alignment(K, y):
     """yᵀKy/(‖K‖_F ‖y‖²) for kernels (..., P, P)."""
@@ -174,8 +192,11 @@ def target_alignment(K, y):
     return np.einsum("m,...mn,n->...", y, K, y) / np.linalg.norm(K, axis=(-2, -1)) / (y @ y)
 
 
-def check_records(experiment, records, first_step=0):
-    """Raise Diverged if the outputs in `records` are not finite or their loss has grown without bound."""
+def check_records(experiment, records, first_step=0, K=None):
+    """Raise Diverged if the outputs in `records` are not finite or their loss has grown without bound.
+
+    K is the kernel (P, P) at the start of the run where it is known: it says which step to try.
+    """
     f = np.asarray(records["f"])
     y = experiment.task.y
     with np.errstate(over="ignore", invalid="ignore"):
@@ -184,13 +205,31 @@ def check_records(experiment, records, first_step=0):
         bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
     for name in records.keys() & {"K", "Phi", "G"}:
         bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
-    if bad.any():
-        step = int(np.argmax(bad))
+    if not bad.any():
+        return
+    step = int(np.argmax(bad))
+    if first_step + step == 0:
         raise Diverged(
-            f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
-            f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; "
-            f"try lr = {experiment.lr / 4:.2g}."
+            "outputs or kernels are not finite at step 0, before anything was learned. The activation or its derivative "
+            "is probably not finite at some preactivation: check `activation`, and the size of the inputs."
         )
+    lr = experiment.lr / 4
+    if K is not None and np.isfinite(K).all():
+        lr = min(lr, bearable_step(experiment, K))
+    raise Diverged(
+        f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
+        f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}."
+    )
+
+
+def bearable_step(experiment, K):
+    """A step that a run with the initial kernel K should bear: half of the edge 2/λ_max, with room for K to grow.
+
+    Features that learn grow the kernel by √(1 + γ₀²⟨y²⟩) in a linear network of one hidden layer (`twolayer.gd`), and by at
+    most the square of that at any depth. Hebb's may grow further: then the next proposal is smaller still.
+    """
+    growth = 1 + experiment.gamma0**2 * (experiment.task.y**2).mean()
+    return 1 / (growth * max(largest_eigenvalue(K), 1e-300))
 
 
 def check_steps(name, steps, T):
@@ -205,25 +244,65 @@ def check_steps(name, steps, T):
     return array
 
 
+def eigenvalues(A):
+    """Eigenvalues of a matrix (P, P): all, or of a large one the largest in modulus alone, to 0.1 %."""
+    if len(A) > MOST_EIGENVALUES:
+        start = np.random.default_rng(0).standard_normal(len(A))
+        try:
+            return eigs(A, 1, v0=start, return_eigenvectors=False, tol=1e-3)
+        except ArpackNoConvergence:  # a pair of nearly equal size, say: then all of them
+            pass
+    return np.linalg.eigvals(A)
+
+
 def largest_eigenvalue(K):
     """The largest |eigenvalue| of a kernel (P, P), to 0.1 % of a large one: what lr times it must stay below 2."""
-    if len(K) <= MOST_EIGENVALUES:
-        return np.abs(np.linalg.eigvals(K)).max()
-    try:
-        return np.abs(eigs(K, 1, v0=np.ones(len(K)), return_eigenvectors=False, tol=1e-3)).max()
-    except ArpackNoConvergence:  # a pair of nearly equal size, say: then all of them
-        return np.abs(np.linalg.eigvals(K)).max()
+    return np.abs(eigenvalues(K)).max()
 
 
-def warn_if_unstable(experiment, K, kernels_at=None):
-    """Warn, with the step, when lr·λ_max(K) exceeds 2: noise then grows exponentially."""
-    product = experiment.lr * np.array([largest_eigenvalue(kernel) for kernel in K])
-    if product.max() > 2:
-        step = int(np.argmax(product > 2))
-        step = step if kernels_at is None else int(kernels_at[step])
+def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
+    """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K: a step then enlarges errors and differences.
+
+    Where the step overshoots, Re lr·λ > 1, it warns at once: for a positive λ this is lr·λ > 2. Where it does not, λ is
+    negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences double at least
+    in the steps that K stands for, after `noise`, K's relative error, is taken off.
+    """
+    steps = np.arange(len(K)) if kernels_at is None else kernels_at
+    factors = [eigenvalues(np.eye(len(kernel)) - experiment.lr * kernel) for kernel in K]
+    overshoot = np.array([np.abs(x[x.real < 0]).max(initial=0.0) for x in factors])
+    steady = [max(x[x.real >= 0], key=abs, default=0.0) for x in factors]
+    known = np.abs(steady) - experiment.lr * noise * np.linalg.norm(K, axis=(1, 2))
+    duration = np.diff(steps, append=steps[-1] + 1)
+    growth = np.exp(min(duration @ np.log(np.maximum(known, 1.0)), 700.0))
+    for size, why, beyond, fix in (
+        (overshoot, f"largest value {overshoot.max():.3g}", overshoot.max() > 1, "Choose a smaller `lr`."),
+        (
+            known,
+            f"differences grow {growth:.3g}-fold in this run",
+            growth > 2,
+            "Choose a smaller `lr`."
+            if np.real(steady[np.argmax(known)]) < 1
+            else "A smaller `lr` does not help where λ is negative: the rule itself drives these errors up.",
+        ),
+    ):
+        if beyond:
+            warnings.warn(
+                f"|1 − lr·λ| exceeds 1 for an eigenvalue λ of K from step {int(steps[np.argmax(size > 1)])} on ({why}): "
+                f"theory and networks may part for a good reason there. {fix}",
+                stacklevel=3,
+            )
+            return
+
+
+def warn_if_rounded(experiment, dtype):
+    """Warn where updates are so small that rounding of the weights, which are of size 1, takes part of them."""
+    task = experiment.task
+    update = experiment.lr * experiment.gamma0 * np.linalg.norm(task.y) * np.sqrt(np.diag(task.K_x).mean())
+    if 0 < update < LEAST_UPDATE * np.finfo(dtype).eps:
+        fix = 'Use dtype="float64"' if dtype == "float32" else "Use a larger `gamma0`, or lazy.predict for γ₀ → 0"
         warnings.warn(
-            f"lr·λ_max(K) exceeds 2 from step {step} on (largest value {product.max():.3g}): theory and networks "
-            "may part for a good reason there. Choose a smaller `lr`.",
+            f"lr·γ₀·‖y‖ makes updates of about {update:.1g} to weights of size 1, near the rounding of {dtype}: outputs "
+            f"may be off, or not move at all. {fix}.",
             stacklevel=3,
         )
 
@@ -248,44 +327,52 @@ class Comparison:
         return "\n".join(f"{a:<9}{b:>10}{c:>14}" for a, b, c in [("quantity", "distance", "reference SE"), *rows])
 
     def agreement(self):
-        """One line a quantity: its distance in units of both errors, added in quadrature; two of them still agree."""
+        """One line a quantity: its distance in units of both errors, added in quadrature; two of them still agree.
+
+        Where an error is not known, as that of a single network is not, the line says so and gives no verdict.
+        """
         lines = []
         for name, distance in self.distance.items():
-            ratio = distance / np.hypot(self.standard_error[name], self.theory_error[name])
-            lines.append(f"{name:<9} distance is {ratio:.1f} standard errors, agrees: {ratio <= 2}")
+            both = np.hypot(self.standard_error[name], self.theory_error[name])
+            if np.isnan(both):
+                unknown = [
+                    who
+                    for who, x in (("theory", self.theory_error), ("reference", self.standard_error))
+                    if np.isnan(x[name])
+                ]
+                lines.append(
+                    f"{name:<9} distance is {100 * distance:.2g} %, agrees: unknown, for the error of the {' and the '.join(unknown)} is "
+                    "(network.ensemble of two or more seeds has one)"
+                )
+            else:
+                ratio = distance / both if distance else 0.0
+                lines.append(f"{name:<9} distance is {ratio:.1f} standard errors, agrees: {ratio <= 2}")
         return "\n".join(lines)
 
 
 def check_dtype(dtype):
-    """Raise ValueError unless dtype is "float64" or "float32"."""
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f'`dtype` must be "float64" or "float32"; got {dtype!r}.')
+    """Raise ValueError unless dtype is "float64" or "float32", as text: an equal dtype object is another key."""
+    if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
+        raise ValueError(f'`dtype` must be "float64" or "float32", as text; got {dtype!r}.')
 
 
 def compare(theory, runs):
     """Distance of `theory` from `runs` for f, Φ, G, G̃ and K.
 
-    theory   a Dynamics
-    runs     an Ensemble (its standard error over seeds is reported as ‖SE‖_F/‖b‖_F) or a single Dynamics
-             (whose standard error is unknown: NaN)
+    theory, runs   two results of one experiment, by any engine: Dynamics, Ensemble or TwoLayer. The standard error of
+                   `runs` is reported relative to it, ‖SE‖_F/‖b‖_F; that of a single network is unknown, NaN
 
-    Raises TypeError for anything that is not such a result, ValueError when the two do not have the same shapes.
+    Raises TypeError for anything that is not a result, ValueError for two that differ in settings, data, times or shapes.
     """
-    for argument, value, wanted in (("theory", theory, ("provenance", *OBSERVABLES)), ("runs", runs, OBSERVABLES)):
-        if lacking := [name for name in wanted if not hasattr(value, name)]:
-            raise TypeError(
-                f"`{argument}` must be a result, such as meanfield.solve, network.train or network.ensemble return "
-                f"(`theory` a single one, no ensemble); got {type(value).__name__}, which has no {', '.join(lacking)}."
-            )
-    partial = [run for run in (theory, runs) if len(run.K) < len(run.f)]
-    if partial and not np.array_equal(theory.kernels_at, runs.kernels_at):
-        raise ValueError(
-            f"`theory` has the kernels of steps {theory.kernels_at.tolist()}, `runs` of {runs.kernels_at.tolist()}; run "
-            "both with one `kernels_at`."
+    for argument, value in (("theory", theory), ("runs", runs)):
+        instance(
+            argument,
+            value,
+            Result,
+            "Pass what meanfield.solve, network.train, network.ensemble or twolayer.solve return.",
         )
-    distance, error = {}, {}
-    spread = getattr(runs, "standard_error", None)
-    own = theory.provenance.errors.get("monte_carlo", {})
+    one_experiment("`theory` and `runs`", (theory, runs), ("`theory`", "`runs`"))
+    distance = {}
     for name in OBSERVABLES:
         a, b = getattr(theory, name), getattr(runs, name)
         if a.shape != b.shape:
@@ -294,5 +381,5 @@ def compare(theory, runs):
             )
         norm = np.linalg.norm(b) or 1.0  # outputs at initialization are zeros: their distance is absolute
         distance[name] = float(np.linalg.norm(a - b) / norm)
-        error[name] = float(np.linalg.norm(spread[name]) / norm) if spread else float("nan")
-    return Comparison(distance, error, {name: own.get(name, 0.0) for name in OBSERVABLES})
+    own, spread = ({name: result.relative_error(name) for name in OBSERVABLES} for result in (theory, runs))
+    return Comparison(distance, spread, own)

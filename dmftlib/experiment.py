@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .activations import Activation, activation_from
+from .activations import Activation, activation_from, computing
 from .checks import instance
 from .rules import Rule, check_rule, needs
 
@@ -15,17 +15,37 @@ LARGEST = 1e150  # numbers above have squares that overflow
 MOST_SEEDS = 2**32  # JAX keeps 32 bits of a seed in float32: a larger one would repeat the draws of a smaller one
 
 
+def _is_masked(value):
+    """Whether an array made of it would lose a mask: that of `value`, or of an array in a list of them."""
+    if isinstance(value, (list, tuple)):
+        return any(_is_masked(part) for part in value if isinstance(part, (list, tuple, np.ma.MaskedArray)))
+    return bool(np.ma.is_masked(value))
+
+
 def _finite_array(name, value, ndim, shape_words):
     """`value` as a read-only float64 array, or an error that names the argument."""
+    wrong = f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}"
+    if _is_masked(value):
+        raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
     try:
         array = np.asarray(value)
-        if array.size and array.dtype.kind not in "biuf":
-            raise TypeError(f"entries of type {array.dtype}")
-        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
+        raise TypeError(f"{wrong}: {error}") from error
+    if array.dtype.kind in "US" and array.size:
         raise TypeError(
-            f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}."
-        ) from error
+            f"{wrong} of dtype {array.dtype}, text such as {str(array.flat[0])!r:.20}. Code it as numbers, two labels for "
+            "example as np.where(labels == 'one', 1.0, -1.0)."
+        )
+    if array.dtype.kind == "O":  # as of tables whose columns have several types
+        for place, entry in np.ndenumerate(array):
+            if not isinstance(entry, (Real, np.bool_)):
+                raise TypeError(
+                    f"{wrong} with the entry {entry!r:.40} of type {type(entry).__name__} at {place}. Leave out or fill what "
+                    "is missing, and code text as numbers."
+                )
+    elif array.dtype.kind not in "biuf":
+        raise TypeError(f"{wrong} of dtype {array.dtype}. Pass real numbers.")
+    array = array.astype(np.float64)
     if array.ndim not in np.atleast_1d(ndim):
         raise ValueError(f"`{name}` must have shape {shape_words}; got shape {array.shape}. Reshape it.")
     bad = ~(np.abs(array) < LARGEST)
@@ -181,15 +201,14 @@ def _positive(name, value, meaning):
 
 
 def _check_gate(rule, activation):
-    """Raise ValueError if φ̇ of the activation cannot serve as a gate: not finite, or zero wherever one looks."""
-    h = np.float32([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])
-    gate = np.asarray(activation.phi_dot(h))
-    bad = h[~np.isfinite(gate)]
-    if bad.size or not gate.any():
-        fault = f"is not finite at h = {bad[0]:g}" if bad.size else "is 0 everywhere, so no gate would ever open"
+    """Raise ValueError if φ̇ of the activation cannot serve as a gate: it is zero wherever one looks."""
+    with computing("float32"):
+        gate = np.asarray(activation.phi_dot(np.float32([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0])))
+    if not gate.any():
         raise ValueError(
-            f"`activation` {activation.name!r} has no gate for the rule {rule!r}: its derivative φ̇ {fault}. Gated "
-            'rules need one that is finite and not zero, such as "relu" or "tanh"; or pass `phi_dot` to Activation.'
+            f"`activation` {activation.name!r} has no gate for the rule {rule!r}: its derivative φ̇ is 0 everywhere, so no "
+            'gate would ever open. Gated rules need one that is not zero, such as "relu" or "tanh"; or pass `phi_dot` to '
+            "Activation."
         )
 
 

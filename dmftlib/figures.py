@@ -8,14 +8,15 @@ the standard error of any metric.
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from .checks import instance, listed
 from .drawing import Panel, Series, as_shown, draw, line, markers, read_csv, rule_name, save, styles, to_csv
-from .dynamics import KERNELS, Dynamics
+from .dynamics import KERNELS, Result
 from .measures import (
     excess_kurtosis,
     feature_change,
@@ -42,6 +43,7 @@ __all__ = [
 STRAIGHT = 64
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
 SYMBOLS_IN_WORDS, RAISED = {"Phi": "Φ", "G": "G", "G_tilde": "G̃", "K": "K"}, str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+CUT = 1e-3  # a loss below this share of the first is not shown
 TIME, THEORY = "time t (lr × step)", "theory, N = ∞"
 
 
@@ -126,9 +128,14 @@ class Table:
 
 
 def _filled(name, values):
-    """`values` itself. Raises ValueError if there are none."""
+    """`values` itself. Raises ValueError if there are none, TypeError if they have labels that are not text."""
     if not len(values):
         raise ValueError(f"`{name}` must hold at least one entry to draw; got none. Pass what the docstring lists.")
+    if isinstance(values, Mapping) and (other := [label for label in values if not isinstance(label, str)]):
+        raise TypeError(
+            f"`{name}` must map labels, which are text, to what is drawn; got the label {other[0]!r}. Pass a string, such "
+            f'as "{other[0]}".'
+        )
     return values
 
 
@@ -159,13 +166,15 @@ def _curve(theory, networks, metric, label, **axes):
     return Panel(shown, TIME, label, **axes), data
 
 
-def _loss(theory, networks, floor=1e-3):
-    instance("theory", theory, Dynamics, "meanfield.solve returns one.")
-    return _curve(theory, networks, "loss", "loss", y_scale="log", y_limits=(floor, 1.6 * theory.loss[0]))
+def _loss(theory, networks):
+    instance("theory", theory, Result, "meanfield.solve and twolayer.solve return one.")
+    panel, data = _curve(theory, networks, "loss", "loss", y_scale="log")
+    highest = max(series.y.max() for series in panel.series)
+    return replace(panel, y_limits=(CUT * theory.loss[0], 1.6 * highest)), data
 
 
 def learning_curves(theory, networks):
-    """Loss (cut at 1e-3) and eNTK–target alignment against training time."""
+    """Loss (cut at 1e-3 of the first) and eNTK–target alignment against training time."""
     loss, data = _loss(theory, networks)
     alignment, more = _curve(theory, networks, "alignment", "eNTK–target alignment")
     return FigureWithData([loss, alignment], dict(times=theory.times, **_origin(networks)) | data | more)
@@ -291,7 +300,15 @@ def richness(gammas, theories, networks, lazy_f, lazy_alignment):
     shown = [line(first.times, lazy_loss, "lazy limit", "lazy")]
     shown += [line(run.times, run.loss, label, looks[label]) for label, run in zip(labels, theories)]
     highest = max(series.y.max() for series in shown)
-    panels = [Panel(shown, TIME, "loss (theory)", y_scale="log", y_limits=(1e-3, min(2 * highest, 50)))]
+    panels = [
+        Panel(
+            shown,
+            TIME,
+            "loss (theory)",
+            y_scale="log",
+            y_limits=(CUT * first.loss[0], min(2 * highest, 50 * first.loss[0])),
+        )
+    ]
     data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
     for name, metric, lazy, label in (
         ("alignment", lambda run: run.alignment[-1], lazy_alignment, "final alignment"),
@@ -321,7 +338,7 @@ def _against_width(series, widths, label):
 
 def _fitted(theory, networks, widths, name, steps):
     """Squared error of one quantity against width, less the theory's own, and its slopes."""
-    floor = theory.provenance.errors["monte_carlo"][name] ** 2
+    floor = theory.relative_error(name) ** 2
     errors = [[squared_error(e, theory, name, steps) for e in networks[N]] for N in widths]
     mean, error = np.transpose([mean_and_error(values) for values in errors])
     mean = mean - floor

@@ -10,16 +10,18 @@ from Gaussian averages of the functions and the averages of the layer above.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from .activations import gaussian_average
+from .activations import ACCURACY, gaussian_average
 from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
 from .experiment import _finite_array, check_experiment
 from .rules import Layer, needs
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
+WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
 
 
@@ -221,7 +223,13 @@ def _kernels(experiment, X, Delta):
 
 @dataclass(frozen=True)
 class Prediction:
-    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf after training for ever (None without test points).
+    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf and f_test_undetermined (P_test,), None without test points.
+
+    f_test_inf is the limit of long training with small steps along all directions in which K is known. The averages in
+    K are good to c = 1e-9 ‖K‖; a direction of eigenvalue λ is left out by c²/(λ² + c²), as is right for equal inputs
+    with different targets (λ = 0: training reaches their mean). f_test_undetermined is the size of what these
+    directions add by the time 1/c, and of what the error of K does to the others; what they add later, K does not say.
+    Both are NaN where training has no end: outputs grow along an eigenvector of K.
 
     With C outputs each has a last axis of that length.
     """
@@ -230,12 +238,46 @@ class Prediction:
     f: np.ndarray
     f_test: np.ndarray | None
     f_test_inf: np.ndarray | None
+    f_test_undetermined: np.ndarray | None
+
+
+def _limit(K, y):
+    """Outputs k* K⁻¹ y that f(t+1) = f(t) + η K Δ(t) tends to for small η, and how far they are undetermined.
+
+    K (P + P_test, P) has the rows k* of test points last. For real K the real part of (K + ic)⁻¹ is K (K² + c²)⁻¹, a
+    function of K like the limit itself, so that K need not be symmetric; singular vectors bound what is left out.
+    """
+    P = len(y)
+    K, k = K[:P], K[P:]
+    c = ACCURACY * np.linalg.norm(K)
+    if not c:
+        return np.zeros((len(k), *y.shape[1:])), np.zeros((len(k), *y.shape[1:]))
+    eigenvalues = (np.linalg.eigvalsh if np.abs(K - K.T).max() <= c else np.linalg.eigvals)(K)
+    if eigenvalues.real.min() < -c:
+        warnings.warn(
+            f"K has an eigenvalue of {eigenvalues[eigenvalues.real.argmin()]:.3g}, along which outputs grow for ever: "
+            "`f_test_inf` is NaN.",
+            stacklevel=3,
+        )
+        return np.full((2, len(k), *y.shape[1:]), np.nan)
+    limit = k @ np.linalg.solve(K + 1j * c * np.eye(P), y.astype(complex)).real
+    left, size, right = np.linalg.svd(K)
+    undetermined = np.abs(k @ right.T) * (c / (size**2 + c**2)) @ np.abs(left.T @ y)
+    if undetermined.max() > WORTH_A_WARNING * np.abs(y).max():
+        warnings.warn(
+            f"{np.count_nonzero(np.abs(eigenvalues) < c)} of the {P} eigenvalues of K are below the accuracy of its "
+            f"averages, {ACCURACY:g} of its norm, and others are near it. `f_test_inf` leaves these directions out, up to "
+            f"{undetermined.max():.2g} at a test point: see `f_test_undetermined`. Are inputs nearly equal?",
+            stacklevel=3,
+        )
+    return limit, undetermined
 
 
 def predict(experiment):
     """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
 
-    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
+    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2). Warns where outputs after long training are not
+    determined by K: see Prediction.
     """
     check_experiment(experiment)
     task, P, X = experiment.task, experiment.task.P, experiment.task.X_all
@@ -256,12 +298,10 @@ def predict(experiment):
             step = K @ Delta[:P]
         f[t] = f[t - 1] + experiment.lr * step
     f = f.reshape(-1, len(X), *task.y.shape[1:])
-    check_records(experiment, {"f": f})
+    check_records(experiment, {"f": f}, K=None if depends_on_error else K[:P])
     times = experiment.lr * np.arange(experiment.steps)
     if task.X_test is None:
-        return Prediction(times, f, None, None)
+        return Prediction(times, f, None, None, None)
     if depends_on_error:
-        return Prediction(times, f[:, :P], f[:, P:], None)
-    # Least squares, so that a singular K gives the limit of the dynamics from f = 0 when K is symmetric.
-    limit = K[P:] @ np.linalg.lstsq(K[:P], task.y, rcond=None)[0]
-    return Prediction(times, f[:, :P], f[:, P:], limit)
+        return Prediction(times, f[:, :P], f[:, P:], None, None)
+    return Prediction(times, f[:, :P], f[:, P:], *_limit(K, task.y))

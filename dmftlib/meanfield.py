@@ -27,6 +27,7 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
 from . import lazy
+from .activations import computing
 from .checks import listed, one_experiment
 from .costs import _make_room, _refuse_what_does_not_fit
 from .dynamics import (
@@ -37,6 +38,7 @@ from .dynamics import (
     check_dtype,
     check_records,
     check_steps,
+    warn_if_rounded,
     warn_if_unstable,
 )
 from .experiment import _seed, _whole, check_experiment
@@ -649,7 +651,8 @@ class _Half:
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)
-            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t)
+            K = records["K"][0] if self.slots is None or self.slots[0] == 0 else None
+            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t, K)
             self.t, self.state, self.records, self.last = int(t), state, records, last
 
 
@@ -715,14 +718,17 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
               for many samples μ: see costs.estimate
     devices   JAX devices that share the samples, such as jax.devices(); the default device alone by default
 
+    Kernels at step 0 are the lazy ones, exactly; what the samples missed there is taken off later ones as well, as far
+    as it lasts. Test points change nothing of the training result.
+
     A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
     dtype are immaterial.
 
     Raises ValueError for bad arguments or fewer samples than directions, MemoryError for a run that would not fit this
     machine; Diverged, with the step, when the loss is not finite or grows without bound; RuntimeError for a
-    linear network whose fields take more directions than its equations can span. Warns when lr·λ_max(K) exceeds 2 at a
-    recorded step.
+    linear network whose fields take more directions than its equations can span. Warns where |1 − lr·λ| exceeds 1 for an
+    eigenvalue λ of K at a recorded step, and where updates are lost in the rounding of `dtype`.
     """
     check_experiment(experiment)
     check_dtype(dtype)
@@ -734,16 +740,17 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     least = LEAST_TOL[dtype]
     if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
-    linear = experiment.phi.name == "linear" and is_linear(experiment.rule)
+    linear = is_linear(experiment.rule, experiment.phi.slope)
     _refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     _make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
+    warn_if_rounded(experiment, dtype)
 
     def in_dtype(function):
         """`function`, run with the precision asked for: a setting of each thread."""
 
         def run(argument):
-            with jax.enable_x64(dtype == "float64"):
+            with computing(dtype):
                 return function(argument)
 
         return run
@@ -771,7 +778,6 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         sweeps |= _without_known_noise(experiment, samples, sweeps)
     both = {name: x[:2] for name, x in sweeps.items()}
     records = {name: value.mean(axis=0) for name, value in both.items()}
-    warn_if_unstable(experiment, records["K"], kernels_at)
 
     def relative(differences):
         norms = {n: [np.linalg.norm(training(n, array)) for array in (d, records[n])] for n, d in differences.items()}
@@ -783,6 +789,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
         tol=relative({name: (x[2] - x[0]) / shrink for name, x in sweeps.items()}),
     )
+    warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
     rank = tuple(
         tuple(max(sum(int(half.state["gaps"][l][n]) for n in counts) for half in halves) for counts in ROWS_OF_RANK)
         for l in range(experiment.hidden_layers - 1)
@@ -844,7 +851,7 @@ def average(runs):
     seeds = [run.provenance.seed for run in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"`runs` must have different seeds, or their spread says nothing; got {seeds}.")
-    one_experiment("runs", runs)
+    one_experiment("`runs`", runs)
     values = {name: np.stack([getattr(run, name) for run in runs]) for name in RECORDED}
     mean = {name: value.mean(axis=0) for name, value in values.items()}
     error = {name: value.std(axis=0, ddof=1) / np.sqrt(len(runs)) for name, value in values.items()}

@@ -15,12 +15,12 @@ from .network import Ensemble
 
 
 def mean_and_error(values):
-    """Mean over the first axis and its standard error (0 for a single value). Raises ValueError for no values."""
+    """Mean over the first axis and its standard error: NaN for a single value. Raises ValueError for no values."""
     values = np.asarray(values, float)
     if values.ndim == 0 or not len(values):
         raise ValueError(f"`values` must be a list of one or more values; got {values.tolist()}. Pass [value] for one.")
     n = len(values)
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[1:])
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[1:], np.nan)
 
 
 def fit_slope(x, y, standard_error, correction=False):
@@ -66,7 +66,7 @@ def split_error(networks, theory, name="K", steps=slice(None)):
             "network.groups makes several."
         )
     reference = getattr(theory, name)[steps]
-    square, floor = np.linalg.norm(reference) ** 2, theory.provenance.errors["monte_carlo"][name] ** 2
+    square, floor = np.linalg.norm(reference) ** 2, theory.relative_error(name) ** 2
     means = np.stack([getattr(e, name)[steps] for e in networks])
     sizes = np.array([len(e.seeds) for e in networks])
     variances = sizes * [np.linalg.norm(e.standard_error[name][steps]) ** 2 / square for e in networks]
@@ -130,11 +130,10 @@ def until(run, step):
             f"`step` must be from {run.kernels_at[0] + 1} to {len(run.f)}, the states of the run up to one with kernels; "
             f"got {step}. Train for more steps."
         )
-    rows = {"f": slice(step), **dict.fromkeys(KERNELS, kept)}
+    rows = {"f": slice(step), **dict.fromkeys(KERNELS, kept)} | ({} if run.f_test is None else {"f_test": slice(step)})
     changes = {name: getattr(run, name)[where] for name, where in rows.items()}
     if isinstance(run, Ensemble):
         changes["standard_error"] = {name: error[rows[name]] for name, error in run.standard_error.items()}
     else:
         changes |= dict(final_h=None, final_z=None, history=None)
-        changes["f_test"] = None if run.f_test is None else run.f_test[:step]
     return replace(run, experiment=replace(run.experiment, steps=step), kernels_at=run.kernels_at[kept], **changes)

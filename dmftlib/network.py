@@ -9,9 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .activations import computing
 from .checks import listed, one_experiment
 from .costs import _make_room
-from .dynamics import RECORDED, Dynamics, Provenance, check_dtype, check_records, check_steps, warn_if_unstable
+from .dynamics import (
+    RECORDED,
+    Dynamics,
+    Provenance,
+    Result,
+    check_dtype,
+    check_records,
+    check_steps,
+    warn_if_rounded,
+    warn_if_unstable,
+)
 from .experiment import _seed, _whole, check_experiment
 from .rules import Layer, needs
 
@@ -160,20 +171,22 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
     """Train one network of the given width; returns Dynamics with the kernels before each update.
 
     The output at initialization is subtracted, so f starts from 0. `record` keeps all fields for two-time
-    kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument, Diverged (with the step) when the loss is not finite
-    or grows without bound; warns when lr·λ_max(K) exceeds 2.
+    kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument,
+    Diverged (with the step) when the loss is not finite or grows without bound. Warns where |1 − lr·λ| exceeds 1 for an
+    eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.
     """
     check_experiment(experiment)
     width, seed = _whole("width", width, 1), _seed(seed)
     check_dtype(dtype)
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
+    warn_if_rounded(experiment, dtype)
     _make_room()
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
     rule, activation = experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
     room = T if L == 1 else min(T, max(1, width // (2 * task.P)))
     chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
-    with jax.enable_x64(dtype == "float64"):
+    with computing(dtype):
         X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y.reshape(task.P, task.outputs), dtype)
         W0, fresh, frozen = _initialize(
             jax.random.key(seed), X, L, width, task.outputs, needs(rule), dtype, activation.phi_dot
@@ -187,7 +200,7 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
             )  # fmt: skip
             parts.append({name: np.asarray(value, np.float64) for name, value in out.items()})
             parts[-1]["f"] = parts[-1]["f"].reshape(-1, len(X), *task.y.shape[1:])
-            check_records(experiment, parts[-1], start)
+            check_records(experiment, parts[-1], start, parts[0]["K"][0] if "K" in parts[0] else None)
             start += count
         last = {name: np.asarray(value).transpose(0, 2, 1) for name, value in last.items()}
     names = dict.fromkeys(name for part in parts for name in part)
@@ -199,8 +212,8 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
-    """Mean over networks, with the standard error of every entry: arrays named and shaped as in Dynamics.
+class Ensemble(Result):
+    """Mean over networks: arrays named and shaped as in Dynamics. `standard_error` has that of every entry, by name.
 
     `width` is N, or infinity after `extrapolate`.
     """
@@ -216,11 +229,14 @@ class Ensemble:
     G_tilde_tilde: np.ndarray
     standard_error: dict
     kernels_at: np.ndarray | None = None
+    f_test: np.ndarray | None = None
 
     __post_init__ = Dynamics.__post_init__
-    kernel_times = Dynamics.kernel_times
-    times, Delta, loss, alignment = Dynamics.times, Dynamics.Delta, Dynamics.loss, Dynamics.alignment
-    corr_g, H_y, h_y = Dynamics.corr_g, Dynamics.H_y, Dynamics.h_y
+    times, Delta = Dynamics.times, Dynamics.Delta
+
+    def relative_error(self, name):
+        """Standard error over seeds, ‖SE‖_F/‖mean‖_F."""
+        return float(np.linalg.norm(self.standard_error[name]) / (np.linalg.norm(getattr(self, name)) or 1.0))
 
 
 def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
@@ -248,11 +264,16 @@ def _distinct(name, seeds):
         yield seed
 
 
+def _arrays(result):
+    """Names of what is averaged: f_test where the task has test points."""
+    return RECORDED if result.f_test is None else (*RECORDED, "f_test")
+
+
 def _average(name, runs):
     """The Ensemble of runs, of which none is kept; `name` is the argument that they came from."""
     count, seeds = 0, []
     for run in runs:
-        values = {key: getattr(run, key) for key in RECORDED}
+        values = {key: getattr(run, key) for key in _arrays(run)}
         count, seeds = count + 1, [*seeds, run.provenance.seed]
         if count == 1:
             mean, square = values, {key: np.zeros_like(value) for key, value in values.items()}
@@ -275,7 +296,7 @@ def average(runs):
     seeds, for different experiments or widths.
     """
     runs = listed("runs", runs, Dynamics, "network.train returns them.")
-    one_experiment("runs", runs)
+    one_experiment("`runs`", runs)
     kinds = sorted({(run.provenance.engine, run.provenance.size) for run in runs})
     if len(kinds) > 1 or any(engine != "network" for engine, _ in kinds):
         raise ValueError(f"`runs` must be networks of one width, from network.train; got (engine, size) {kinds}.")
@@ -306,9 +327,10 @@ def extrapolate(ensembles):
     x = np.array([1 / e.width for e in ensembles])
     if len(set(x)) < 2:
         raise ValueError(f"`ensembles` must have at least two different widths; got {[e.width for e in ensembles]}.")
-    one_experiment("ensembles", ensembles)
+    one_experiment("`ensembles`", ensembles)
     weights = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
-    mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in RECORDED}
-    error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in RECORDED}
+    names = _arrays(ensembles[0])
+    mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in names}
+    error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in names}
     seeds = tuple(seed for e in ensembles for seed in e.seeds)
     return replace(ensembles[0], width=float("inf"), seeds=seeds, **mean, standard_error=error)

@@ -165,34 +165,40 @@ def needs(rule):
 
 
 class _Rotated(Layer):
-    """A layer of 4 neurons and 2 samples with φ(h) = h, whose neurons (and those above) are mixed by a rotation R."""
+    """A layer of 4 neurons and 2 samples with φ(h) = c·h, whose neurons (and those above) are mixed by a rotation R."""
 
-    def __init__(self, R):
+    def __init__(self, R, c):
         rng = np.random.default_rng(0)
         for name in ("h", "g", "g_tilde_next"):
             setattr(self, name, rng.standard_normal((2, 4)) @ R)
-        self.phi, self.phi_dot, self.gate = self.h, np.ones((2, 4)), np.ones((2, 4))
+        self.phi, self.phi_dot, self.gate = c * self.h, np.full((2, 4), c), np.full((2, 4), c)
         self.error, self.fresh_vector = rng.standard_normal((2, 1)), rng.standard_normal((1, 4)) @ R
         for name in BACKWARD:
             W = R.T @ rng.standard_normal((4, 4)) @ R
             setattr(self, name, lambda v, W=W: v @ W)
 
 
-def is_linear(rule):
-    """Whether `rule` only adds and scales fields when φ(h) = h, so that mixing neurons mixes its g̃ alike.
+def is_linear(rule, slope):
+    """Whether `rule` only adds and scales fields when φ(h) = slope·h, so that mixing neurons mixes its g̃ alike.
+
+    Not for a slope of None, which is that of any other φ, or 0.
 
     Then every field of a linear network is a combination of the Gaussians drawn, and averages over them suffice.
     Found by running the rule on one layer before and after a rotation.
     """
+    if not slope:
+        return False
     R, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))
     fields = []
-    for layer in (_Rotated(np.eye(4)), _Rotated(R)):
+    for layer in (_Rotated(np.eye(4), slope), _Rotated(R, slope)):
         layer.features, layer.gain = rule.features(layer), rule.gain(layer)
         fields.append([np.asarray(x) for x in (layer.features, rule.pseudo_gradient(layer), layer.gain)])
-    same = lambda a, b: np.allclose(a, b, atol=1e-4)  # noqa: E731  a rule may compute in float32
+    # A rule may compute in float32. The slope is a unit of what is compared.
+    same = lambda a, b: np.abs(a - b).max() <= 1e-4 * np.abs(b).max()  # noqa: E731
     (phi, g_tilde, gain), (mixed_phi, mixed_g_tilde, mixed_gain) = fields
     kept = same(mixed_phi, phi @ R) and same(mixed_g_tilde, g_tilde @ R)
-    return bool(kept and same(gain, 1.0) and same(mixed_gain, 1.0))
+    constant = np.full((2, 4), gain.flat[0])
+    return bool(kept and same(gain, constant) and same(mixed_gain, constant))
 
 
 def check_rule(rule):

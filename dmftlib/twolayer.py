@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from .dynamics import Dynamics, Provenance, target_alignment
+from .dynamics import Provenance, Result
 from .experiment import Experiment, Task, _positive
 from .rules import DFA, FA, GD, GLN, Hebb, Rule
 
@@ -39,10 +40,11 @@ LEARNED = 40.0  # the time after which a Δ that decays at a rate of at least 1 
 
 
 @dataclass(frozen=True, eq=False)
-class TwoLayer:
-    """A two-layer solution at the asked times. Names and shapes are those of Dynamics (L = 1), so that `compare`
+class TwoLayer(Result):
+    """A two-layer solution at the asked times, exact. Names and shapes are those of Dynamics (L = 1), so that `compare`
     and figures read both.
 
+    times (T,)                       any, rising; `compare` wants those of the other result, lr × step
     Delta (T, P)                     errors Δ = y − f
     Phi, G, G_tilde (T, 1, P, P)     ⟨h hᵀ⟩, ⟨g gᵀ⟩, ⟨g g̃ᵀ⟩; likewise G_tilde_tilde, ⟨g̃ g̃ᵀ⟩
     """
@@ -58,17 +60,35 @@ class TwoLayer:
     G_tilde_tilde: np.ndarray
 
     provenance = Provenance("twolayer", 0, 0, "float64")  # of size 0: nothing was sampled
-    corr_g, h_y = Dynamics.corr_g, Dynamics.h_y
+
+    def relative_error(self, name):
+        """0: nothing was sampled."""
+        return 0.0
+
+    @cached_property
+    def experiment(self):
+        """What was solved. Time is continuous: `lr` is the mean interval of finite `times`, 1 where there is none."""
+        finite = self.times[np.isfinite(self.times)]
+        lr = np.ptp(finite) / (len(finite) - 1) if len(finite) > 1 else 1.0
+        return Experiment(self.task, self.rule, 1, "linear", self.gamma0, float(lr), len(self.times))
 
     @property
-    def loss(self):
-        """Mean over samples of Δ², shape (T,)."""
-        return (self.Delta**2).mean(axis=1)
+    def kernels_at(self):
+        """Every time has its kernels."""
+        return np.arange(len(self.times))
 
     @property
     def f(self):
         """Outputs y − Δ, shape (T, P)."""
         return self.task.y - self.Delta
+
+    @property
+    def f_test(self):
+        """Outputs at test points x, shape (T, P_test), or None: Σ_μ K_x(x, x_μ) f_μ. The network is linear in x, and
+        across the training inputs, which are orthonormal, nothing is learned.
+        """
+        task = self.task
+        return None if task.X_test is None else self.f @ (task.X @ task.X_test.T) / task.D
 
     @property
     def H(self):
@@ -80,17 +100,6 @@ class TwoLayer:
         """eNTK H + G̃ ⊙ K_x, shape (T, P, P)."""
         return self.H + self.G_tilde[:, 0] * np.eye(self.task.P)
 
-    @property
-    def H_y(self):
-        """The hidden kernel projected on the target, yᵀHy/‖y‖², shape (T,)."""
-        y = self.task.y
-        return np.einsum("m,tmn,n->t", y, self.H, y) / (y @ y)
-
-    @property
-    def alignment(self):
-        """eNTK–target alignment yᵀKy/(‖K‖_F ‖y‖²), shape (T,)."""
-        return target_alignment(self.K, self.task.y)
-
 
 def _checked(task, gamma0, times):
     """γ₀ and times as arrays, or an error that names the argument."""
@@ -98,8 +107,8 @@ def _checked(task, gamma0, times):
         raise TypeError(f"`task` must be a dmftlib.Task; got {type(task).__name__}. Build one with Task.whitened(y).")
     if task.y.ndim > 1:
         raise ValueError(
-            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Use "
-            'meanfield.solve with activation "linear", which is exact for any number of outputs.'
+            f"`task` must have one target a sample, y (P,), for the closed forms; got y of shape {task.y.shape}. Pass "
+            'y[:, 0] if it has one column; for more use meanfield.solve with activation "linear", which is exact.'
         )
     off = np.abs(task.K_x - np.eye(task.P)).max()
     if off > WHITE:
@@ -282,10 +291,10 @@ def solve(experiment, times=None):
             "rule, ...), or call twolayer.gd, .fa or .hebb with a Task."
         )
     e = experiment
-    if e.phi.name != "linear":
+    if e.phi.slope != 1:
         raise ValueError(
-            f'`experiment` has activation {e.phi.name!r}; the closed forms hold for "linear", φ(h) = h. Use activation '
-            "linear, or meanfield.solve, which takes any."
+            f"`experiment` has the activation {e.phi.name!r}, and its φ(h) is not h, for which the closed forms hold. Use "
+            'activation "linear", or meanfield.solve, which takes any.'
         )
     if e.hidden_layers > 1:
         raise ValueError(

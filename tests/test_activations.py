@@ -1,5 +1,9 @@
 """Gaussian averages of activations, against integrals done another way and against identities."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +12,7 @@ from scipy import integrate
 from scipy.special import erf
 
 import dmftlib as dl
+from dmftlib import activations
 from dmftlib.activations import ACTIVATIONS, activation_from, gaussian_average
 
 NAMES = ["relu", "tanh", "erf", "linear"]
@@ -190,11 +195,35 @@ def test_user_function_against_its_closed_form():
         np.testing.assert_allclose(sine.dot_dot(Sigma), np.exp(-half) * np.cosh(Sigma), rtol=0, atol=1e-8)
 
 
-def test_what_the_series_leaves_is_integrated_on_a_grid():
+def test_what_the_series_leaves_is_a_convolution():
     # Too steep for the 32 terms allowed: ⟨sin u sin v⟩ = e^{−(a+b)/2} sinh c again.
-    Sigma = np.array([[25.0, 24.0], [24.0, 25.0]])
-    found = gaussian_average(jnp.sin, jnp.sin, Sigma, most_terms=32)
-    np.testing.assert_allclose(found, np.exp(-25.0) * np.sinh(Sigma), rtol=0, atol=1e-8)
+    for sign in (1, -1):
+        Sigma = np.array([[25.0, sign * 24.0], [sign * 24.0, 25.0]])
+        found = gaussian_average(jnp.sin, jnp.sin, Sigma, most_terms=32)
+        np.testing.assert_allclose(found, np.exp(-25.0) * np.sinh(Sigma), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("variance", [50.0, 1e3, 65025.0])
+def test_large_inputs_by_the_closed_forms_of_erf(variance):
+    # Inputs that were not scaled, such as pixels up to 255, with any correlation and with unequal norms.
+    erf, corr = ACTIVATIONS["erf"], np.array([-0.9999, 0.3, 0.97, 1 - 1e-6, 1 - 1e-12])
+    sd = np.sqrt(variance * np.array([1.0, 0.3]))
+    for c in corr:
+        Sigma = np.outer(sd, sd) * np.array([[1, c], [c, 1]])
+        for F, closed in ((erf.phi, erf.phi_phi), (erf.phi_dot, erf.dot_dot)):
+            expected = closed(Sigma)
+            found = gaussian_average(F, F, Sigma)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * expected.max())
+
+
+def test_tanh_of_large_inputs_is_nearly_a_sign():
+    # ⟨sign u sign v⟩ = 2/π arcsin ρ, and tanh is less by its width over σ: ∫(1 − tanh²) = 2 and a density 1/σ√2π at 0.
+    tanh, sd, corr = activation_from("tanh"), 200.0, np.array([[1.0, 0.6], [0.6, 1.0]])
+    found = tanh.phi_phi(sd**2 * corr)
+    np.testing.assert_allclose(found[0, 0], 1 - 2 / (sd * np.sqrt(2 * np.pi)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[0, 1], 2 / np.pi * np.arcsin(0.6), rtol=0, atol=1 / sd**2)
+    with pytest.raises(ValueError, match=r"inputs are large, h has a standard deviation of 1e\+05: scale them"):
+        tanh.phi_phi(1e10 * corr)
 
 
 def test_user_polynomial_by_wicks_theorem():
@@ -219,6 +248,7 @@ def test_user_closed_forms_are_used_and_quadrature_agrees_where_smooth(name):
 
 
 def test_kinked_user_function_without_closed_forms_is_refused():
+    # A kink at 0 lies at one place between the nodes of every grid of even size: halving it shows nothing.
     kinked = dl.Activation("absolute", jnp.abs)
     for average in (kinked.phi_phi, kinked.dot_dot):
         with pytest.raises(ValueError, match="probably not smooth; give `closed_phi_phi` and `closed_dot_dot`"):
@@ -230,3 +260,56 @@ def test_covariance_must_be_square(Sigma):
     for name in NAMES:
         with pytest.raises(ValueError, match=r"`Sigma` must be a \(P, P\) covariance; got shape"):
             activation_from(name).phi_phi(Sigma)
+
+
+# --- What an activation is, whatever its name --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "phi, slope",
+    [
+        (lambda h: h, 1.0),
+        (lambda h: h / 3, 1 / 3),
+        (lambda h: -2.0 * h, -2.0),
+        (jnp.tanh, None),
+        (lambda h: jnp.clip(h, -100.0, 100.0), None),
+        (lambda h: h + 1e-9 * jnp.tanh(h), None),
+        (lambda h: h + 1.0, None),
+    ],
+)
+def test_linear_is_a_property_of_the_function(phi, slope):
+    assert dl.Activation("linear", phi).slope == slope
+
+
+def test_the_activations_of_the_library_are_probed_here_and_not_at_import():
+    for name in NAMES:
+        known = ACTIVATIONS[name]
+        assert {known.phi, known.phi_dot} <= activations.KNOWN
+        activations._probe(dict(phi=known.phi, phi_dot=known.phi_dot))
+        assert ACTIVATIONS[name].slope == (1.0 if name == "linear" else None)
+
+
+def test_equal_activations_are_one_for_compiled_functions():
+    tanh = dl.Activation("tanh", ACTIVATIONS["tanh"].phi, ACTIVATIONS["tanh"].phi_dot)
+    assert tanh == ACTIVATIONS["tanh"] and hash(tanh) == hash(ACTIVATIONS["tanh"])
+    assert tanh.slope is None and tanh == ACTIVATIONS["tanh"]
+
+
+STRICT = """
+import jax, numpy as np, dmftlib as dl
+for rule, act in ((dl.FA(0.5), "tanh"), (dl.GLN(), "relu"), (dl.GD(), "erf"), (dl.GD(), "linear")):
+    e = dl.Experiment(dl.Task.random(2, 5, P_test=1), rule, 2, act, 1.0, 0.05, 3)
+    for dtype in ("float64", "float32"):
+        runs = dl.lazy.predict(e), dl.meanfield.solve(e, 128, tol=1e-2, dtype=dtype), dl.network.train(e, 4, dtype=dtype)
+        print(*[repr(float(np.sum(run.f))) for run in runs])
+"""
+
+
+def test_settings_of_the_process_change_nothing():
+    settings = dict(JAX_NUMPY_DTYPE_PROMOTION="strict", JAX_NUMPY_RANK_PROMOTION="raise", JAX_ENABLE_X64="1")
+    told = [
+        subprocess.run([sys.executable, "-c", STRICT], env=os.environ | more, capture_output=True, text=True)
+        for more in ({}, settings)
+    ]
+    assert told[1].returncode == 0, told[1].stderr
+    assert told[0].stdout == told[1].stdout and len(told[0].stdout.splitlines()) == 8

@@ -111,12 +111,20 @@ RECORD = {
     "claims": [
         {
             "claim": "First",
+            "occurs": "yes",
             "quantity": "f",
             "theory": "1",
             "networks": "1 ± 0.1 (N = 64, 24 seeds)",
             "verdict": "holds",
         },
-        {"claim": "|K|", "quantity": "K", "theory": "2", "networks": "3 ± 0.1 (N = 32…96, 72 seeds)", "verdict": "no"},
+        {
+            "claim": "|K|",
+            "occurs": "no",
+            "quantity": "K",
+            "theory": "2",
+            "networks": "3 ± 0.1 (N = 32…96, 72 seeds)",
+            "verdict": "no",
+        },
         {
             "claim": "Third",
             "quantity": "Φ",
@@ -139,15 +147,15 @@ def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(small_boo
     rows = cells(pages.scale_block("paper"))
     dirty = "`abc1234` with uncommitted changes"
     assert rows[2] == [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty]
-    assert rows[5] == [link, "1", "1", "1"]
+    assert rows[5] == [link, "1", "1", "1", "1 of 2"]
     assert rows[8:] == [
-        [link, "\\|K\\|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no"],
-        [link, "Third", "Φ", "3", "4 ± 1 (N = 96, 24 seeds)", "in part"],
+        [link, "\\|K\\|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no", "no"],
+        [link, "Third", "Φ", "3", "4 ± 1 (N = 96, 24 seeds)", "—", "in part"],
     ]
     good = RECORD | {"dirty": False, "claims": RECORD["claims"][:1]}
     chapters.write_text(json.dumps(good), records.place("small", "paper"))
     block = pages.scale_block("paper")
-    assert cells(block)[2][-1] == "`abc1234`" and cells(block)[5:] == [[link, "1", "0", "0"]]
+    assert cells(block)[2][-1] == "`abc1234`" and cells(block)[5:] == [[link, "1", "0", "0", "1 of 1"]]
     assert block.endswith("Every claim that was recorded holds.\n")
 
 

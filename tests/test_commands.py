@@ -29,9 +29,9 @@ def checkout(small_tree):
     return small_tree
 
 
-def make(tree, *arguments):
+def make(tree, *arguments, **exported):
     command = ["make", "--no-print-directory", "-o", ".venv/installed", *arguments]
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    return subprocess.run(command, cwd=tree, env=os.environ | exported, capture_output=True, text=True)
 
 
 def status(tree):
@@ -169,6 +169,30 @@ def test_make_refuses_words_that_it_would_ignore(checkout, stray):
     assert wrong.returncode == 2 and f'"{stray.partition("=")[0]}" means nothing to make' in wrong.stderr
     assert 'parameters of a chapter stand inside PARAMS="name=value name=value"' in wrong.stderr
     assert not (checkout / "runs").exists()
+
+
+def test_only_words_on_the_command_line_count(checkout):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    exported = dict.fromkeys(re.search(r"^WORDS = (.*)$", makefile, re.MULTILINE)[1].split(), "small")
+    for option in ([], ["-e"]):
+        wrong = make(checkout, *option, "run", "PARAMS=nn=2", **exported)
+        assert "no chapter was named; add CHAPTER=name" in wrong.stderr and wrong.returncode == 2
+    told = make(checkout, "-n", "lock", **exported)
+    assert 'PYTHON="" sh' in told.stdout
+    assert "n: int = 3" in make(checkout, "run", "CHAPTER=small", "HELP=1", **(exported | {"HELP": ""})).stdout
+
+
+def test_a_locale_without_the_signs_of_the_book_changes_no_result(small_tree):
+    signs = "print('γ₀ ± 0.1 → ∞, é')"
+    write_chapter(small_tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("signs", signs)])
+    ascii = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for words in (["run", "small", "n=2"], ["run", "--explain", "small"], ["run", "small", "γ₀=2"]):
+        command = [sys.executable, "-m", "tools", *words]
+        done = subprocess.run(command, cwd=small_tree, env=os.environ | ascii, capture_output=True)
+        assert b"Traceback" not in done.stderr
+        assert (done.returncode == 0) == (words[-1] != "γ₀=2"), done.stderr
+    page = (small_tree / "runs" / "small-n=2" / "html" / "notebooks" / "small.html").read_text(encoding="utf-8")
+    assert "γ₀ ± 0.1 → ∞, é" in page
 
 
 def test_every_word_that_a_recipe_reads_is_one_that_make_takes():

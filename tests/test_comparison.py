@@ -1,5 +1,6 @@
 import nbformat
 import pytest
+from conftest import claims_cell
 
 from dmftlib.claims import Claims
 from tools import comparison
@@ -14,10 +15,9 @@ def notebook(lines, networks=()):
     for number, mean in enumerate(networks):
         claims.agree(f"Claim {number}", "1a", "f", 1.0, (mean, 0.01), "N = 4, 8 seeds")
     outputs = [nbformat.v4.new_output("stream", text="\n".join(lines))]
-    table = {"text/html": claims.table()._repr_html_(), "text/plain": repr(claims.table())}
-    tables = [nbformat.v4.new_output("display_data", table)]
-    cells = [nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b", outputs=tables)]
-    return nbformat.v4.new_notebook(cells=cells)
+    printed, table = nbformat.v4.new_code_cell(id="a", outputs=outputs), claims_cell(claims)
+    table.id = "b"
+    return nbformat.v4.new_notebook(cells=[printed, table])
 
 
 def test_parameters_that_differ_are_named_with_their_defaults():
@@ -47,6 +47,17 @@ def test_claims_are_counted_and_those_whose_verdict_changed_listed():
     ]
     assert comparison.claims(old, new, most=1)[2:] == ["  and 1 more, in the notebook"]
     assert comparison.claims(old, notebook([], (1.0, 1.0, 1.1, 1.0)), 9)[1].startswith("  new → holds: Claim 3")
+
+
+def test_a_phenomenon_that_stops_to_occur_is_told():
+    def run(mean):
+        claims = Claims()
+        claims.phenomenon("Rises", "1a", "f", "GD", 1.0, 1.0, (mean, 0.01), "N = 4, 8 seeds")
+        return nbformat.v4.new_notebook(cells=[claims_cell(claims)])
+
+    told = comparison.claims(run(1.0), run(-1.0), 9)
+    assert told[1] == "  phenomena that occur: 1 | 0"
+    assert told[2].startswith("  occurs: yes, theory = networks: holds → occurs: no, theory = networks: no: Rises: f")
 
 
 @pytest.mark.parametrize("claims", [(), (1.0, 1.2)])

@@ -931,7 +931,27 @@ def test_moments_are_matched():
     run = dl.meanfield.solve(dl.Experiment(task, dl.GD(), 2, "tanh", 1.0, 0.1, 1), samples=600, tol=1e-12)
     h = run.final_h
     assert_exact(h[0].T @ h[0] / len(h[0]), task.K_x, 1e-11)
-    assert_exact(h[1].T @ h[1] / len(h[1]), run.Phi[0, 0], 1e-9)
+    assert_exact(h[1].T @ h[1] / len(h[1]), np.tanh(h[0]).T @ np.tanh(h[0]) / len(h[0]), 1e-9)
+
+
+@checks("eq-known-start")
+def test_kernels_start_from_the_lazy_ones(monkeypatch):
+    seen, correct = {}, dl.meanfield._without_known_noise
+
+    def spy(experiment, samples, sweeps):
+        seen.update(sweeps)
+        return correct(experiment, samples, sweeps)
+
+    monkeypatch.setattr(dl.meanfield, "_without_known_noise", spy)
+    experiment = dl.Experiment(dl.Task.random(P=3, D=5, seed=1), dl.FA(0.5), 2, "tanh", 1.5, 0.1, 4)
+    run, lazy = dl.meanfield.solve(experiment, samples=600), dl.lazy.kernels(experiment)
+    for name in ("Phi", "G", "G_tilde", "K"):
+        first, second = seen[name][:2]
+        D, mean = first - second, (first + second) / 2
+        for t in range(4):
+            beta = np.clip((D[t] * D[0]).sum() / (D[0] ** 2).sum(), 0, 1)
+            assert_exact(getattr(run, name)[t], mean[t] - beta * (mean[0] - getattr(lazy, name)), 1e-12)
+        assert np.linalg.norm(mean[0] - getattr(lazy, name)) > 1e-3 * np.linalg.norm(mean[0])
 
 
 def test_two_layer_linear():

@@ -109,6 +109,31 @@ def test_a_run_is_refused_when_what_it_keeps_exceeds_the_memory(monkeypatch):
         costs._refuse_what_does_not_fit(*arguments)
 
 
+@pytest.mark.parametrize(
+    "groups, files, limit",
+    [
+        ("0::/\n", {"memory.max": "2000\n"}, 2000),  # a container of its own group, version 2
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/job/step\n", {"job/memory.max": "1500\n", "job/step/memory.max": "max\n"}, 1500),
+        ("4:memory:/docker/a\n0::/\n", {"memory/memory.limit_in_bytes": "3000\n"}, 3000),  # its path outside, version 1
+        ("4:cpu,memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("4:cpu:/a\n", {"a/memory.max": "1\n", "memory/a/memory.limit_in_bytes": "1\n"}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_memory_is_that_of_the_container(monkeypatch, tmp_path, groups, files, limit):
+    monkeypatch.setattr(costs, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(costs, "GROUPS", tmp_path / "groups")
+    machine = costs._machine_memory()
+    if groups is not None:
+        (tmp_path / "cgroup").write_text(groups)
+    for name, text in files.items():
+        place = tmp_path / "groups" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    assert costs._machine_memory() == (limit or machine) > 0
+
+
 def test_old_shapes_are_forgotten_at_half_of_the_mappings(monkeypatch, tmp_path):
     forgotten = []
     monkeypatch.setattr(costs.jax, "clear_caches", lambda: forgotten.append(True))

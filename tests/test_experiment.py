@@ -45,6 +45,14 @@ def test_task_keeps_float64_copies_and_their_kernel():
         task.X = X
 
 
+def test_tables_of_several_types_are_numbers():
+    # What numpy makes of a table with a column of booleans, or of numbers that may be missing and are not.
+    task = dl.Task(np.array([[1.5, True], [2, np.bool_(False)]], dtype=object), np.array([np.float32(1), -1], object))
+    np.testing.assert_array_equal(task.X, [[1.5, 1.0], [2.0, 0.0]])
+    assert task.X.dtype == task.y.dtype == np.float64
+    np.testing.assert_array_equal(dl.Task(np.ma.ones((2, 3)), [1.0, -1.0]).X, np.ones((2, 3)))  # nothing is masked
+
+
 def test_random_task_is_seeded_standard_normal_with_balanced_targets():
     task, again, other = (dl.Task.random(400, 50, seed, P_test=3) for seed in (1, 1, 2))
     np.testing.assert_array_equal(task.X, again.X)

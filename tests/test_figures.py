@@ -47,6 +47,41 @@ def every_figure(experiment, theory, networks):
     )
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_a_panel_of_losses_has_limits_from_its_data(scale):
+    e = dl.Experiment(dl.Task([[1.0, 0.0], [0.0, 1.0]], [scale, -scale]), dl.GD(), 1, "linear", 1 / scale, 0.1, 30)
+    theory, networks = dl.meanfield.solve(e, 64), dl.network.groups(e, 16, 2, 0, count=2)
+    for figure in (
+        figures.learning_curves(theory, networks),
+        figures.overview(theory, networks),
+        figures.richness([1.0], [theory], [networks], theory.f, 0.3),
+    ):
+        low, high = figure.figure.axes[0].get_ylim()
+        assert low == pytest.approx(1e-3 * scale**2, rel=1e-5)
+        assert scale**2 < high < 3 * scale**2  # the first loss is shown, the axis is not upside down
+        shown = [theory.loss[k] for k in range(len(theory.loss)) if low < theory.loss[k] < high]
+        assert len(shown) > 5
+
+
+def test_labels_that_are_not_text_are_named(theory, networks):
+    for call in (
+        lambda: figures.several_runs({0.5: (theory, networks[16])}, {"loss": lambda run: run.loss}),
+        lambda: figures.kernels_of_runs({0.5: (theory, networks[16])}, "K", None),
+        lambda: figures.error_of_runs({0.5: (theory, networks)}),
+    ):
+        with pytest.raises(
+            TypeError, match=r'`runs` must map labels, .* got the label 0.5. Pass a string, such as "0.5"'
+        ):
+            call()
+
+
+def test_one_group_of_networks_is_drawn_without_an_error(theory, networks):
+    figure = figures.learning_curves(theory, networks[16][:1])
+    assert np.isnan(figure.data["loss_standard_error"]).all() and figure.png()[1:4] == b"PNG"
+    again = figures.draw(figures.read_csv(figure.csv()))
+    assert len(again.axes) == 2
+
+
 def test_a_fitted_slope_and_its_error_are_those_of_the_noise():
     rng, x, relative = np.random.default_rng(0), np.array([1.0, 2, 4, 8, 16]), 0.1
     slopes, stated = [], []
@@ -90,7 +125,8 @@ def test_mean_and_error():
     mean, error = figures.mean_and_error(values)
     np.testing.assert_allclose(mean, values.mean(axis=0))
     np.testing.assert_allclose(error, values.std(axis=0, ddof=1) / np.sqrt(7))
-    assert figures.mean_and_error([2.0]) == (2.0, 0.0)
+    mean, error = figures.mean_and_error([2.0])
+    assert mean == 2.0 and np.isnan(error)  # one value has no spread
 
 
 @pytest.mark.parametrize("values", [[], np.zeros((0, 3)), 2.0])
@@ -130,7 +166,7 @@ def test_until_needs_states_that_the_run_has(theory, step):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda run, nets: figures.learning_curves(None, nets), "`theory` must be a dmftlib Dynamics; got NoneType"),
+        (lambda run, nets: figures.learning_curves(None, nets), "`theory` must be a dmftlib Result; got NoneType"),
         (lambda run, nets: figures.learning_curves(run, []), "`networks` must hold at least one entry to draw"),
         (lambda run, nets: figures.learning_curves(run, nets[0]), "`networks` must be a list of Ensemble objects"),
         (lambda run, nets: figures.overview(run, [run]), "`networks[0]` must be a dmftlib Ensemble; got Dynamics"),
@@ -276,7 +312,7 @@ class Drawn:
     """Stand-ins for runs: K is a constant vector plus noise of a known size."""
 
     rng = np.random.default_rng(0)
-    theory = SimpleNamespace(K=np.full(3, 2.0), provenance=SimpleNamespace(errors={"monte_carlo": {"K": 0.1}}))
+    theory = SimpleNamespace(K=np.full(3, 2.0), relative_error=lambda name: 0.1)
 
     def groups(self, width, count=8, n=4):
         """Mean off by 4/N in every entry, variance 9/N."""
@@ -317,7 +353,7 @@ def test_bias_variance_and_squared_error_are_one_sum(theory, networks):
 def test_bias_and_variance_have_their_slopes_and_noise_has_none(theory, networks):
     drawn = Drawn()
     wide = {N: drawn.groups(N, n=4000) for N in (16, 32, 64)}
-    exact = SimpleNamespace(K=drawn.theory.K, provenance=SimpleNamespace(errors={"monte_carlo": {"K": 0.0}}))
+    exact = SimpleNamespace(K=drawn.theory.K, relative_error=lambda name: 0.0)
     found = figures.bias_and_variance(exact, wide, {"K": ("K", slice(None))}).data["K"]
     for part, slope in (("variance", -1), ("bias", -2)):
         assert abs(found[part]["slope"] - slope) < 3 * found[part]["slope_error"] < 0.3

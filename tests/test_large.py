@@ -141,7 +141,7 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would(monkeypatch):
     e = dl.Experiment(dl.Task.digits(1000), dl.GD(), 2, "tanh", 1.0, 1e-3, 40)
     monkeypatch.setattr(costs, "_machine_memory", lambda: 2**32)
     with pytest.raises(
-        MemoryError, match=r"about [\d.]+ GiB, and this machine has 4 GiB. With `kernels_at` = \(0, 39\)"
+        MemoryError, match=r"about [\d.]+ GiB, and this machine or container has 4 GiB. With `kernels_at` = \(0, 39\)"
     ):
         meanfield.solve(e)
 

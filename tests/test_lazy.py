@@ -1,7 +1,9 @@
 """The lazy limit: static kernels of any rule against Table 2 (paper.md §2) and against networks at initialization."""
 
 import dataclasses
+from decimal import Decimal, localcontext
 
+import jax.numpy as jnp
 import numpy as np
 import numpy_network
 import pytest
@@ -186,7 +188,76 @@ def test_singular_kernel_predicts_what_training_reaches():
 
 def test_without_test_points_there_is_no_test_prediction():
     prediction = dl.lazy.predict(experiment("GD", 1, "erf"))
-    assert prediction.f_test is None and prediction.f_test_inf is None
+    assert prediction.f_test is None and prediction.f_test_inf is None and prediction.f_test_undetermined is None
+
+
+@pytest.mark.filterwarnings("ignore:.*eigenvalues of K are below the accuracy")
+def test_the_limit_does_not_depend_on_the_order_of_rows():
+    # 40 points on a line, whose K has eigenvalues down to rounding, and two nearly equal inputs with opposite targets.
+    x, rng = np.linspace(-1, 1, 40)[:, None], np.random.default_rng(0)
+    pair = np.repeat(rng.standard_normal((9, 6)), [2] + 8 * [1], axis=0) + 1e-7 * rng.standard_normal((10, 6))
+    for X, y, X_test in (
+        (x, np.sin(3 * x[:, 0]), [[0.33], [1.2]]),
+        (x, np.sign(x[:, 0]), [[0.33], [1.2]]),
+        (pair, (-1.0) ** np.arange(10), rng.standard_normal((2, 6))),
+    ):
+        orders = [np.arange(len(X)), *(rng.permutation(len(X)) for _ in range(2))]
+        runs = [dl.lazy.predict(experiment("GD", 2, "tanh", dl.Task(X[o], y[o], X_test), lr=1e-3)) for o in orders]
+        for run in runs[1:]:
+            np.testing.assert_allclose(run.f_test_inf, runs[0].f_test_inf, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(run.f_test_undetermined, runs[0].f_test_undetermined, rtol=1e-3)
+
+
+def test_the_limit_is_as_far_from_a_hundred_digits_as_it_says():
+    """For sin, K = e^{−(a+b)/2} (sinh c + c cosh c): solved in decimal numbers, where rounding plays no part."""
+
+    def k(a, b):
+        c = a * b
+        return (-(a * a + b * b) / 2).exp() * ((1 + c) * c.exp() + (c - 1) * (-c).exp()) / 2
+
+    with localcontext(prec=100):
+        for P in (4, 8, 14):
+            x = np.linspace(-2, 2, P) + 0.013
+            points, rows = [Decimal(float(v)) for v in x], []
+            for a in points:
+                rows.append([k(a, b) for b in points] + [Decimal(float(np.sin(3 * float(a))))])
+            for i in range(P):  # Gauss and Jordan; K is positive definite
+                rows[i] = [v / rows[i][i] for v in rows[i]]
+                for j in set(range(P)) - {i}:
+                    rows[j] = [v - rows[j][i] * w for v, w in zip(rows[j], rows[i])]
+            new = [0.33, 1.2, 2.3]
+            exact = [float(sum(k(Decimal(t), b) * row[-1] for b, row in zip(points, rows))) for t in new]
+            task = dl.Task(x[:, None], np.sin(3 * x), np.array(new)[:, None])
+            found = dl.lazy.predict(experiment("GD", 1, dl.Activation("sine", jnp.sin), task, lr=1e-3))
+            assert (np.abs(found.f_test_inf - exact) <= 2 * found.f_test_undetermined).all()
+            assert (found.f_test_undetermined < 0.01).all()
+
+
+def test_directions_that_K_does_not_know_are_named():
+    X = np.array([[1.0, 0.3], [1.0, 0.3 + 1e-6], [-0.2, 1.0]])
+    e = experiment("GD", 2, "tanh", dl.Task(X, [1.0, -1.0, 0.5], [[0.3, -1.0]]))
+    with pytest.warns(UserWarning, match="1 of the 3 eigenvalues of K are below the accuracy .* inputs nearly equal"):
+        run = dl.lazy.predict(e)
+    # What is left is a target of 0 for both, to the size of what was left out.
+    merged = dl.lazy.predict(experiment("GD", 2, "tanh", dl.Task(X[1:], [0.0, 0.5], [[0.3, -1.0]])))
+    assert abs(run.f_test_inf - merged.f_test_inf) < run.f_test_undetermined
+    assert merged.f_test_undetermined < 1e-6
+
+
+def test_the_limit_of_a_kernel_that_is_not_symmetric_is_that_of_training():
+    rng = np.random.default_rng(1)
+    V = rng.standard_normal((5, 5))
+    values = np.array([2.0, 1.0, 0.5, 0.3, 0.0])  # and training goes on along none of a null direction
+    K = V @ np.diag(values) @ np.linalg.inv(V)
+    K, y = np.concatenate([K, rng.standard_normal((2, 5)) @ K]), rng.standard_normal(5)
+    f = np.zeros(7)
+    for _ in range(400):
+        f = f + 0.4 * K @ (y - f[:5])
+    limit, undetermined = lazy._limit(K, y)
+    np.testing.assert_allclose(limit, f[5:], rtol=0, atol=1e-6)
+    assert (undetermined < 1e-5).all()
+    with pytest.warns(UserWarning, match="outputs grow for ever: `f_test_inf` is NaN"):
+        assert np.isnan(lazy._limit(-K, y)).all()
 
 
 @pytest.mark.parametrize("rule", ["GD", "FA"])

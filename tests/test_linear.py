@@ -197,7 +197,7 @@ SAMPLED = dl.Experiment(dl.Task.random(3, 4, seed=3, P_test=1), dl.GD(), 3, "lin
 @pytest.fixture
 def sampling(monkeypatch):
     """The solver treats linear networks as it does all others, by samples."""
-    monkeypatch.setattr(meanfield, "is_linear", lambda rule: False)
+    monkeypatch.setattr(meanfield, "is_linear", lambda *_: False)
 
 
 @pytest.mark.parametrize("samples, seed", [(512, 0), (900, 1)])
@@ -237,6 +237,29 @@ def test_without_matching_the_error_falls_as_one_over_root_samples(sampling, mon
         assert abs(slope + 0.5) < 0.15 and values[-1] > 1e-3, (name, slope, values)
 
 
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.6)])
+def test_a_slope_is_another_richness_and_step(rule):
+    # φ = c·h makes f and every update cᴸ times as large: γ₀ → γ₀ cᴸ and η → η/c²ᴸ undo it. Whatever its name.
+    e, L = dataclasses.replace(SAMPLED, rule=rule, steps=8), SAMPLED.hidden_layers
+    plain = dl.meanfield.solve(e)
+    for c in (-0.7, 1e-2):
+        steep = dl.Activation("mine", lambda h, c=c: c * h)
+        run = dl.meanfield.solve(
+            dataclasses.replace(e, activation=steep, gamma0=e.gamma0 * abs(c) ** L, lr=e.lr / c ** (2 * L))
+        )
+        assert max(run.provenance.errors["monte_carlo"].values()) == 0
+        np.testing.assert_allclose(run.f, plain.f, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(run.K / c ** (2 * L), plain.K, rtol=0, atol=1e-11)
+
+
+def test_a_name_does_not_make_a_network_linear():
+    named = dl.Experiment(dl.Task.whitened([1.0, -0.5]), dl.GD(), 1, dl.Activation("linear", jnp.tanh), 1.0, 0.1, 5)
+    run, tanh = (dl.meanfield.solve(e, 256) for e in (named, dataclasses.replace(named, activation="tanh")))
+    np.testing.assert_allclose(run.f, tanh.f, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"its φ\(h\) is not h, for which the closed forms hold"):
+        dl.twolayer.solve(named)
+
+
 # --- Rules that leave the span ----------------------------------------------------------------------------------------
 
 
@@ -258,12 +281,12 @@ class Gated(dl.GD):
 
 @pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.0), dl.FA(0.5), dl.FA(1.0), dl.DFA(), dl.GLN(), dl.Hebb()])
 def test_every_rule_of_the_library_keeps_linear_networks_linear(rule):
-    assert is_linear(rule)
+    assert all(is_linear(rule, slope) for slope in (1.0, -1e-3, 1e3))
 
 
 @pytest.mark.parametrize("rule", [Signs(), Gated()])
 def test_a_rule_that_does_not_is_sampled(rule):
-    assert not is_linear(rule)
+    assert not is_linear(rule, 1.0)
     e = dataclasses.replace(SAMPLED, rule=rule, gamma0=0.3, lr=0.003, steps=3)
     run = dl.meanfield.solve(e, samples=1024)
     assert max(run.provenance.errors["monte_carlo"].values()) > 1e-6

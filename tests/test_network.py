@@ -188,6 +188,33 @@ def test_ensemble_is_the_mean_and_its_standard_error():
     np.testing.assert_array_equal(ensemble.times, 0.1 * np.arange(STEPS))
 
 
+def test_ensembles_carry_test_outputs_with_their_errors():
+    def tested(width, first):
+        return [network.train(experiment(), width, seed) for seed in range(first, first + 3)]
+
+    runs = tested(12, 0)
+    e, values = runs[0].experiment, np.stack([run.f_test for run in runs])
+    for made in (network.average(runs), network.ensemble(e, 12, range(3)), network.groups(e, 12, 3, 0, 1)[0]):
+        np.testing.assert_allclose(made.f_test, values.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(
+            made.standard_error["f_test"], values.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-9, atol=1e-15
+        )
+        assert made.relative_error("f_test") == pytest.approx(
+            np.linalg.norm(made.standard_error["f_test"]) / np.linalg.norm(made.f_test)
+        )
+    short = dl.figures.until(made, 2)
+    np.testing.assert_array_equal(short.f_test, made.f_test[:2])
+    np.testing.assert_array_equal(short.standard_error["f_test"], made.standard_error["f_test"][:2])
+    wider = network.average(tested(24, 3))
+    limit = network.extrapolate([made, wider])
+    np.testing.assert_allclose(limit.f_test, 2 * wider.f_test - made.f_test, rtol=1e-9, atol=1e-12)
+    expected = np.hypot(2 * wider.standard_error["f_test"], made.standard_error["f_test"])
+    np.testing.assert_allclose(limit.standard_error["f_test"], expected, rtol=1e-9)
+    untested = dataclasses.replace(experiment(), task=dl.Task(TASK.X, TASK.y))
+    without = network.ensemble(untested, 12, range(2))
+    assert without.f_test is None and "f_test" not in without.standard_error
+
+
 def test_networks_that_are_trained_already_are_averaged_as_an_ensemble_is():
     runs = [network.train(experiment(), 16, seed) for seed in range(3)]
     mean, same = network.average(runs), network.ensemble(experiment(), 16, range(3))
@@ -258,7 +285,7 @@ def test_divergence_names_the_step_and_a_smaller_lr(activation):
     e = experiment(activation=activation, lr=1.5, steps=60)
     # Where the loss is first 100 times the initial one, or not a number, in the same numbers from numpy.
     with pytest.raises(
-        dl.Diverged, match=r"at step \d+ .*`lr` = 1.5 is probably too large.*try lr = 0.3[78]"
+        dl.Diverged, match=r"at step \d+ .*`lr` = 1.5 is probably too large.*try lr = 0.0\d+\."
     ) as caught:
         network.train(e, 12)
     assert isinstance(caught.value, RuntimeError)
@@ -273,7 +300,7 @@ def test_divergence_names_the_step_and_a_smaller_lr(activation):
 def test_unstable_but_bounded_steps_warn_with_the_step():
     e = experiment(activation="tanh", depth=1, gamma0=0.5, lr=0.2, steps=4)
     largest = np.abs(np.linalg.eigvals(network.train(e, 60).K[0])).max()
-    with pytest.warns(UserWarning, match=r"lr·λ_max\(K\) exceeds 2 from step 0 on"):
+    with pytest.warns(UserWarning, match=r"\|1 − lr·λ\| exceeds 1 .* from step 0 on \(largest value"):
         network.train(dataclasses.replace(e, lr=2.2 / largest), 60)
 
 

@@ -73,7 +73,7 @@ def test_mean_field_and_networks_agree_and_another_rule_does_not(rule):
         assert found < 2.5 * np.hypot(error, run.provenance.errors["monte_carlo"][name]) + 0.002, (name, found, error)
     # The comparison has power: a rule that is nearly the same is told apart.
     other = dl.meanfield.solve(with_rule(Mixed(0.7) if rule == Mixed(0.5) else dl.DFA()), 8192, tol=1e-3)
-    assert dl.compare(other, limit)["K"][0] > 4 * table["K"][1]
+    assert distance(other.K, limit.K) > 4 * table["K"][1]
 
 
 @pytest.mark.parametrize("rule", OWN)

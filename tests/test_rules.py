@@ -125,18 +125,9 @@ def test_rule_without_a_lazy_average_says_so():
         lazy.kernels(experiment(Squared()))
 
 
-@pytest.mark.parametrize(
-    "activation, words",
-    [
-        (dl.Activation("sign", jnp.sign), r"'sign' has no gate for the rule GLN\(\): its derivative φ̇ is 0 everywhere"),
-        (
-            dl.Activation("root", lambda h: jnp.sqrt(jnp.abs(h))),
-            r"'root' has no gate .* is not finite at h = 0\. .*\"relu\"",
-        ),
-    ],
-)
-def test_a_gated_rule_needs_an_activation_with_a_gate(activation, words):
-    task = dl.Task.random(2, 3)
+def test_a_gated_rule_needs_an_activation_with_a_gate():
+    task, activation = dl.Task.random(2, 3), dl.Activation("sign", jnp.sign)
+    words = r"'sign' has no gate for the rule GLN\(\): its derivative φ̇ is 0 everywhere"
     with pytest.raises(ValueError, match=words):
         dl.Experiment(task, dl.GLN(), 2, activation, gamma0=1.0, lr=0.1, steps=3)
     dl.Experiment(task, dl.GD(), 2, activation, gamma0=1.0, lr=0.1, steps=3)  # other rules do not ask for it

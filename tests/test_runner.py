@@ -9,12 +9,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
+from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, write_chapter
 
+from dmftlib.claims import Claims
+from dmftlib.figures import Table
 from tools import ROOT as REPOSITORY
-from tools import ToolError, chapters, figures, records
+from tools import ToolError, chapters, figures, grid, records
 from tools.__main__ import main
-from tools.parameters import read_notebook, read_preset, read_presets
+from tools.parameters import read_notebook, read_preset, read_presets, read_settings
 
 # Values that make a chapter run in seconds; each must be allowed by its parameters cell.
 SMALL = {
@@ -253,18 +255,13 @@ def test_the_peak_memory_is_that_of_the_chapter_itself(tree):
     assert again < 400
 
 
-TABLE = """<table><thead><tr><th>claim</th><th>quantity</th><th>theory</th><th>network mean ± SE</th><th>verdict</th></tr></thead>
-<tbody>
-<tr><td>A &lt; B</td><td>f</td><td>1</td><td>1.1 ± 0.1 (N = 64, 8 seeds)</td><td>holds</td></tr>
-<tr><td>B</td><td>K</td><td></td><td>3 ± 0.1 (N = 64…256, 40 seeds)</td><td>no</td></tr>
-</tbody></table>"""
-
-
 def executed_notebook():
     """As left by a run: one line printed, a table of claims, and a table of something else."""
-    other = TABLE.replace("verdict", "remark")
-    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n")]
-    outputs += [nbformat.v4.new_output("display_data", {"text/html": text}) for text in (TABLE, other)]
+    claims = Claims()
+    claims.agree("A < B", "1", "f", 1.0, (1.1, 0.1), "N = 64, 8 seeds")
+    claims.phenomenon("B", "1", "K", "GD", 2.0, 1.0, (3.0, 0.1), "N = 64…256, 40 seeds")
+    other = nbformat.v4.new_output("display_data", {"text/html": Table(("verdict",), (("no",),))._repr_html_()})
+    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n"), other, *claims_cell(claims).outputs]
     cell, silent = nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b")
     run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234", "key": "0f"}
     return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run})
@@ -273,19 +270,22 @@ def executed_notebook():
 def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     path = records.keep("small", "paper", executed_notebook())
     assert path == tree / "notebooks" / "records" / "paper" / "small.json"
-    names = ("claim", "quantity", "theory", "networks", "verdict")
-    assert records.kept("small", "paper") == {
+    record = records.kept("small", "paper")
+    claims, printed = record.pop("claims"), record.pop("printed")
+    assert list(printed) == ["a"] and printed["a"][0] == "f 1.0"
+    assert record == {
         "chapter": "small",
         "preset": "paper",
         "parameters": {"n": 5},
         "seconds": 3.5,
         "commit": "abc1234",
-        "printed": {"a": ["f 1.0"]},
-        "claims": [
-            dict(zip(names, ("A < B", "f", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "holds"))),
-            dict(zip(names, ("B", "K", "", "3 ± 0.1 (N = 64…256, 40 seeds)", "no"))),
-        ],
     }
+    names = ("claim", "quantity", "baseline", "theory", "networks", "occurs", "verdict")
+    assert [tuple(row[name] for name in names) for row in claims] == [
+        ("A < B", "f", "—", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "—", "holds"),
+        ("B", "K", "GD", "2", "3 ± 0.1 (N = 64…256, 40 seeds)", "yes", "no"),
+    ]
+    assert claims[0]["numbers"]["networks"] == [1.1]
     assert records.networks(records.kept("small", "paper")) == (256, 40)
     assert records.networks({"claims": []}) is None
     assert records.kept("small", "other") is None
@@ -400,8 +400,84 @@ def test_a_parameters_cell_outside_the_grammar_stops_the_book_before_anything_ru
 def test_a_folder_of_runs_is_named_after_its_values(tree):
     assert chapters.run_folder("gd", {}).name == "gd-default"
     assert chapters.run_folder("gd", {"gamma0": 4.0, "P": 8}).name == "gd-P=8-gamma0=4.0"
+    assert chapters.run_folder("gd", {"P": 8, "gamma0": 4.0}).name == "gd-P=8-gamma0=4.0"
     assert chapters.run_folder("gd", {}, "paper").name == "gd-paper"
     assert chapters.run_folder("gd", {"P": 8}, "paper").name == "gd-paper-P=8"
+    assert chapters.run_folder("gd", {"P": 8}, swept={"seed": [0, 1]}).name == "gd-P=8-sweep-seed=0,1"
     names = {chapters.run_folder("gd", {"widths": list(range(100)), "seed": seed}).name for seed in range(3)}
     assert len(names) == 3 and all(len(name) <= 100 for name in names)
     assert json.dumps(sorted(names)).isascii()
+
+
+def test_two_different_runs_or_grids_never_share_a_folder(tree):
+    numbers, words = [1e-5, 1.0, -1.0, 1e300], ["a", "b-c=1", "ä", ""]
+    rhos = [[0.0, 1.0], [0.5, 1.0], [0.0, 1.0, 0.5], [1.0], [-1.0], [0.0], [0.5]]
+    fixed = [{}, *({"r": r} for r in rhos), *({"x": x, "w": w} for x in numbers for w in words), {"x": 1.0}]
+    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"x": [1.0], "w": ["a"]}, {"w": ["a"]}, {"w": ["a", "b-c=1"]}]
+    grids += [{"r": [a, b]} for a in rhos for b in rhos if a != b]
+    asked = [(f, p, g) for f in fixed for p in ("", "paper", "default", "sweep", "x=1.0") for g in grids]
+    folders = {chapters.run_folder("gd", f, p, g) for f, p, g in asked}
+    assert len(folders) == len(asked)
+    assert all(re.fullmatch(r"gd-[\w.=,+-]{1,97}", folder.name) for folder in folders)
+
+
+TYPES = """a: float = 1.0  # a number (0, inf)
+b: list[float] = [1.0]  # numbers, each [-inf, inf]
+n: int = 1  # a count [0, inf)
+w: list[str] = ["no"]  # words, each {no, 1e5, null}
+yes: bool = False  # whether"""
+
+
+def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_folder_with_braces(
+    tmp_path, monkeypatch
+):
+    root = tmp_path / "a {clone} {} {{n}}"
+    monkeypatch.setattr(chapters, "ROOT", root)
+    write_chapter(root / "notebooks" / "types.ipynb", [("parameters", TYPES), ("print", "print([a, b, n, w, yes])")])
+    parameters = read_notebook(chapters.read(chapters.committed("types")))
+    values = {"a": 1e-5, "b": [1e-300, 1e300, -1e22, 2.0], "n": 10**22, "w": ["1e5", "null"], "yes": True}
+    text = "a=0.00001 b=1e-300,1e300,-1e22,2 n=10000000000000000000000 w=1e5,null yes=true"
+    assert repr(read_settings(text, parameters, "types")) == repr(values)
+    grids = grid.read("a=1e-5,1e-300 b=[1e-300,1e300,-1e22,2]", parameters, "types")
+    assert repr(grids) == repr({"a": [1e-5, 1e-300], "b": [values["b"]]})
+    (tmp_path / "presets.toml").write_text("[p.types]\na = 1e-5\nb = [1e-300, 1e300, -1e22, 2.0]\n")
+    assert repr(read_preset(tmp_path / "presets.toml", "p", parameters, "types")) == repr({k: values[k] for k in "ab"})
+    assert texts(chapters.execute("types", values, root / "runs")) == [f"{[*values.values()]}\n"]
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", r"Its kernel died in cell 3 of 4, .*memory.*Close"),
+        ("import sys; sys.exit()", r"It called sys\.exit\(\) in cell 3 of 4, which begins with `import sys; sys\.exit"),
+        ("import time; time.sleep(60)", r"It was stopped in cell 3 of 4, .* no cell may take more than 5 s\."),
+    ],
+)
+def test_a_chapter_that_does_not_reach_its_end_fails_with_one_sentence(tree, monkeypatch, source, message):
+    monkeypatch.setattr(chapters, "CELL_SECONDS", 5)
+    write_chapter(tree / "notebooks" / "bad.ipynb", [SMALL_CHAPTER[0], ("bad", source), ("more", "print(1)")])
+    with pytest.raises(ToolError, match=message) as error:
+        chapters.execute("bad", {}, tree / "runs")
+    first, sentence, where = str(error.value).splitlines()
+    assert first == "bad failed." and where.startswith("The executed copy, up to the error, is ")
+    assert len(sentence) < 300
+
+
+def test_the_commit_of_a_run_is_that_of_this_project_or_none(tree, monkeypatch):
+    def git(folder, *words):
+        identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+        subprocess.run(["git", "-C", folder, *identity, *words], check=True, capture_output=True)
+        return subprocess.run(["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+
+    git(tree, "init")
+    git(tree, "add", ".")
+    own = git(tree, "commit", "-m", "this project").stdout.strip()
+    assert own and chapters.state()["commit"] == own and not chapters.state()["dirty"]
+    (tree / "copy").mkdir()
+    monkeypatch.setattr(chapters, "ROOT", tree / "copy")  # unpacked inside another repository
+    assert chapters.state()["commit"] == "" and not chapters.state()["dirty"]
+    monkeypatch.setenv("GIT_DIR", str(tree / ".git"))  # as in a hook of another repository
+    assert chapters.state()["commit"] == ""
+    monkeypatch.setattr(chapters, "ROOT", tree)
+    monkeypatch.setenv("PATH", "")  # no git
+    assert chapters.state()["commit"] == "" and chapters.state()["version"]

@@ -8,9 +8,11 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from conftest import claims_cell
 from pybtex.database import parse_file
 from test_book import PAGES
 
+from dmftlib.claims import Claims
 from tools import ROOT, api, chapters, lists
 
 PROSE = ("networks", "entk", "meanfield", "solver", "scale", "own_rule")
@@ -153,20 +155,23 @@ def test_claims_are_listed_in_the_order_of_the_book(tmp_path):
     (tmp_path / "_toc.yml").write_text(
         "root: book/welcome\nparts:\n  - chapters:\n      - file: notebooks/b\n      - file: notebooks/a\n      - file: notebooks/c\n"
     )
-    head = ("claim", "paper figure", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
-    for name, verdict in (("a", "no"), ("b", "holds"), ("c", None)):
+    for name, mean in (("a", 2.0), ("b", 1.0), ("c", None)):
         cells = [nbformat.v4.new_markdown_cell(f"# Chapter {name}\n\n(x-{name}-claims)=\n## Claims")]
-        if verdict:
-            rows = (head, ("a*b_c|d", "1", "f &lt; 2", "1", "1 ± 0.1 (N = 8, 2 seeds)", verdict))
-            table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-            output = nbformat.v4.new_output("display_data", {"text/html": f"<table>{table}</table>"})
-            cells.append(nbformat.v4.new_code_cell("", outputs=[output]))
+        if mean:
+            claims = Claims()
+            claims.agree("a*b_c|d", "1", "f < 2", 1.0, (mean, 0.1), "N = 8, 2 seeds")
+            claims.phenomenon("as printed", "—", "g", "GD", 1.0, -1.0, (1.0, 0.1), "N = 8, 2 seeds")
+            cells.append(claims_cell(claims))
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
     text = lists.claims(tmp_path)
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Chapter b", "Chapter a"]
-    assert "| [Chapter b](../notebooks/b.ipynb) | 1 | 0 | 0 |" in text and "| all | 1 | 0 | 1 |" in text
+    assert "| [Chapter b](../notebooks/b.ipynb) | 2 | 0 | 0 | 0 | 0 | 0 | 1 |" in text
+    assert "| all | 3 | 0 | 1 | 0 | 0 | 0 | 2 | 0 | 0 |" in text
+    failed = re.findall(r"^\| \[Chapter (.)\]\S+ \| (\D.*) \|", text, re.MULTILINE)
+    step = "as printed | depends on the step | holds | g"
+    assert failed == [("b", step), ("a", "a\\*b\\_c\\|d | — | no | f \\< 2"), ("a", step)]
     assert "{ref}`Its table <x-a-claims>`" in text
-    row = "| 1 | a\\*b\\_c\\|d | no | f \\< 2 | 1 | 1 ± 0.1 (N = 8, 2 seeds) | 1 |"
+    row = "| 1 | a\\*b\\_c\\|d | — | no | f \\< 2 | — | 1 |  | 2 ± 0.1 (N = 8, 2 seeds) | 1 |"
     assert f"{row}  |" in text
     assert f"{row} Fig. 3, Fig. 4 |" in lists.claims(
         tmp_path, {"1a": ["Fig. 3"], "1b": ["Fig. 3", "Fig. 4"], "2a": ["Fig. 5"]}
@@ -177,20 +182,6 @@ def test_a_claim_leads_to_the_figures_that_show_its_panels():
     there = {"1a": ["A"], "2d": ["B"], "2e": ["C"], "2f": ["D"], "3a": ["E", "F"]}
     assert lists.drawn("1a, 2e", there) == "A, C" and lists.drawn("2d–f", there) == "B … D"
     assert lists.drawn("3", there) == "E, F" and lists.drawn("Table 2", there) == lists.drawn("5", there) == ""
-
-
-def test_the_list_of_claims_names_those_that_failed_without_being_meant_to():
-    found = {name: lists.records.claims(chapters.read(chapters.committed(name))) for name in chapters.names()}
-    failed = {
-        next((key for key in lists.MISSED if key[0] == name and row["claim"].startswith(key[1])), (name, row["claim"]))
-        for name, rows in found.items()
-        for row in rows
-        if row["verdict"] == "no" and not lists.MEANT.search(row["claim"])
-    }
-    assert failed == set(lists.MISSED)
-    assert all(words in lists.FAILING for words in lists.MISSED.values())
-    hebb, wider = (found["beyond"][k] for k in (4, 5))
-    assert hebb["verdict"] == "no" and hebb["quantity"].startswith(wider["quantity"]) and "wider" in wider["claim"]
 
 
 def test_a_book_without_claims_says_so(tmp_path):

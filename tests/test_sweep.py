@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, SMALL_PRESETS, write_chapter
+from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, write_chapter
 
+from dmftlib.claims import Claims
 from tools import ROOT, ToolError, chapters, collected, costs, sweep
 from tools.__main__ import main, number
 from tools.parameters import read_cell
@@ -29,7 +30,7 @@ if n == 9:
     raise ValueError("nine is one too many")
 claims = Claims()
 claims.agree("Doubles", "1a", f"value of {n}", 2 * n, (2 * n + 0.1, 0.05), "N = 8, 4 seeds")
-claims.ordered("Rises", "1b", "two values", [n, n + 1], [[n, n + 0.2], [n + 1, n + 1.2]], "N = 8 → ∞, 4 seeds")
+claims.ordered("Rises", "1b", "two values", "first", [n, n + 1], [n, n + 1], [[n, n + 0.2], [n + 1, n + 1.2]], "N = 8 → ∞, 4 seeds")
 claims.table()"""
 
 
@@ -44,21 +45,20 @@ def tree(tmp_path):
     write_chapter(tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("claims", CLAIMS)])
     path = tree / "notebooks" / "small.ipynb"
     notebook = chapters.read(path)
-    notebook.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"text/html": TABLE})]
+    notebook.cells[-1].outputs = claims_cell(claims()).outputs
     chapters.write(notebook, path)
     return tree
 
 
-HEAD = ("claim", "paper figure", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
-ROWS = [
-    ("Doubles", "1a", "value of 3", "6", "6.1 ± 0.05 (N = 8, 4 seeds)", "holds"),
-    ("Rises", "1b", "two values", "3, 4", "3.1, 4.1 ± 0.1 (N = 8 → ∞, 4 seeds)", "holds"),
-    ("Falls", "1b", "errors", "", "1e-05, nan ± 2e-06 (N = 8…64, 4 seeds)", "no"),
-]
-TABLE = "\n".join(
-    f"<tr>{''.join(f'<t{tag}>{cell}</t{tag}>' for cell in cells)}</tr>"
-    for tag, cells in [("h", HEAD), *(("d", row) for row in ROWS)]
-)
+def claims():
+    """A claim about a number, one about an order, and one that theory has no number for and one group of networks."""
+    claims = Claims()
+    claims.agree("Doubles", "1a", "value of 3", (6.0, 0.012), (6.1 + 1 / 3e5, 0.0512345), "N = 8, 4 seeds")
+    theory, groups = [0.0, 1.0], [[0.1, 0.3], [1.1, 1.3]]
+    claims.ordered("Rises", "1b", "two values", "the first", theory, theory, groups, "N = 8 → ∞, 4 seeds")
+    single = [[1e-5], [2e-5]]
+    claims.ordered("Falls", "1b", "errors", "the first", None, single, single, "N = 8…64, 1 seeds", sign=-1)
+    return claims
 
 
 def environment(tree):
@@ -102,10 +102,10 @@ def test_a_grid_on_a_cluster_of_processes_becomes_one_table_and_one_plot_and_a_f
     rows = table(tree, "small-sweep-n=2,9-word=a,b")
     doubles = [row for row in rows if row["claim"] == "Doubles"]
     assert [(row["n"], row["word"]) for row in doubles] == [("2", "a"), ("2", "b")]
-    assert [(row["theory"], row["mean"]) for row in doubles] == [("4", "4.1")] * 2
+    assert [(row["theory"], row["mean"]) for row in doubles] == [("4.0", "4.1")] * 2
     assert {row["standard_error"] for row in doubles} == {"0.05"} and doubles[0]["quantity"] == "value of 2"
     rises = [row for row in rows if row["claim"] == "Rises" and row["word"] == "a"]
-    assert [(row["entry"], row["theory"], row["mean"]) for row in rises] == [("1", "2", "2.1"), ("2", "3", "3.1")]
+    assert [(row["entry"], row["theory"], row["mean"]) for row in rises] == [("1", "2.0", "2.1"), ("2", "3.0", "3.1")]
     svg = ElementTree.parse(tree / "runs" / "small-sweep-n=2,9-word=a,b" / "plot.svg")
     assert svg.getroot().tag == "{http://www.w3.org/2000/svg}svg"
     again = sweep_of(tree, "small", "n=2 word=a,b", "", "", "two values")  # another grid, of runs that are there
@@ -170,7 +170,7 @@ def test_the_same_command_hands_the_runs_to_a_scheduler_that_is_running(tree, tm
             process.wait(timeout=60)
     assert done.returncode == 0, done.stderr
     assert log(tree) == ["2b", "3b"]
-    assert len(table(tree, "small-sweep-n=2,3-word=b")) == 6
+    assert len(table(tree, "small-word=b-sweep-n=2,3")) == 6
 
 
 @pytest.fixture
@@ -232,36 +232,34 @@ def test_what_another_version_computed_is_not_kept(here):
 
 
 def rows_of(point=None):
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", {"text/html": TABLE})])]
-    )
-    return collected.claims(point or {"rhos": [0.0, 1.0]}, notebook)
+    return collected.claims(point or {"rhos": [0.0, 1.0]}, nbformat.v4.new_notebook(cells=[claims_cell(claims())]))
 
 
-def test_numbers_of_a_table_of_claims_are_taken_apart():
-    numbers = [(row["number"], row["entry"], row["theory"], row["mean"], row["standard_error"]) for row in rows_of()]
-    assert numbers == [
-        (1, 1, "6", "6.1", "0.05"),
-        (2, 1, "3", "3.1", "0.1"),
-        (2, 2, "4", "4.1", "0.1"),
-        (3, 1, "", "1e-05", "2e-06"),
-        (3, 2, "", "nan", "2e-06"),
+def test_a_sweep_has_every_digit_of_a_table_of_claims():
+    names = ("number", "entry", "theory", "theory_error", "theory_half_step", "mean", "standard_error")
+    assert [tuple(row[name] for name in names) for row in rows_of()] == [
+        (1, 1, 6.0, 0.012, None, 6.1 + 1 / 3e5, 0.0512345),
+        (2, 1, 0.0, 0.0, 0.0, pytest.approx(0.2), pytest.approx(0.1)),
+        (2, 2, 1.0, 0.0, 1.0, pytest.approx(1.2), pytest.approx(0.1)),
+        (3, 1, None, None, 1e-05, 1e-05, None),
+        (3, 2, None, None, 2e-05, 2e-05, None),
     ]
-    assert [row["networks"] for row in rows_of()][-1] == "N = 8…64, 4 seeds"
-    text = collected.table(rows_of())
-    assert text.splitlines()[1] == '"[0.0, 1.0]",1,Doubles,1a,value of 3,1,6,6.1,0.05,"N = 8, 4 seeds",holds'
+    assert [row["networks"] for row in rows_of()][-1] == "N = 8…64, 1 seeds"
+    read = list(csv.DictReader(collected.table(rows_of()).splitlines()))
+    assert float(read[0]["mean"]) == 6.1 + 1 / 3e5 and read[3]["standard_error"] == read[3]["theory"] == ""
+    assert read[0]["rhos"] == "[0.0, 1.0]" and read[1]["baseline"] == "the first"
 
 
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_every_committed_table_of_claims_can_be_taken_apart(chapter):
     rows = collected.claims({"seed": 0}, chapters.read(chapters.committed(chapter)))
-    assert all(float(row["mean"]) < float("inf") and float(row["standard_error"]) >= 0 for row in rows)
-    assert any(row["theory"] and float(row["theory"]) < float("inf") for row in rows)
+    assert all(row["mean"] < float("inf") and row["standard_error"] >= 0 for row in rows)
+    assert any(row["theory"] is not None for row in rows)
 
 
 def test_the_claim_that_is_drawn_is_the_one_named_or_the_first_with_theory():
     assert {row["claim"] for row in collected.matching(rows_of(), "")} == {"Doubles"}
-    assert [row["mean"] for row in collected.matching(rows_of(), "two values")] == ["3.1", "4.1"]
+    assert [row["mean"] for row in collected.matching(rows_of(), "two values")] == pytest.approx([0.2, 1.2])
     assert {row["claim"] for row in collected.matching(rows_of()[3:], "")} == set()
     assert {row["claim"] for row in collected.matching(rows_of(), "Falls")} == {"Falls"}
 

@@ -24,8 +24,8 @@ NAMES = ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")
 
 
 def solution(name, gamma0, times, task=TASK):
-    _, closed, options = RULES[name]
-    return closed(task, gamma0, times, **options)
+    rule, closed, options = RULES[name]
+    return dataclasses.replace(closed(task, gamma0, times, **options), rule=rule)
 
 
 # --- Explicit solutions, independent of the integrator ----------------------------------------------------------------
@@ -205,6 +205,47 @@ def test_names_and_shapes_are_those_of_the_solver():
         closed.gamma0 = 2.0
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_compare_and_the_figures_read_them(name):
+    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.0, lr=0.02, steps=6)
+    closed, networks = twolayer.solve(e), dl.network.groups(e, 64, 4, 0, count=2)
+    table = dl.compare(closed, networks[0])
+    assert table.distance["K"] == pytest.approx(
+        np.linalg.norm(closed.K - networks[0].K) / np.linalg.norm(networks[0].K), rel=1e-12
+    )
+    assert table.theory_error["K"] == 0.0  # exact
+    assert set(dl.compare(networks[0], closed).standard_error.values()) == {0.0}
+    wide = {64: networks, 128: dl.network.groups(e, 128, 4, 0, count=2)}
+    for figure in (
+        figures.learning_curves(closed, networks),
+        figures.overview(closed, networks),
+        figures.kernels(closed, networks, [("Phi", 1), ("K", None)]),
+        figures.several_runs({name: (closed, networks)}, {"loss": lambda run: run.loss}),
+        figures.error_against_width(closed, wide, {"K": ("K", slice(None))}),
+        figures.bias_and_variance(closed, wide, {"K": ("K", slice(None))}),
+        figures.richness([1.0], [closed], [networks], closed.f, 0.3),
+    ):
+        assert figure.png()[1:4] == b"PNG"
+    np.testing.assert_array_equal(figures.learning_curves(closed, networks).data["loss"], closed.loss)
+    for other, changed in (
+        (twolayer.solve(dataclasses.replace(e, gamma0=2.0)), "gamma0"),
+        (twolayer.solve(e, 0.03 * np.arange(6)), "lr"),
+        (twolayer.solve(e, [0.0, np.inf]), "steps"),
+    ):
+        with pytest.raises(ValueError, match=f"differ in {changed}"):
+            dl.compare(other, networks[0])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_test_points_follow_the_training_inputs_that_they_overlap_with(name):
+    task = dl.Task(TASK.X, TASK.y, X_test=[[0.5, -2.0], [1.0, 0.3], [3.0, 1.0]])
+    e = dl.Experiment(task, RULES[name][0], 1, "linear", gamma0=1.3, lr=1e-3, steps=200)
+    closed, run = twolayer.solve(e), dl.meanfield.solve(e, samples=64)
+    assert closed.f_test.shape == run.f_test.shape == (200, 3)
+    assert np.linalg.norm(closed.f_test - run.f_test) < 3e-3 * np.linalg.norm(run.f_test)  # of order lr
+    assert twolayer.gd(TASK, 1.0, [0.0]).f_test is None
+
+
 def test_equal_and_zero_targets_are_followed_too():
     run = twolayer.hebb(dl.Task.whitened([0.0, 1.0, 1.0, -1.0]), 2.0, [0, 0.7, np.inf])
     np.testing.assert_array_equal(run.Delta[:, 1], run.Delta[:, 2])
@@ -239,7 +280,7 @@ OFF = dl.Task(np.array([[1.5, 0.0], [0.0, 1.0]]), Y)  # K_x = diag(1.125, 0.5)
 REFUSED = [
     (TASK, TypeError, r"`experiment` must be a dmftlib.Experiment; got Task. Build one .* twolayer.gd"),
     (dataclasses.replace(WHITE, activation="tanh"), ValueError,
-     "`experiment` has activation 'tanh'; the closed forms hold for \"linear\".* Use activation linear, or meanfield"),
+     "`experiment` has the activation 'tanh', and its φ.h. is not h, .* Use activation \"linear\", or meanfield"),
     (dataclasses.replace(WHITE, hidden_layers=3), ValueError,
      "`experiment` has hidden_layers = 3; the closed forms hold for 1. Use hidden_layers = 1, or meanfield.solve"),
     (dataclasses.replace(WHITE, rule=dl.GLN()), ValueError,

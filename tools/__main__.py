@@ -154,4 +154,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # in a locale that lacks a sign, a question mark
     sys.exit(main())

@@ -18,7 +18,7 @@ OPTIONS = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--
 
 def audit(program: Path = PROGRAM) -> str:
     """A sentence for packages that were all looked up and have no known vulnerability; else a ToolError."""
-    done = subprocess.run([program, "-r", LOCK, *OPTIONS], capture_output=True, text=True)
+    done = subprocess.run([program, "-r", LOCK, *OPTIONS], capture_output=True, encoding="utf-8", errors="replace")
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):

@@ -13,23 +13,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
+import yaml
 
 from . import ROOT, ToolError, figures
+from .git import git
 from .parameters import read_notebook, similar
 from .progress import cells, say, screen, without_bars
 from .scratch import borrow, give_back, put, scratch
 
 AT_ONCE = 2
+CELL_SECONDS = 1800  # the longest cell that a chapter may have with its default parameters, on a slow machine
+DEAD_KERNEL = 138  # papermill's exit status
 # What a chapter's outputs depend on besides the notebook and its parameters.
 INPUTS = ("dmftlib/**/*.py", "dmftlib/*.js", "dmftlib/*.csv", "requirements.lock")
 interrupted = threading.Event()
@@ -89,17 +94,16 @@ def key(chapter: str, values: dict[str, Any]) -> str:
 
 
 def state() -> dict[str, Any]:
-    """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything.
+
+    The commit is '' outside of a repository of this project.
+    """
     # A run does not depend on what earlier ones left.
     results = (":!notebooks/records", ":!notebooks/costs.json", ":!benchmarks/results")
-    status = [*git, "status", "--porcelain", "--", ".", *results]
-    changes = subprocess.run(status, capture_output=True, text=True)
     return {
         "version": version("dmftlib"),
-        "commit": commit.stdout.strip(),
-        "dirty": bool(changes.stdout.strip()),
+        "commit": git(ROOT, "rev-parse", "--short", "HEAD"),
+        "dirty": bool(git(ROOT, "status", "--porcelain", "--", ".", *results)),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {"processors": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
     }
@@ -114,7 +118,8 @@ def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
     """Threads that `at_once` kernels can share, and a place for compiled functions."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
-    return {**os.environ, **limits, "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
+    # Whatever the locale, files are read and written in UTF-8.
+    return {**os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
 
 
 def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
@@ -151,13 +156,17 @@ def _execute(chapter: str, record: dict[str, Any], folder: Path, own: Path, lock
     source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
     borrow(compiled(), cache)
     # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
-    command = [sys.executable, "-m", "papermill", str(source), str(part), "--cwd", str(source.parent)]
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, part)]  # papermill fills in braces
+    command = [sys.executable, "-m", "papermill", *paths, "--cwd", str(source.parent)]
     command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
-    command += ["--parameters_yaml", json.dumps(record["parameters"])]
+    # Not JSON: papermill reads YAML 1.1, where 1e-05 without a point is text.
+    command += ["--parameters_yaml", yaml.safe_dump(record["parameters"])]
+    if not record["parameters"]:  # with others a cell may need hours
+        command += ["--execution-timeout", str(CELL_SECONDS)]
     start = time.monotonic()
     failed = folder / f"{chapter}.failed.ipynb"
     failed.unlink(missing_ok=True)
-    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
 
         def look():
@@ -171,19 +180,44 @@ def _execute(chapter: str, record: dict[str, Any], folder: Path, own: Path, lock
             screen.done(chapter)
         stderr.seek(0)
         errors = without_bars(stderr.read())
-    if papermill.returncode:
+    said = complaint(part, papermill.returncode, errors, memory)
+    if said:
         where = ""
         if part.exists():
             put(part, failed)
             where = f"\nThe executed copy, up to the error, is {failed}."
-        said = errors.rpartition("PapermillExecutionError:")[2]  # without papermill's own stack
-        raise ToolError(f"{chapter} failed.\n{said[-3000:].strip()}{where}")
+        raise ToolError(f"{chapter} failed.\n{said}{where}")
     notebook = strip(read(part))
     figures.mark(notebook, record["parameters"])
     seconds = round(time.monotonic() - start, 1)
     notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
     give_back(cache, compiled())
     return notebook
+
+
+def complaint(part: Path, status: int, errors: str, memory: int) -> str:
+    """What went wrong in a chapter that papermill executed into `part`, or '': one sentence, or the cell's own error.
+
+    `status` and `errors` are papermill's, `memory` the bytes of its largest process.
+    """
+    cells = read(part).cells if part.exists() else []
+    begun = [n for n, cell in enumerate(cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
+    first = next(iter(cells[begun[-1] - 1].source.strip().splitlines()), "") if begun else ""
+    where = f"in cell {begun[-1]} of {len(cells)}, which begins with `{first}`" if begun else "before the first cell"
+    if status == DEAD_KERNEL:
+        return (
+            f"Its kernel died {where}, probably because the memory ran out: the largest process had {memory / 1e9:.1f} GB. "
+            "Close other programs, run fewer chapters at a time, or give it smaller parameters."
+        )
+    if "CellTimeoutError" in errors:
+        return f"It was stopped {where}: with its default parameters no cell may take more than {CELL_SECONDS} s."
+    if status < 0:
+        return f"It was ended {where} by signal {-status}, from outside or because the memory ran out."
+    if status:
+        return errors.rpartition("PapermillExecutionError:")[2][-3000:].strip()  # without papermill's own stack
+    if any(output.output_type == "error" for cell in cells for output in cell.get("outputs", [])):
+        return f"It called sys.exit() {where}: a chapter runs to its end."
+    return ""
 
 
 def is_current(path: Path, wanted: str) -> bool:
@@ -231,12 +265,29 @@ def run_all() -> dict[str, Path]:
     return found
 
 
-def run_folder(chapter: str, given: dict[str, Any], preset: str = "") -> Path:
-    """runs/gd-paper-P=8-gamma0=4.0: preset and given values, readable and the same for the same values."""
-    parts = [*([preset] if preset else []), *(f"{name}={value}" for name, value in sorted(given.items()))]
-    name = re.sub(r"[^\w.=,-]", "", "-".join([chapter, *(parts or ["default"])]))
-    if len(name) > 100:
-        name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+def _text(value: Any) -> str:
+    """As it stands in the name of a folder; '' if it would not be clear there, as a list of lists."""
+    items = value if isinstance(value, list) else [value]
+    clear = all(isinstance(i, int | float) or (isinstance(i, str) and re.fullmatch(r"\w[\w.]*", i)) for i in items)
+    return ",".join(map(str, items)) if clear and items else ""
+
+
+def run_folder(
+    chapter: str, given: dict[str, Any], preset: str = "", swept: Mapping[str, list[Any]] = MappingProxyType({})
+) -> Path:
+    """runs/gd-paper-P=8-gamma0=4.0, or, for a sweep, runs/gd-P=8-sweep-gamma0=1.0,2.0.
+
+    Readable, the same for the same values and never the same for others: a hash of all of them tells apart what is too
+    long, or what the name alone cannot.
+    """
+    texts = [{name: _text(value) for name, value in values.items()} for values in (dict(sorted(given.items())), swept)]
+    fixed, grid = ([f"{name}={text}" for name, text in one.items() if text] for one in texts)
+    told = [chapter, *([preset] if preset else []), *fixed, *(["sweep", *grid] if swept else [])]
+    name = re.sub(r"[^\w.=,+-]", "", "-".join(told if len(told) > 1 else [*told, "default"]))
+    clear = all(text for one in texts for text in one.values())
+    if not clear or len(name) > 100 or not re.fullmatch(r"(?!(default|sweep)$)\w*", preset):
+        whole = json.dumps([chapter, preset, dict(sorted(given.items())), [*swept.items()]])
+        name = f"{name[:80]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
     return ROOT / "runs" / name
 
 

@@ -14,31 +14,35 @@ from typing import Any
 from . import grid, records
 
 NUMBER = r"(?:nan|-?inf|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
-NETWORKS = re.compile(rf"({NUMBER}(?:, {NUMBER})*) ± ({NUMBER}) \((.*)\)")
-RESULTS = (
-    "number",
-    "claim",
-    "paper_figure",
-    "quantity",
-    "entry",
-    "theory",
-    "mean",
-    "standard_error",
-    "networks",
-    "verdict",
-)
 
 
 def claims(point: Mapping[str, Any], notebook) -> list[dict[str, Any]]:
-    """The table of claims of one run: a row for each number, so several for a claim about an order."""
+    """The table of claims of one run: a row for each number at full precision, so several for a claim about an order.
+
+    A number that a claim does not have, or that cannot be known, is None.
+    """
     rows = []
     for number, claim in enumerate(records.claims(notebook), start=1):
-        means, error, networks = NETWORKS.fullmatch(claim["networks"]).groups()
-        theory = claim["theory"].split(", ")
-        for entry, mean in enumerate(means.split(", ")):
-            expected = theory[entry] if entry < len(theory) else ""
-            told = (number, claim["claim"], claim["paper figure"], claim["quantity"], entry + 1)
-            rows.append({**point} | dict(zip(RESULTS, (*told, expected, mean, error, networks, claim["verdict"]))))
+        numbers, networks = claim["numbers"], claim["networks"].rpartition(" (")[2].removesuffix(")")
+        nothing = [None] * len(numbers["networks"])
+        for entry, mean in enumerate(numbers["networks"]):
+            rows.append({
+                **point,
+                "number": number,
+                "claim": claim["claim"],
+                "paper_figure": claim["paper figure"],
+                "quantity": claim["quantity"],
+                "baseline": claim["baseline"],
+                "entry": entry + 1,
+                "theory": (numbers["theory"] or nothing)[entry],
+                "theory_error": (numbers["theory_error"] or nothing)[entry],
+                "theory_half_step": (numbers["half_step"] or nothing)[entry],
+                "mean": mean,
+                "standard_error": numbers["networks_error"][entry],
+                "networks": networks,
+                "verdict": claim["verdict"],
+                "occurs": claim["occurs"],
+            })  # fmt: skip
     return rows
 
 
@@ -53,7 +57,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def matching(rows: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
     """The numbers of the first claim of one run that says `wanted`; else of the first with a number from theory."""
-    said = [row for row in rows if (wanted in f"{row['claim']}: {row['quantity']}" if wanted else row["theory"])]
+    said = [
+        row for row in rows if (wanted in f"{row['claim']}: {row['quantity']}" if wanted else row["theory"] is not None)
+    ]
     return [row for row in said if row["number"] == said[0]["number"]]
 
 
@@ -88,7 +94,8 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
                 line = sorted((row for row in rows if row["entry"] == entry), key=place)
                 at = [place(row) for row in line]
                 expected, mean, error = (
-                    [float(row[k] or "nan") for row in line] for k in ("theory", "mean", "standard_error")
+                    [math.nan if row[k] is None else row[k] for row in line]
+                    for k in ("theory", "mean", "standard_error")
                 )
                 ax.plot(at, expected, color=THEORY, label="theory" if entry == 1 else None)
                 ax.errorbar(at, mean, error, fmt="o", color=REST, label="networks ± SE" if entry == 1 else None)

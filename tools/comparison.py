@@ -69,6 +69,11 @@ def numbers(old, new, most: int) -> list[str]:
     ]
 
 
+def both(row: Mapping[str, Any]) -> str:
+    """The two verdicts of a claim in words."""
+    return row["verdict"] if row["occurs"] == "—" else f"occurs: {row['occurs']}, theory = networks: {row['verdict']}"
+
+
 def claims(old, new, most: int) -> list[str]:
     """How many claims hold, before and now, and those whose verdict changed, at most so many."""
     before, after = records.claims(old), records.claims(new)
@@ -76,14 +81,16 @@ def claims(old, new, most: int) -> list[str]:
         return []
     counts = [Counter(row["verdict"] for row in rows) for rows in (before, after)]
     told = " | ".join(f"{c['holds']} hold, {c['in part']} in part, {c['no']} do not" for c in counts)
-    verdicts = {(row["claim"], row["quantity"]): row["verdict"] for row in before}
+    found = [sum(row["occurs"] == "yes" for row in rows) for rows in (before, after)]
+    verdicts = {(row["claim"], row["quantity"]): both(row) for row in before}
     moved = [(row, was) for row in after
-             if (was := verdicts.get((row["claim"], row["quantity"]), "new")) != row["verdict"]]  # fmt: skip
+             if (was := verdicts.get((row["claim"], row["quantity"]), "new")) != both(row)]  # fmt: skip
     left = len(moved) - most
     return [
         f"Claims, with the defaults | now: {told}",
+        *([f"  phenomena that occur: {found[0]} | {found[1]}"] if any(row["occurs"] != "—" for row in after) else []),
         *(
-            f"  {was} → {row['verdict']}: {row['claim']}: {row['quantity']}, "
+            f"  {was} → {both(row)}: {row['claim']}: {row['quantity']}, "
             f"theory {row['theory'] or '—'}, networks {row['networks']}"
             for row, was in moved[:most]
         ),

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 import nbformat
 
 from . import ROOT
+from .git import git
 from .parameters import read_notebook
 
 FOLDER = "_static/figures"  # below book/
@@ -174,8 +174,7 @@ def provenance(chapter: str, figure: Shown, notebook, tree: Mapping) -> dict[str
 
 def _last_change(chapter: str) -> str:
     """The day on which the stored outputs were last committed; unknown outside of a repository."""
-    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs", "--", f"notebooks/{chapter}.ipynb"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    return git(ROOT, "log", "-1", "--format=%cs", "--", f"notebooks/{chapter}.ipynb") or "unknown"
 
 
 def bibtex(about: Mapping, address: str = "") -> str:

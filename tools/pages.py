@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -43,7 +44,7 @@ ASSETS = {
 
 
 def settings(path: Path = SETTINGS) -> dict[str, str]:
-    return tomllib.loads(path.read_text())
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
@@ -120,17 +121,24 @@ def scale_block(preset: str) -> str:
         memory = f"{record['peak_memory_MB'] / 1000:.1f} GB"
         runs.append((command, width, most, f"{record['seconds']:.0f} s", memory, machine, commit(record)))
         counts = Counter(row["verdict"] for row in record["claims"])
-        verdicts.append((link, *(counts[verdict] for verdict in ("holds", "in part", "no"))))
+        occurs = Counter(row.get("occurs", "—") for row in record["claims"])  # "—": recorded before they had a column
+        about = len(record["claims"]) - occurs["—"]
+        verdicts.append(
+            (link, *(counts[verdict] for verdict in ("holds", "in part", "no")), f"{occurs['yes']} of {about}")
+        )
         failing += [
-            (link, *(row[name] for name in ("claim", "quantity", "theory", "networks", "verdict")))
+            (link, *(row.get(name, "—") for name in ("claim", "quantity", "theory", "networks", "occurs", "verdict")))
             for row in record["claims"]
-            if row["verdict"] != "holds"
+            if row["verdict"] not in ("holds", "—") or row.get("occurs", "—") not in ("yes", "—")
         ]
     blocks = [table(("command", "N", "networks", "time", "memory", "machine", "commit"), runs)]
     if verdicts:
-        blocks += ["How many claims hold:", table(("chapter", "holds", "in part", "no"), verdicts)]
+        blocks += [
+            "How many claims hold, and how many phenomena occur:",
+            table(("chapter", "holds", "in part", "no", "phenomena that occur"), verdicts),
+        ]
     if failing:
-        head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "verdict")
+        head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "occurs", "theory = networks")
         blocks += ["The claims that do not hold, or only in part:", table(head, failing)]
     elif verdicts:
         blocks.append("Every claim that was recorded holds.")
@@ -139,7 +147,7 @@ def scale_block(preset: str) -> str:
 
 def configuration(links: Mapping[str, str]) -> dict:
     """_config.yml; while the repository has no address, there is nothing to launch or to link."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     if links["repository_url"]:
         config["sphinx"]["config"]["html_theme_options"] |= {
             "repository_url": links["repository_url"],
@@ -165,7 +173,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
     (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
-    (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)))
+    (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)), encoding="utf-8")
     known, state = [], chapters.state()
     for chapter in chapters.names():
         notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
@@ -216,7 +224,8 @@ def build(
 
 def _build(tree: Path, strict: bool, lock: int) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    options = {"capture_output": True, "text": True, "pass_fds": [lock]}
+    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "pass_fds": [lock]}
+    options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
     done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]

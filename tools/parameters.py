@@ -222,7 +222,7 @@ def read_settings(text: str, parameters: Mapping[str, Parameter], chapter: str) 
 def all_presets(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """Everything in the file of presets, not yet checked."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ParameterError(f"{path.name} is not TOML: {error}.") from None
 

@@ -54,7 +54,7 @@ def link() -> str:
 
 def contents() -> list[tuple[str, list[str]]]:
     """Parts and their pages, in order; the first part is the page that the book begins with."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     rest = [*toc.get("chapters", [])]
     parts = [("", [toc["root"], *(page["file"] for page in rest)])]
     return parts + [(part["caption"], [page["file"] for page in part["chapters"]]) for part in toc.get("parts", [])]
@@ -92,7 +92,7 @@ def assemble(html: Path) -> str:
     order = [page for _, pages in parts for page in pages]
     read = {page: BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in order}
     first = read[order[0]]
-    title = str(yaml.safe_load((ROOT / "_config.yml").read_text())["title"])
+    title = str(yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"])
     head = [str(node) for node in first.head.find_all("link", rel="stylesheet")]
     head += [str(node) for node in first.head.find_all("script") if "MathJax" in node.text or "mathjax" in str(node)]
     lines, sections = [], []

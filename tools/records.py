@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from pathlib import Path
@@ -19,16 +18,10 @@ def place(chapter: str, preset: str) -> Path:
     return chapters.ROOT / "notebooks" / "records" / preset / f"{chapter}.json"
 
 
-def claims(notebook) -> list[dict[str, str]]:
-    """The rows of the chapter's tables of claims, which are the tables with a column of verdicts."""
-    rows = []
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        lines = re.findall(r"<tr>(.*?)</tr>", output.get("data", {}).get("text/html", ""), re.DOTALL)
-        head, *body = [re.findall(r"<t[hd]>(.*?)</t[hd]>", line, re.DOTALL) for line in lines] or [[]]
-        if "verdict" in head:
-            names = ["networks" if name.startswith("network") else html.unescape(name) for name in head]
-            rows += [dict(zip(names, map(html.unescape, cells), strict=True)) for cells in body]
-    return rows
+def claims(notebook) -> list[dict[str, Any]]:
+    """The rows of the chapter's tables of claims, as `dmftlib.claims.Claims` made them: metadata of the outputs."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [row for output in outputs for row in output.get("metadata", {}).get("claims", [])]
 
 
 def keep(chapter: str, preset: str, notebook) -> Path:

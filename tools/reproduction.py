@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from . import chapters, costs, records
 from .parameters import all_presets, read_notebook, read_presets
@@ -36,7 +37,6 @@ PANELS = {
     "5b": "$h_y$",
     "5c": "$\\Delta H_y$ against $\\gamma_0$",
 }
-WHERE = re.compile(r"^(.*) \((N = .*)\)$")
 
 
 def panels(label: str) -> list[str]:
@@ -50,28 +50,34 @@ def panels(label: str) -> list[str]:
     return found
 
 
-def claimed(panel: str, claims: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+def claimed(panel: str, claims: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The claims about one panel, but for those that test a formula as it was printed: the errata are about these."""
     return [row for row in claims if "printed" not in row["claim"] and panel in panels(row["paper figure"])]
 
 
-def tolerance(row: dict[str, str]) -> str:
-    """What the rule of verdicts allows between theory and networks, from the numbers that the table prints."""
-    error = float(row["networks"].rpartition(" ± ")[2].partition(" ")[0])
-    if not row["theory"] or "," in row["theory"]:
-        return "steps above 2 SE"
-    value = float(row["theory"])
-    share = 0 if "slope" in row["quantity"] else 0.02 * abs(value)  # a slope has no such allowance
-    return f"{max(2 * error, share):.1g}"
+def expected(row: dict[str, Any]) -> tuple[str, str]:
+    """Theory with what the rule of verdicts allows beside it, and the networks' mean, so written that both show the verdict.
+
+    Three digits, two for what is allowed, unless rounding puts the difference on the other side of it: then more.
+    """
+    shown, numbers = row["networks"].rpartition(" (")[0], row["numbers"]
+    if numbers["allowed"] is None:
+        return f"{row['theory']} ± steps above 2 SE" if row["theory"] else "steps above 2 SE", shown
+    (value,), (mean,), allowed = numbers["theory"], numbers["networks"], numbers["allowed"]
+    for digits in range(3, 18):
+        told = f"{value:.{digits}g}", f"{allowed:.{digits - 1}g}", f"{mean:.{digits}g}"
+        near, limit, far = map(float, told)
+        if (abs(near - far) <= limit) == (abs(value - mean) <= allowed):
+            break
+    return f"{told[0]} ± {told[1]}", f"{told[2]} ± {numbers['networks_error'][0]:.1g}"
 
 
-def row(chapter: str, claim: dict[str, str]) -> tuple[str, ...]:
-    expected = f"{claim['theory']} ± {tolerance(claim)}" if claim["theory"] else tolerance(claim)
-    measured, where = WHERE.match(claim["networks"]).groups()
-    where = where.removeprefix("N = ").replace(" seeds", "")
+def row(chapter: str, claim: dict[str, Any]) -> tuple[str, ...]:
+    where = claim["networks"].rpartition(" (")[2].removesuffix(")").removeprefix("N = ").replace(" seeds", "")
     where = "; ".join(where.rsplit(", ", 1))
     link = f"[{chapter}](../notebooks/{chapter}.ipynb)"
-    return claim["claim"], claim["verdict"], claim["quantity"], expected, measured, where, link
+    told = (claim[name] for name in ("claim", "occurs", "verdict", "quantity"))
+    return *told, *expected(claim), where, link
 
 
 def commands(table, names: Iterable[str]) -> str:
@@ -101,7 +107,8 @@ def block(table, there: Mapping[str, list[str]] = MappingProxyType({})) -> str:
     from dmftlib.claims import RULE  # slow to import
 
     claims = {chapter: records.claims(chapters.read(chapters.committed(chapter))) for chapter in chapters.names()}
-    head = ("claim", "verdict", "quantity", "expected ± tolerance", "networks, mean ± SE", "N; seeds", "chapter")
+    head = ("claim", "occurs", "theory = networks", "quantity", "expected ± tolerance", "networks, mean ± SE", "N; seeds",
+            "chapter")  # fmt: skip
     blocks = [RULE]
     for figure in "12345":
         named = {panel: text for panel, text in PANELS.items() if panel[0] == figure} | {

@@ -54,7 +54,7 @@ def measured(part: str) -> str:
     about = result(part)["about"]
     dirty = " with uncommitted changes" if about["dirty"] else ""
     return (
-        f"*Measured on {about['date']} at commit `{about['commit']}`{dirty} with jax {about['jax']} on {about['processors']} cores "
+        f"*Measured on {about['date']} at commit `{about['commit'] or 'unknown'}`{dirty} with jax {about['jax']} on {about['processors']} cores "
         f"of {costs.machine(about)}, {busy(about)}: "
         f"`python benchmarks/{SOURCES[part]}.py {part}`.*"
     )

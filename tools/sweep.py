@@ -179,8 +179,7 @@ def sweep(
     if missing:
         run_all(missing, jobs, scheduler, tell)
     results = [rows for run in runs if run.is_done and (rows := collected.claims(run.point, chapters.read(run.path)))]
-    names = {name: ",".join(map(grid.written, values)) for name, values in swept.items()}
-    folder = chapters.run_folder(f"{chapter}-sweep", given | names, preset)
+    folder = chapters.run_folder(chapter, given, preset, swept)
     if results:
         chapters.write_text(collected.table([row for rows in results for row in rows]), folder / "table.csv")
         other = figures.words(about["not as in the book"])
