@@ -97,8 +97,8 @@ def show(row):
 
 
 def digits(P, rule="gd", gamma0=2.0, steps=40, P_test=0):
-    """Parity of P digits, two tanh layers. lr·λ_max of the lazy kernel is RATE, or less: see CALMER."""
-    task = dl.Task.digits(P, P_test)
+    """Parity of P digits, rows drawn from all sheets, two tanh layers. lr·λ_max of the lazy kernel is RATE, or less: see CALMER."""
+    task = dl.Task.digits(P, P_test, split="rows")
     start = dl.Experiment(task, reference.RULES[rule], 2, "tanh", gamma0, 1.0, steps)
     lr = RATE / largest_eigenvalue(dl.lazy.kernels(start).K) / (1 + gamma0**2) ** CALMER[rule]
     return dl.Experiment(task, start.rule, 2, "tanh", gamma0, lr, steps)

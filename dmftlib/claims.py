@@ -45,7 +45,7 @@ def origin(groups):
 
 
 @dataclass(frozen=True, repr=False)
-class ClaimsTable(Table):
+class _ClaimsTable(Table):
     """The table as shown, whose output carries the rows at full precision: `metadata["claims"]`, read by the tools."""
 
     claims: tuple
@@ -105,7 +105,7 @@ def _shown(pairs, with_error=False):
 
 
 class Claims:
-    """Rows of a table of claims, each a dict of what is shown (`COLUMNS`) and of `numbers` at full precision.
+    """Rows of a table of claims, each a mapping of what is shown (`COLUMNS`) and of `numbers` at full precision.
 
     Values are (mean, standard error); a theory without noise may be a number. `numbers` has means and standard errors
     of theory, half_step and networks, one entry a run, and `allowed`, the largest difference at which the claim holds,
@@ -185,7 +185,7 @@ class Claims:
 
     def table(self):
         """The table, to be displayed."""
-        return ClaimsTable(HEAD, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows), tuple(self.rows))
+        return _ClaimsTable(HEAD, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows), tuple(self.rows))
 
 
 def _sign(sign):

@@ -13,7 +13,7 @@ import numpy as np
 
 from .dynamics import check_dtype, check_steps
 from .experiment import _whole, check_experiment
-from .rules import needs
+from .rules import BACKWARD, needs
 
 GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
 SUBSET = 300  # samples on which those are counted
@@ -72,7 +72,8 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
 
     bases = 2 * (2 + ways_back) * 2 * gaps * directions * S * item
     fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
-    history = record * T * experiment.hidden_layers * (task.P + 2 * rows) * S * (item + 8)
+    kept = 2 * task.P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
+    history = record * T * experiment.hidden_layers * kept * S * (item + 8)
     sweeps = 3 if gaps else 2
     memory = sweeps * (bases + fields + history + recorded * kernels * item) + COPIES * 8 * recorded * kernels
     return Estimate(memory, operations, directions, dtype)

@@ -105,7 +105,7 @@ class Dynamics(Result):
     kernels_at (T',)            steps whose kernels are recorded. Where not all are, T' stands for T in the kernels and in
                                 what is read off them (alignment, corr_g, H_y, h_y), and `kernel_times` for `times`
     final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
-    history                     with record=True: fields and projections behind `two_time` and `responses`
+    history                     with record=True: fields behind `two_time` and `responses`
     """
 
     experiment: Experiment
@@ -169,16 +169,24 @@ class Dynamics(Result):
         size = history["phi"].shape[-1]
         return {n: np.einsum("tlms,ulns->ltmun", history[a], history[b]) / size for n, (a, b) in pairs.items()}
 
-    def responses(self):
+    def responses(self, errors=False):
         """Response functions by name (A, B; C, D for rules that have them), axes (gap, t, μ, s, ν), gap 0 is W¹.
 
-        γ₀A^ℓ = ⟨δφ(h^ℓ(t))/δr^ℓ(s)⟩, γ₀B^ℓ = ⟨δg^{ℓ+1}(t)/δu^{ℓ+1}(s)⟩ (paper §3), B including s = t. A finite
-        network has none. Raises ValueError unless the mean field engine ran with record=True.
+        γ₀A^ℓ = ⟨δφ(h^ℓ(t))/δr^ℓ(s)⟩, γ₀B^ℓ = ⟨δg^{ℓ+1}(t)/δu^{ℓ+1}(s)⟩ (paper §3), B including s = t. With errors=True
+        their standard errors, in the same shape, of the samples and of `tol`.
+
+        A finite network has none. Raises ValueError unless the mean field engine ran with record=True, where φ or the
+        rule jumps (a kinked activation), for a rule that mixes neurons, and where P and T are too large.
         """
         history = self._recorded("responses")
-        if "responses" not in history:
+        if "halves" not in history:
             raise ValueError("responses exist in the mean field only; run meanfield.solve with record=True.")
-        return history["responses"]
+        if "responses" not in history:
+            from .responses import responses  # which imports the engine, which imports this
+
+            tol_errors = self.provenance.errors["tol"]
+            history["responses"] = responses(self.experiment, history, max(tol_errors["Phi"], tol_errors["G"]))
+        return history["responses"][bool(errors)]
 
     def _recorded(self, what):
         if self.history is None:

@@ -22,6 +22,7 @@ from .measures import (
     feature_change,
     fit_slope,
     gaussian_errors,
+    layer_terms,
     mean_and_error,
     relative_errors,
     split_error,
@@ -33,8 +34,8 @@ from .network import Ensemble
 __all__ = [
     "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
     "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change",
-    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "learning_curves",
-    "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
+    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "layer_terms",
+    "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
     "squared_error", "until",
 ]  # fmt: skip
 

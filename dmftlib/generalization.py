@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -40,14 +41,15 @@ RULES = {
 }
 TASKS = {
     "digits": Task.digits,
+    "digits-rows": partial(Task.digits, split="rows"),
     "direction": lambda P, P_test, draw: Task.direction(P, DIMENSION, P_test, draw),
 }
-SHARES = {"digits": 0.6, "direction": 0.2}  # lr·λ_max of the lazy kernel, times (1 + γ₀)²
+SHARES = {"digits": 0.6, "digits-rows": 0.6, "direction": 0.2}  # lr·λ_max of the lazy kernel, times (1 + γ₀)²
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Test error ⟨(y − f)²⟩ and share of right signs at two moments, and when the first was.
+    """Test error ⟨(y − f)²⟩ and share of right answers at two moments, and when the first was.
 
     error, accuracy  when the training loss has come down to `level`, NaN if it never does
     step             of that moment, a real number: between two steps the logarithm of the loss is a straight line
@@ -63,22 +65,33 @@ class Outcome:
 
 
 def outcome(run, task, level=LEVEL):
-    """The Outcome of a run with test points: f and f_test of any engine, on its task.
+    """The Outcome of a run with test points, of any engine, on its task.
 
-    Raises ValueError without test points or their targets, for several outputs, and for a level that is not positive.
+    Targets, training and test together, take two values, whatever these are. An answer is right if the output lies nearer
+    to its target than to the other value.
+
+    Raises ValueError for a task other than the run's, without test points or their targets, for several outputs, for
+    targets with more or fewer than two values, and for a level that is not positive.
     """
     if task.outputs > 1:
-        raise ValueError(
-            f"`task` must have one output, whose sign is the answer; got {task.outputs}. Pass y of shape (P,)."
-        )
+        raise ValueError(f"`task` must have one output, which is the answer; got {task.outputs}. Pass y of shape (P,).")
     if task.y_test is None or run.f_test is None:
         raise ValueError(
             "`task` must have `X_test` and `y_test`, or there is no test error; got none. Pass P_test > 0."
         )
+    if not all(map(np.array_equal, vars(task).values(), vars(run.experiment.task).values())):
+        raise ValueError("`task` must be the one that was run; got another. Pass `run.experiment.task`.")
+    values = np.unique(np.concatenate([task.y, task.y_test]))
+    if len(values) != 2:
+        raise ValueError(
+            f"`task` must have targets with two values, or no answer is right or wrong; got {len(values)} values. For "
+            "others take the test error alone, ((run.f_test - task.y_test) ** 2).mean(axis=1)."
+        )
     if not level > 0:
         raise ValueError(f"`level` must be a training loss above 0; got {level!r}.")
     loss, error = (((f - y) ** 2).mean(axis=1) for f, y in ((run.f, task.y), (run.f_test, task.y_test)))
-    accuracy = (np.sign(run.f_test) == task.y_test).mean(axis=1)
+    middle = values.mean()
+    accuracy = (np.sign(run.f_test - middle) == np.sign(task.y_test - middle)).mean(axis=1)
     last = float(error[-1]), float(accuracy[-1]), float(loss[-1])
     if not (loss <= level).any():
         return Outcome(np.nan, np.nan, np.nan, *last)
@@ -89,14 +102,13 @@ def outcome(run, task, level=LEVEL):
     return Outcome(between(error), between(accuracy), float(before + share), *last)
 
 
-def experiment(task, rule, gamma0, share, steps=STEPS):
-    """An Experiment with two hidden tanh layers whose step is `share` / ((1 + γ₀)² λ_max) of the rule's lazy kernel.
+def experiment(task, rule, gamma0, share, steps=STEPS, hidden_layers=LAYERS, activation=ACTIVATION):
+    """An Experiment whose step is `share` / ((1 + γ₀)² λ_max) of the rule's lazy kernel.
 
     γ₀ = 0 sets the step for the lazy engine, which does not look at the Experiment's own γ₀; that is 1 then.
     """
-    one = Experiment(task, rule, LAYERS, ACTIVATION, gamma0 or 1.0, 1.0, steps)
-    lr = share / (1 + gamma0) ** 2 / largest_eigenvalue(lazy.kernels(one).K)
-    return Experiment(task, rule, LAYERS, ACTIVATION, gamma0 or 1.0, lr, steps)
+    one = Experiment(task, rule, hidden_layers, activation, gamma0 or 1.0, 1.0, steps)
+    return replace(one, lr=share / (1 + gamma0) ** 2 / largest_eigenvalue(lazy.kernels(one).K))
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,7 @@ class Point:
     width                  of a network, or 0 for theory
     samples                of the mean field
     seed                   of weights or samples
+    finer                  steps are this many times smaller, and as many more
 
     Raises ValueError for unknown names, and for a network with γ₀ = 0.
     """
@@ -121,6 +134,7 @@ class Point:
     width: int = 0
     samples: int = 4096
     seed: int = 0
+    finer: int = 1
 
     def __post_init__(self):
         for name, known in (("task", TASKS), ("rule", RULES)):
@@ -138,10 +152,10 @@ class Point:
     def run(self, dtype="float32"):
         """What an engine makes of it: a Dynamics, in `dtype`, or a lazy Prediction, in double precision."""
         task, (rule, caution) = self.data(), RULES[self.rule]
-        share = caution * SHARES[self.task]
+        share = caution * SHARES[self.task] / self.finer
         if not self.gamma0 and not self.width:
-            return lazy.predict(experiment(task, rule, 0.0, share, LAZY_STEPS))
-        e = experiment(task, rule, self.gamma0, share)
+            return lazy.predict(experiment(task, rule, 0.0, share, LAZY_STEPS * self.finer))
+        e = experiment(task, rule, self.gamma0, share, STEPS * self.finer)
         ends = (0, e.steps - 1)
         if self.width:
             return network.train(e, self.width, self.seed, dtype, kernels_at=ends)
@@ -152,14 +166,14 @@ class Point:
         return asdict(self) | asdict(outcome(self.run(), self.data()))
 
 
-def grid(P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
-    """Points of both tasks and all rules: lazy limit, theory and `seeds` networks of each width.
+def grid(tasks, rules, P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
+    """Points of tasks and rules: lazy limit, theory and `seeds` networks of each width.
 
     The first draw of the data has all `gammas`, `more_draws` others only `more_gammas`.
     """
     points = []
-    for task in TASKS:
-        for rule in RULES:  # runs of one shape side by side, so that they share what is compiled
+    for task in tasks:
+        for rule in rules:  # runs of one shape side by side, so that they share what is compiled
             for draw in range(1 + more_draws):
                 rich = more_gammas if draw else gammas
                 theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in (0.0, *rich)]
@@ -168,7 +182,18 @@ def grid(P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096
     return points
 
 
-FULL = grid(300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (128, 512), 4)  # `make full CHAPTER=beyond` measures these
+def _full():
+    """What `make full CHAPTER=beyond` measures. Hebb, which does not come to LEVEL, has a study of its width only."""
+    rules = ("GD", "FA", "DFA", "GLN")
+    points = grid(("digits",), rules, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048)
+    points += grid(("digits-rows",), rules, 300, 300, (2.0,), 2, (2.0,), (512,), 4)
+    points += grid(("direction",), rules, 300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
+    points += [replace(p, finer=2) for p in points if p.width and p.gamma0 == 2.0 and not p.seed]
+    hebb = Point("direction", 300, 300, "Hebb", 2.0)
+    return points + [hebb, *(replace(hebb, width=N, seed=s) for N in (128, 512) for s in range(4))]
+
+
+FULL = _full()
 COLUMNS = Point.__annotations__ | Outcome.__annotations__
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .activations import ACCURACY, gaussian_average
 from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
-from .experiment import _finite_array, check_experiment
+from .experiment import Experiment, _finite_array, check_experiment
 from .rules import Layer, needs
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -239,6 +239,7 @@ class Prediction:
     f_test: np.ndarray | None
     f_test_inf: np.ndarray | None
     f_test_undetermined: np.ndarray | None
+    experiment: Experiment
 
 
 def _limit(K, y):
@@ -301,7 +302,7 @@ def predict(experiment):
     check_records(experiment, {"f": f}, K=None if depends_on_error else K[:P])
     times = experiment.lr * np.arange(experiment.steps)
     if task.X_test is None:
-        return Prediction(times, f, None, None, None)
+        return Prediction(times, f, None, None, None, experiment)
     if depends_on_error:
-        return Prediction(times, f[:, :P], f[:, P:], None, None)
-    return Prediction(times, f[:, :P], f[:, P:], *_limit(K, task.y))
+        return Prediction(times, f[:, :P], f[:, P:], None, None, experiment)
+    return Prediction(times, f[:, :P], f[:, P:], *_limit(K, task.y), experiment)

@@ -42,7 +42,7 @@ from .dynamics import (
     warn_if_unstable,
 )
 from .experiment import _seed, _whole, check_experiment
-from .rules import Layer, is_linear, needs
+from .rules import BACKWARD, Layer, is_linear, needs
 
 # How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
 # amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
@@ -299,7 +299,16 @@ class _Samples(Layer):
             self.fresh_vector = jnp.tile(self.fresh_vector, (P, 1))
         self.error, self.g_next, self.g_tilde_next = Delta.reshape(-1, 1), g_next, g_tilde_next
         self._above, self.z = above, None
-        self.W_T, self.W0_T, self.fresh_T = above.transpose, above.transpose_initial, above.transpose_fresh
+        self.images = {}
+        self.W_T, self.W0_T = self._kept("W_T", above.transpose), self._kept("W0_T", above.transpose_initial)
+        self.fresh_T = self._kept("fresh_T", above.transpose_fresh)
+
+    def _kept(self, name, transpose):
+        def image(v):
+            self.images[name] = transpose(v)
+            return self.images[name]
+
+        return image
 
     @property
     def g(self):
@@ -367,9 +376,13 @@ def _step(rule, activation, task, state, frozen, t):
         g = layer.recorded_g()
         fields["g"].insert(0, g)
         fields["g_tilde"].insert(0, g_tilde)
+        for name, image in layer.images.items():
+            fields.setdefault(name, []).insert(0, jnp.broadcast_to(image, g_tilde.shape))
 
-    phi, g, g_tilde = (jnp.stack(fields[name]) for name in ("phi", "g", "g_tilde"))
-    out = dict(f=f, phi=phi, g=g, g_tilde=g_tilde)
+    out = {name: jnp.stack(rows) for name, rows in fields.items()}
+    phi, g, g_tilde = (out[name] for name in ("phi", "g", "g_tilde"))
+    z = jnp.stack([layer.z for layer in layers])
+    out |= dict(f=f, h=h[:, :P], z=z)
     out["outside"] = jnp.stack([gap.outside for gap in gaps]).max() if gaps else jnp.zeros((), h.dtype)
 
     signal = gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde).reshape(-1, P, C, S).sum(axis=2)
@@ -382,19 +395,23 @@ def _step(rule, activation, task, state, frozen, t):
         w0=w0,
         f0=f0,
     )
-    z = jnp.stack([layer.z for layer in layers])
     return state, out, dict(h=h, z=z)
+
+
+def _entk(K_x, Phi, G_tilde):
+    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
+    P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
+    below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
+    above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
+    return sum(a * b for a, b in zip(above, below))
 
 
 def _kernels(K_x, phi, g, g_tilde):
     """Kernels of one step by name, from its fields, (layers, rows, samples)."""
-    C = g.shape[1] // phi.shape[1]
     average = lambda a, b: jnp.einsum("lms,lns->lmn", a, b) / phi.shape[2]  # noqa: E731
     Phi, G_tilde = average(phi, phi), average(g, g_tilde)
-    below = jnp.concatenate([K_x[None], Phi]).repeat(C, axis=1).repeat(C, axis=2)
-    same_output = jnp.tile(jnp.eye(C, dtype=K_x.dtype), (len(K_x), len(K_x)))
-    K = (below[:-1] * G_tilde).sum(0) + below[-1] * same_output
-    return dict(Phi=Phi, G=average(g, g), G_tilde=G_tilde, G_tilde_tilde=average(g_tilde, g_tilde), K=K)
+    others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
+    return dict(Phi=Phi, G_tilde=G_tilde, K=_entk(K_x, Phi, G_tilde)) | others
 
 
 @partial(jax.jit, static_argnames=("rule", "activation"))
@@ -476,7 +493,7 @@ class _Half:
         # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
         if "g" not in self.asked and not (record and through_W):
             self.images["r"]["unused"] = "unused" if through_W else "backward"
-        if "W0_T" in self.asked or record or linear:
+        if "W0_T" in self.asked or linear:
             self.images["p"]["a"] = "forward"
         zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
         empty = dict.fromkeys(name for names in IMAGES.values() for name in names)
@@ -503,7 +520,9 @@ class _Half:
                 layer["gate"] = experiment.phi.phi_dot(self.task[0] @ rows["gate"])
         self.state["input"] = start[0]["input"]
         shapes = dict(f=(len(factor), task.outputs), outside=())
-        shapes |= dict(phi=(L, P, S), g=(L, y.size, S), g_tilde=(L, y.size, S)) if record else {}
+        if record:
+            shapes |= dict.fromkeys(("phi", "h"), (L, P, S))
+            shapes |= dict.fromkeys(("g", "z", "g_tilde", *self.asked.intersection(BACKWARD)), (L, y.size, S))
         self.records = {name: zeros(T, *shape) for name, shape in shapes.items()}
         self.slots, count = None, T
         if kernels_at is not None:
@@ -600,41 +619,6 @@ class _Half:
         for stop in range(chunk, T + chunk, chunk):
             self.advance(min(stop, T))
         return self
-
-    def responses(self, gamma0):
-        """A, B, C, D by name, axes (gap, t, μ, s, ν), for those the rule has; s < t for A and C, s ≤ t for B and D.
-
-        The sweep knows responses along the directions it kept: ⟨φ(t) b_j⟩ = γ₀ Σ_s A(t,s) ⟨g(s) q_j⟩, and so on.
-        They are solved for by least squares of smallest norm: nearly parallel fields share a response.
-        """
-        phi, g, g_tilde = (self.recorded(name) for name in ("phi", "g", "g_tilde"))
-        T, _, P, S = phi.shape
-        rows = g.shape[2]
-        feedback = bool(self.asked & {"W_T", "W0_T"})
-        forward = {name: field for name, field, has in (("A", g, "g" in self.asked), ("C", g_tilde, feedback)) if has}
-        backward = {"B": g} | ({"D": g_tilde} if feedback else {})
-        found = {name: np.zeros((len(self.state["gaps"]), T, P, T, rows)) for name in forward}
-        found |= {name: np.zeros((len(self.state["gaps"]), T, rows, T, P)) for name in backward}
-
-        def fit(left, right, last):
-            """R (T, P, T, n) with left(t) = γ₀ Σ_s R(t, s) right(s) over s < t + last."""
-            out = np.zeros((T, left.shape[1], T, right.shape[1]))
-            for t in range(1 - last, T):
-                inverse = np.linalg.pinv(right[: t + last].reshape(-1, right.shape[2]), rcond=1e-10)
-                out[t, :, : t + last] = (left[t] @ inverse).reshape(left.shape[1], t + last, -1) / gamma0
-            return out
-
-        for l, gap in enumerate(self.state["gaps"]):
-            p, a = (np.asarray(gap[name], np.float64) for name in ("p", "a"))
-            if forward:
-                q, b = (np.asarray(gap[name], np.float64) for name in ("q", "b"))
-                fields = np.concatenate([field[:, l + 1] for field in forward.values()], axis=1) @ q.T / S
-                parts = fit(phi[:, l] @ b.T / S, fields, last=0)
-                for name, part in zip(forward, np.split(parts, len(forward), axis=-1)):
-                    found[name][l] = part
-            for name, field in backward.items():
-                found[name][l] = fit(field[:, l + 1] @ a.T / S, phi[:, l] @ p.T / S, last=1)
-        return found
 
     def advance(self, stop):
         """Sweep on to step `stop`, growing the bases that overflow and repeating from here."""
@@ -767,7 +751,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(_Half.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
             list(threads.map(in_dtype(_Half.run), {*halves, coarse}))
-    history = _history(halves, experiment) if record else None
+    history = _history(halves, experiment.task) if record else None
 
     def training(name, array):
         return array[:, : experiment.task.P] if name == "f" else array
@@ -804,13 +788,30 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
 
 
+def _lasting(difference):
+    """β (T,): the share of a difference (T, n) at step 0 that is there still at step t, at least 0 and at most 1."""
+    beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
+    beta[0] = 1.0
+    return beta
+
+
+def _trained_with(K, y, lr, steps):
+    """Outputs (…, T, n) of training with static kernels K (…, n, n): f(t+1) = f(t) + η K (y − f(t)), f(0) = 0."""
+    f = [np.zeros(K.shape[:-1])]
+    for _ in range(1, steps):
+        f.append(f[-1] + lr * np.einsum("...mn,...n->...m", K, y - f[-1]))
+    return np.stack(f, axis=-2)
+
+
 def _without_known_noise(experiment, samples, sweeps):
-    """Kernels of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: a control variate.
+    """Records of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: control variates.
 
     At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
-    β(t) times that is taken off. β is the share of the halves' difference at step 0 that is there still at step t, at
-    least 0 and at most 1, fitted over all entries; one entry alone would be fitted to its own noise, and is corrected at
-    step 0 only. The difference of two halves is independent of their mean, so the fit does not bias the mean.
+    β(t) times that is taken off, where β is fitted to the difference of the halves, over all entries of a kernel; where it
+    has one only, over Φ and G, or it would be fitted to its own noise. The difference of two halves is independent of
+    their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on training points
+    goes what the kernels of step 0, if they were static, would do to them, times the mean of β up to then: as γ₀ → 0 that
+    is all their noise.
     Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
     Warns if K at initialization is further off than its noise explains.
     """
@@ -828,14 +829,21 @@ def _without_known_noise(experiment, samples, sweeps):
             "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
             stacklevel=3,
         )
-    better = {}
-    for name in KERNELS:
-        x, miss = sweeps[name], sweeps[name][:, :1] - known[name]
-        difference = (x[0] - x[1]).reshape(len(x[0]), -1)
-        beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
-        beta = beta if difference.shape[1] > 1 else np.zeros_like(beta)
-        beta[0] = 1.0
-        better[name] = x - beta.reshape(-1, *[1] * (x.ndim - 2)) * miss
+    names, better = ("Phi", "G", "G_tilde", "G_tilde_tilde"), {}
+    differences = {name: (sweeps[name][0] - sweeps[name][1]).reshape(len(sweeps[name][0]), -1) for name in names}
+    common = _lasting(np.concatenate([differences[name] / np.linalg.norm(known[name]) for name in names[:2]], axis=1))
+    for name in names:
+        beta = _lasting(differences[name]) if differences[name].shape[1] > 1 else common
+        better[name] = sweeps[name] - beta[:, None, None, None] * (sweeps[name][:, :1] - known[name])
+    better["K"] = _entk(experiment.task.K_x, better["Phi"], better["G_tilde"])
+    if len(common) == experiment.steps:
+        y, f = experiment.task.y, sweeps["f"].copy()
+        kernels = np.stack([*sweeps["K"][:, 0], known["K"]])
+        with np.errstate(over="ignore", invalid="ignore"):
+            static = _trained_with(kernels, y.ravel(), experiment.lr, len(common))
+            miss = (np.cumsum(common) / np.arange(1, len(common) + 1))[:, None] * (static[:3] - static[3])
+        f[:, :, : len(y)] -= np.nan_to_num(miss, nan=0.0, posinf=0.0, neginf=0.0).reshape(*miss.shape[:2], *y.shape)
+        better["f"] = f
     return better
 
 
@@ -863,10 +871,14 @@ def average(runs):
     return replace(runs[0], provenance=provenance, f_test=f_test, **mean)
 
 
-def _history(halves, experiment):
-    """Fields of all samples, (T, L, P, samples), and the response functions averaged over the halves."""
-    fields = {
-        name: np.concatenate([half.recorded(name) for half in halves], axis=-1) for name in ("phi", "g", "g_tilde")
-    }
-    responses = [half.responses(float(experiment.gamma0)) for half in halves]
-    return fields | dict(responses={name: (a + responses[1][name]) / 2 for name, a in responses[0].items()})
+def _history(halves, task):
+    """Recorded fields of all samples, (T, L, rows, samples), by name, and what else a half's neurons were run with."""
+    names = [name for name in halves[0].records if name not in ("f", "outside", *KERNELS)]
+    fields = {name: np.concatenate([half.recorded(name) for half in halves], axis=-1) for name in names}
+
+    def driven_by(half):
+        Delta = (task.y - half.recorded("f")[:, : task.P]).reshape(-1, task.y.size)
+        frozen = [{name: layer[name] for name in ("gate", "vector")} for layer in half.frozen["layers"]]
+        return dict(Delta=Delta, frozen=jax.tree.map(lambda rows: np.asarray(rows[: task.P], np.float64), frozen))
+
+    return fields | dict(halves=[driven_by(half) for half in halves])

@@ -109,6 +109,20 @@ def feature_change(run):
     return float(np.linalg.norm(last - first) / np.linalg.norm(first))
 
 
+def layer_terms(run):
+    """What each weight matrix adds to the eNTK (paper eq. 4): G̃^{ℓ+1} ⊙ Φ^ℓ, input weights first, readout last.
+
+    Shape (T', L+1, P, P). The terms of a network add up to `run.K`; those of the mean field up to its `tol`, those of an
+    Ensemble, products of averages, up to order 1/N.
+    """
+    P, inputs = run.experiment.task.P, run.experiment.task.K_x
+    outputs = run.K.shape[-1] // P
+    same_output = np.kron(np.ones((P, P)), np.eye(outputs))
+    readout = np.broadcast_to(same_output, (len(run.K), 1, *same_output.shape))
+    features = np.concatenate([np.broadcast_to(inputs, (len(run.K), 1, P, P)), run.Phi], axis=1)
+    return np.concatenate([run.G_tilde, readout], axis=1) * np.kron(features, np.ones((outputs, outputs)))
+
+
 def excess_kurtosis(run):
     """⟨h⁴⟩/⟨h²⟩² − 3 of the final preactivations, averaged over samples; 0 for Gaussians. Shape (L,).
 

@@ -395,12 +395,17 @@ FAULTS = (
     ),
     Fault("test error of the training set", "generalization.py", "(run.f_test, task.y_test)))", "(run.f, task.y)))"),
     Fault(
-        "accuracy: a threshold of one half, as for targets 0 and 1",
+        "accuracy: the sign, whatever the two values are",
         "generalization.py",
-        "np.sign(run.f_test) ==",
-        "np.sign(run.f_test - 0.5) ==",
+        "middle = values.mean()",
+        "middle = 0.0",
     ),
-    Fault("accuracy: as if the output were the answer", "generalization.py", "np.sign(run.f_test) ==", "run.f_test =="),
+    Fault(
+        "accuracy: as if the output were the answer",
+        "generalization.py",
+        "np.sign(run.f_test - middle) ==",
+        "run.f_test - middle ==",
+    ),
     Fault(
         "moment: a straight loss, not its logarithm",
         "generalization.py",

@@ -189,6 +189,18 @@ def test_what_cannot_be_drawn_or_measured_says_why(theory, networks, call, messa
         call(theory, networks[16])
 
 
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.Hebb()], ids=str)
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_terms_of_the_layers_add_up_to_the_kernel(rule, outputs):
+    task = dl.Task.random(3, 6)
+    task = dl.Task(task.X, np.arange(3.0 * outputs).reshape(3, -1) - 2) if outputs > 1 else task
+    run = dl.network.train(dl.Experiment(task, rule, 2, "tanh", gamma0=1.0, lr=0.1, steps=3), 32)
+    terms = figures.layer_terms(run)
+    np.testing.assert_allclose(terms.sum(axis=1), run.K, rtol=1e-9, atol=1e-12)
+    same = np.kron(np.ones((3, 3)), np.eye(outputs))
+    np.testing.assert_array_equal(terms[:, -1], np.kron(run.Phi[:, -1], np.ones((outputs, outputs))) * same)
+
+
 def test_excess_kurtosis_of_gaussians_is_zero(experiment):
     run = dl.meanfield.solve(dl.Experiment(experiment.task, dl.GD(), 1, "erf", 1.0, 0.1, steps=1), samples=65536)
     assert abs(figures.excess_kurtosis(run)[0]) < 0.02

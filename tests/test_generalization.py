@@ -11,12 +11,17 @@ from dmftlib.dynamics import largest_eigenvalue
 from dmftlib.generalization import FULL, RULES, TASKS, Point, experiment, full, grid, outcome
 
 TASK = dl.Task(np.eye(2), [1.0, -1.0], np.eye(2)[:1], [1.0])
+SLOPE = dl.Task(np.eye(2), [1.0, -1.0], np.eye(2)[:1], [0.5])
 
 
-def falling(losses, tests):
+def run_of(task, f, f_test):
+    return SimpleNamespace(f=np.array(f), f_test=np.array(f_test), experiment=SimpleNamespace(task=task))
+
+
+def falling(losses, tests, task=TASK):
     """A run whose training loss and whose only test output are given."""
     f = np.array([1.0, -1.0]) * (1 - np.sqrt(np.array(losses)))[:, None]
-    return SimpleNamespace(f=f, f_test=np.array(tests, float)[:, None])
+    return run_of(task, f, np.array(tests, float)[:, None])
 
 
 def test_the_moment_lies_where_an_exponential_loss_passes_the_level():
@@ -29,14 +34,27 @@ def test_the_moment_lies_where_an_exponential_loss_passes_the_level():
     assert found.accuracy == 1.0 and found.last_loss == pytest.approx(np.exp(-3.5)) and found.last_error == 0.25
 
 
-def test_errors_are_means_of_squares_and_accuracies_are_signs():
-    """By hand: neither the size of the training targets nor that of a test output matters to them."""
-    task = dl.Task(np.eye(3)[:2], [2.0, -1.0], np.eye(3), [1.0, -1.0, 1.0])
-    run = SimpleNamespace(f=np.array([[0.0, 0.0], [1.5, -0.5]]), f_test=np.array([[0.0, 0, 0], [0.1, 0.5, 3.0]]))
-    found = outcome(run, task, level=0.25)
+def test_errors_are_means_of_squares_and_answers_are_the_nearer_value():
+    """By hand, for targets 3 and 8, whose middle is 5.5: neither sign nor size of an output is the answer."""
+    task = dl.Task(np.eye(3)[:2], [8.0, 3.0], np.eye(3), [8.0, 3.0, 8.0])
+    found = outcome(run_of(task, [[0.0, 0.0], [7.5, 3.5]], [[0.0, 0, 0], [5.6, 5.7, 30.0]]), task, level=0.25)
     assert found.last_loss == pytest.approx((0.5**2 + 0.5**2) / 2)
-    assert found.last_error == pytest.approx((0.9**2 + 1.5**2 + 2.0**2) / 3)
+    assert found.last_error == pytest.approx((2.4**2 + 2.7**2 + 22.0**2) / 3)
     assert found.last_accuracy == pytest.approx(2 / 3) and found.step == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("low, high", [(-0.5, 0.5), (0.0, 1.0), (3.0, 8.0), (-8.0, -3.0), (-1.0, 1.0)])
+def test_accuracy_does_not_depend_on_the_coding_of_targets(low, high):
+    first = dl.Task.direction(12, 4, 30, 1)
+    coded = dl.Task(
+        first.X, (low + high + (high - low) * first.y) / 2, first.X_test, np.where(first.y_test > 0, high, low)
+    )
+    outputs = np.random.default_rng(0).standard_normal((2, 42))
+    plain, other = (
+        outcome(run_of(task, x[:, :12], x[:, 12:]), task, level=1e-9)
+        for task, x in ((first, outputs), (coded, (low + high + (high - low) * outputs) / 2))
+    )
+    assert 0.2 < plain.last_accuracy == other.last_accuracy < 0.8
 
 
 def test_a_level_that_is_never_reached_gives_no_number_that_looks_fine():
@@ -53,8 +71,10 @@ def test_a_level_above_the_first_loss_is_reached_at_once():
     "call, message",
     [
         (lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), [1, -1])), "`task` must have `X_test` and `y_test`"),
+        (lambda: outcome(falling([1.0], [0.0]), SLOPE), "`task` must be the one that was run; got another"),
+        (lambda: outcome(falling([1.0], [0.0], SLOPE), SLOPE), "`task` must have targets with two values, .* got 3"),
         (lambda: outcome(falling([1.0], [0.0]), TASK, level=0), "`level` must be a training loss above 0; got 0"),
-        (lambda: Point("digit", 8, 8, "GD", 1.0), "`task` must be one of digits, direction; got 'digit'"),
+        (lambda: Point("digit", 8, 8, "GD", 1.0), "`task` must be one of digits, digits-rows, direction; got 'digit'"),
         (
             lambda: outcome(falling([1.0], [0.0]), dl.Task(np.eye(2), np.eye(2), np.eye(2), np.eye(2))),
             "`task` must have one output, .* got 2",
@@ -111,12 +131,72 @@ def test_the_committed_result_has_every_point_of_its_grid():
     assert about["chapter"] == "beyond" and not about["dirty"]
     assert about["parameters"]["gamma0"] == [0.0, 0.5, 1.0, 2.0, 4.0] and about["parameters"]["width"] == [0, 128, 512]
     assert all(np.isfinite(row["last_error"]) and 0 <= row["last_accuracy"] <= 1 for row in rows)
-    assert len(set(FULL)) == len(FULL) == len(grid(8, 8, (1, 2, 3, 4), 2, (1,), (8, 16), 4))
+    assert len(set(FULL)) == len(FULL)
+    # Two tasks, three rules; per rule 4 and 2 more draws of 1 rich theory, each with its lazy limit, and 4 networks.
+    assert len(grid(TASKS, ("GD", "FA"), 8, 8, (1, 2, 3, 4), 2, (1,), (8, 16), 4)) == 3 * 2 * (5 + 2 * 2 + 6 * 2 * 4)
+
+
+def test_digits_are_harder_on_hands_that_were_not_taught():
+    """The stored run, where both splits have the same first draws: lazy test errors of every rule."""
+    error = {(row["task"], row["rule"], row["draw"]): row["error"] for row in full()[0] if row["gamma0"] == 0}
+    by_sheets, by_rows = ([error[task, "GD", draw] for draw in range(3)] for task in ("digits", "digits-rows"))
+    assert np.mean(by_sheets) > np.mean(by_rows) + np.std(by_rows, ddof=1)
+
+
+def two_layers(e, N, seed, gated):
+    """f_test of one hidden ReLU layer, or of one with ReLU gates, trained by the plain formula; shares no code."""
+    rng, task, errors = np.random.default_rng(seed), e.task, []
+    X = task.X_all / np.sqrt(task.D)
+    (W, M), w = rng.standard_normal((2, N, task.D)), rng.standard_normal(N)
+    gates = np.sqrt(2) * (X @ M.T > 0)
+    first = None
+    for _ in range(e.steps):
+        h = X @ W.T
+        gain = gates if gated else np.sqrt(2) * (h > 0)
+        f = (gain * h) @ w / (e.gamma0 * N)
+        first = f if first is None else first
+        Delta = task.y - (f - first)[: task.P]
+        errors.append(((task.y_test - (f - first)[task.P :]) ** 2).mean())
+        back = (Delta[:, None] * gain[: task.P]).T @ X[: task.P]
+        moved = Delta @ (gain * h)[: task.P]
+        W, w = W + e.lr * e.gamma0 * w[:, None] * back, w + e.lr * e.gamma0 * moved
+    return min(errors)
+
+
+@pytest.mark.parametrize(
+    "target, rule, gains",
+    [
+        (lambda x: x[:, 0] * x[:, 1], dl.GLN(), True),
+        (lambda x: x[:, 0], dl.GLN(), False),
+        (lambda x: x[:, 0], dl.GD(), False),
+    ],
+)
+def test_gains_of_one_relu_layer_depend_on_the_target(target, rule, gains):
+    """Least test error on the way, lazy and rich, against networks of a plain loop; the verdict is the same at half the step.
+
+    Frozen gates gain on the sign of a product, and nobody does on that of one coordinate.
+    """
+    x = np.random.default_rng(0).standard_normal((400, 5))
+    y = np.where(target(x) >= 0, 1.0, -1.0)
+    task = dl.Task(x[:200], y[:200], x[200:], y[200:])
+
+    def least(run):
+        return ((run.f_test - task.y_test) ** 2).mean(axis=1).min()
+
+    start = least(dl.lazy.predict(experiment(task, rule, 0.0, 0.5, 1000, 1, "relu")))
+    for finer in (1, 2):
+        e = experiment(task, rule, 2.0, 0.8 / finer, 120 * finer, 1, "relu")
+        theory = least(dl.meanfield.solve(e, 8192, kernels_at=(0,)))
+        networks = [two_layers(e, 4096, seed, rule == dl.GLN()) for seed in range(4)]
+        mean, SE = np.mean(networks), np.std(networks, ddof=1) / 2
+        assert abs(theory - mean) < 3 * SE + 0.01 * theory
+        gain = start - theory, start - mean
+        assert min(gain) > max(3 * SE, 0.02) if gains else max(np.abs(gain)) < 0.01
 
 
 @pytest.mark.parametrize("rule", ["GD", "DFA"])
 def test_a_network_of_the_committed_result_is_measured_again(rule):
-    wanted = dict(task="digits", rule=rule, gamma0=1.0, draw=0, width=128, seed=1)
+    wanted = dict(task="digits", rule=rule, gamma0=1.0, draw=0, width=512, seed=1)
     (row,) = (row for row in full()[0] if all(row[name] == value for name, value in wanted.items()))
     again = Point(**{name: row[name] for name in Point.__annotations__}).measure()
     for name in (
@@ -129,7 +209,7 @@ def test_a_network_of_the_committed_result_is_measured_again(rule):
 
 
 def test_a_theory_point_of_the_committed_result_is_measured_again():
-    wanted = dict(task="direction", rule="GD", gamma0=2.0, draw=0, width=0)
+    wanted = dict(task="digits", rule="GD", gamma0=2.0, draw=0, width=0)
     (row,) = (row for row in full()[0] if all(row[name] == value for name, value in wanted.items()))
     point = Point(**{name: row[name] for name in Point.__annotations__})
     run = point.run()

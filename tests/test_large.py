@@ -12,6 +12,7 @@ import pytest
 import dmftlib as dl
 from dmftlib import costs, meanfield
 from dmftlib.dynamics import KERNELS
+from dmftlib.experiment import SHEETS
 
 RULES = [dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN(), dl.Hebb()]
 SOME = (0, 3, 7)
@@ -179,30 +180,98 @@ def test_samples_that_cannot_be_shared_evenly_are_refused():
         meanfield.solve(experiment(), 512, devices="all")
 
 
-def test_digits_are_a_split_of_what_scikit_learn_ships():
+def shipped():
+    """Images and labels, and the sheet of each row by the library's boundaries."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    one, again, other = (dl.Task.digits(1500, 297, seed) for seed in (0, 0, 1))
+    return images, labels, np.searchsorted(SHEETS, np.arange(len(labels)), side="right") - 1
+
+
+def rows_of(X):
+    """Which rows of the shipped images these samples are, whose pixels are centred and scaled together."""
+    images, _, _ = shipped()
+    images = images - images.mean(axis=0)
+    distance = ((X[:, None] - images / images.std()) ** 2).sum(-1)
+    assert distance.min(axis=1).max() < 1e-12
+    return distance.argmin(axis=1)
+
+
+def test_sheets_of_digits_are_found_from_labels_alone():
+    """Cut where the parts need the fewest edits to become the first 130 labels, the list that each person copied."""
+    labels = shipped()[1]
+    wanted, n = labels[:130], len(labels)
+    edits, cut = np.full(n + 1, np.inf), np.zeros(n + 1, int)
+    edits[0] = 0
+    for start in range(n):
+        if edits[start] > 30:
+            continue
+        after = labels[start : start + 140]
+        k = np.arange(len(after) + 1)
+        row = k.astype(float)  # edits from the part of the list so far to the first k labels
+        for label in wanted:
+            row = np.concatenate([row[:1] + 1, np.minimum(row[1:] + 1, row[:-1] + (after != label))])
+            row = np.minimum.accumulate(row - k) + k
+        better = edits[start] + row[100:] < edits[start + k[100:]]
+        ends = start + k[100:][better]
+        edits[ends], cut[ends] = edits[start] + row[100:][better], start
+    found = [n]
+    while found[-1]:
+        found.append(int(cut[found[-1]]))
+    assert found[::-1] == [*SHEETS, n]
+    assert edits[n] == 14 * 130 - n + 1  # what is lacking, and one digit that is another
+    assert (np.diff(found[::-1]).min(), np.diff(found[::-1]).max()) == (122, 130)
+
+
+def test_neighbours_of_digits_are_on_the_same_sheet_and_new_hands_are_harder():
+    """What a split by rows tests: more than half of the nearest neighbours share a hand, and errors are a third."""
+    images, labels, sheet = shipped()
+    norms = (images**2).sum(axis=1)
+    distance = norms[:, None] + norms - 2 * images @ images.T
+
+    def wrong(part):
+        nearest = np.where(part[:, None] == part, np.inf, distance).argmin(axis=1)
+        return (labels[nearest] != labels).mean()
+
+    nearest = (distance + np.diag(np.full(len(labels), np.inf))).argmin(axis=1)
+    assert 0.5 < (sheet[nearest] == sheet).mean() < 0.6
+    by_rows = np.mean([wrong(np.random.default_rng(s).permutation(sheet)) for s in range(3)])
+    assert 2.5 < wrong(sheet) / by_rows < 3.5
+
+
+@pytest.mark.parametrize("P, P_test, tested", [(300, 300, 7), (1407, 297, 3), (1667, 122, 1), (20, 1600, 13)])
+def test_digits_are_tested_on_sheets_that_were_not_taught(P, P_test, tested):
+    sheet = shipped()[2]
+    for seed in range(3):
+        task = dl.Task.digits(P, P_test, seed)
+        train, test = rows_of(task.X), rows_of(task.X_test)
+        assert (len(set(train)), len(set(test))) == (P, P_test)
+        assert not set(sheet[train]) & set(sheet[test]) and len(set(sheet[test])) == tested
+
+
+def test_digits_by_rows_are_a_split_of_all_that_scikit_learn_ships():
+    _, labels, sheet = shipped()
+    one, again, other = (dl.Task.digits(1500, 297, seed, split="rows") for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.X, again.X)
     assert not np.array_equal(one.X, other.X)
-    centred = images - images.mean(axis=0)
+    rows = rows_of(one.X_all)
+    assert sorted(rows) == list(range(1797)) and len(set(sheet[rows[1500:]])) == 14
     np.testing.assert_allclose(one.X_all.mean(axis=0), 0, atol=1e-12)
     assert (one.X_all**2).mean() == pytest.approx(1)
-    ratio = np.linalg.norm(centred) / np.linalg.norm(one.X_all)
-    rows = {tuple(np.round(row, 6)) for row in one.X_all * ratio}
-    assert rows == {tuple(np.round(row, 6)) for row in centred}  # every image once
-    ten = dl.Task.digits(1500, 297, targets="all")
-    np.testing.assert_array_equal(np.argmax(ten.y, axis=1) % 2 == 0, one.y > 0)
-    np.testing.assert_allclose(ten.y.sum(axis=1), 0, atol=1e-12)
-    assert np.bincount(np.argmax(ten.y, 1)).sum() + np.bincount(np.argmax(ten.y_test, 1)).sum() == len(labels)
+    np.testing.assert_array_equal(np.concatenate([one.y, one.y_test]), np.where(labels[rows] % 2 == 0, 1.0, -1.0))
+    ten = dl.Task.digits(1500, 297, targets="all", split="rows")
+    np.testing.assert_array_equal(np.concatenate([ten.y, ten.y_test]), np.eye(10)[labels[rows]] - 0.1)
 
 
 def test_digits_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match=r"`P` \+ `P_test` must be at most 1797 digits; got 1700 \+ 297. Pass fewer"):
         dl.Task.digits(1700)
+    with pytest.raises(ValueError, match=r'`P` must be at most 1407 with `P_test` = 297, .* got 1408.*split="rows"'):
+        dl.Task.digits(1408)
     with pytest.raises(ValueError, match="`targets` must be one of 'parity', 'all'; got 'odd'"):
         dl.Task.digits(10, targets="odd")
+    with pytest.raises(ValueError, match="`split` must be one of 'sheets', 'rows'; got 'random'"):
+        dl.Task.digits(10, split="random")
     with pytest.raises(ValueError, match="`P_test` must be a whole number, at least 0; got -1"):
         dl.Task.direction(10, 3, -1)
 

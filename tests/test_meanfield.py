@@ -245,7 +245,8 @@ def test_lazy_limit():
             assert distance(getattr(run, name)[t], getattr(kernels, name)) < 3 * max(
                 errors[name], 0.5 / np.sqrt(SAMPLES)
             )
-    assert distance(run.f, prediction.f) < 3 * max(errors["f"], 0.5 / np.sqrt(SAMPLES))
+    # Kernels do not move, so all noise is known at the start and taken off. Without that f is off by 0.5 / √samples.
+    assert distance(run.f, prediction.f) < 1e-3
     # At initialization nothing depends on γ₀, so the mean over seeds sharpens the same comparison fourfold.
     runs = [dl.meanfield.solve(e, samples=SAMPLES, seed=s) for s in range(12)]
     for name in ("Phi", "G", "K"):

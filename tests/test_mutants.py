@@ -16,7 +16,7 @@ BACKWARD_RESPONSE = (
     'return self._extend(v, "q") @ s["b"] + (v @ s["a_now"].T / self.S) @ s["p"]',
     'return self._extend(v, "q") @ s["b"] + (v @ (s["a_now"] - s["a"]).T / self.S) @ s["p"]',
 )
-KEEP_INITIAL = ('if "W0_T" in self.asked or record or linear:', "if True:")
+KEEP_INITIAL = ('if "W0_T" in self.asked or linear:', "if True:")
 MUTANTS = {
     "learned term times 1.05": [LEARNED],
     "no A response": [FORWARD_RESPONSE],
