@@ -138,7 +138,7 @@ def test_the_library_says_so_where_networks_have_no_limit():
     others = [row for row in stated.rows() if row["no_limit"]]
     assert others
     for row in others:
-        assert "raised" in row or row["said"], row["about"]
+        assert "raised" in row or row["said"] or stated.stated(row) > 0.05, row["about"]
 
 
 def test_the_page_shows_the_committed_ratios():

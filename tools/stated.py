@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import hypot
 from statistics import median
 from typing import Any
 
@@ -60,9 +61,17 @@ def worst(found: list[dict[str, Any]], table: Callable) -> str:
     return table(("setting", "`tol`, `samples`", "largest ratio", "of"), lines)
 
 
+def stated(row: dict[str, Any]) -> float:
+    """The largest relative error that the solver states of f, Φ or K; 0 without a solution."""
+    errors = row.get("errors")
+    return max(hypot(*(by[name] for by in errors.values())) for name in ("f", "Phi", "K")) if errors else 0.0
+
+
 def said(row: dict[str, Any]) -> str:
-    """What the library says of a setting, its first sentence."""
-    return " ".join([row.get("raised", ""), *row["said"]]).strip().partition(". ")[0] or "nothing"
+    """What the library says of a setting, its first sentence, and the largest error that it states."""
+    first = " ".join([row.get("raised", ""), *row["said"]]).strip().partition(". ")[0]
+    error = f"states an error of {percent(stated(row))}" if "errors" in row else ""
+    return "; ".join(part for part in (first, error) if part)
 
 
 def block(table: Callable) -> str:
@@ -76,7 +85,9 @@ def block(table: Callable) -> str:
         f"{settings} settings in which networks have a limit. A ratio is the distance in units of the stated error and the "
         "networks' own error, added in quadrature; the last two columns are the medians of the two, relative to the quantity.",
         counts(limited, table),
-        "The largest ratios:",
+        "The largest ratios. Of the inputs some are special: two equal or opposite, one zero or 30 times shorter; passive is a "
+        "test point 10 times longer. $C$ is the number of outputs, the rate the largest $\\eta\\lambda(K)$ of the run, and "
+        "own is $\\phi(h)=\\cos h+h/2$.",
         worst(limited, table),
     ]
     if others:
