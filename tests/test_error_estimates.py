@@ -1,9 +1,20 @@
-"""The solver's two error estimates against the truth, in a hard case: γ₀ = 3, three tanh layers."""
+"""The solver's two error estimates against the truth: in a hard case, γ₀ = 3, three tanh layers, and in drawn settings."""
+
+import sys
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import numpy_network
 import pytest
 
 import dmftlib as dl
+from tools import ROOT, pages, stated
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import stated_errors
+import stated_networks
+from stated_settings import draw
 
 SEEDS, TOL = range(5), 1e-3
 
@@ -63,3 +74,75 @@ def test_an_average_states_the_scatter_of_its_mean(solves):
     assert mean.provenance.size == 5 * 4096 and mean.provenance.errors["tol"] == runs[0].provenance.errors["tol"]
     with pytest.raises(ValueError, match="at least two solutions"):
         dl.meanfield.average(runs[:1])
+
+
+# --- Drawn settings against networks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("rule", ["GD", "FA", "DFA", "GLN", "Hebb"])
+def test_the_networks_of_the_benchmark_are_those_of_the_plain_loop(rule, outputs):
+    rho, N, rng = numpy_network.RHO, 20, np.random.default_rng(0)
+    s = draw()["s04"]
+    s = replace(s, rule=rule, rho=rho, activation="tanh", y=s.y[:, :outputs], gamma0=1.3, steps=6)
+    drawn = numpy_network.draw(rng, s.depth, N, s.X.shape[1], outputs)
+    one = {name: [w[None] for w in drawn[name]] for name in ("M", "vector")}
+    back = [rho * w[None] + np.sqrt(1 - rho**2) * v[None] for w, v in zip(drawn["W"], drawn["feedback"])]
+    runs = stated_networks.train(s, 0.05, dict(W=[w[None].copy() for w in drawn["W"]], back=back, **one))
+    plain = numpy_network.train(rule, "tanh", drawn, s.X, s.y, s.gamma0, 0.05, s.steps)
+    for name in stated_networks.NAMES:
+        np.testing.assert_allclose(runs[name][0], plain[name].reshape(runs[name][0].shape), atol=1e-12)
+
+
+def test_derivatives_of_the_benchmarks_activations():
+    h, step = np.linspace(-3, 3, 60), 1e-6  # no point at the kinks
+    for phi, phi_dot in stated_networks.PHI.values():
+        np.testing.assert_allclose((phi(h + step) - phi(h - step)) / (2 * step), phi_dot(h), atol=1e-8)
+
+
+def test_a_regression_on_what_is_known_removes_its_noise_and_its_bias():
+    rng = np.random.default_rng(0)
+    known = 0.1 + rng.standard_normal((400, 3))  # its limit is 0
+    values = np.array([1.0, 2.0]) + known @ rng.standard_normal((3, 2)) + 0.01 * rng.standard_normal((400, 2))
+    mean, error, plain = stated_networks.adjusted(values, known)
+    np.testing.assert_allclose(mean, [1, 2], atol=0.005)
+    assert 2e-4 < error < 2e-3 < 0.05 < plain
+
+
+def test_the_limit_of_widths_is_a_line_or_a_parabola_in_one_over_width():
+    widths = (64, 128, 256)
+    line, error, systematic, apart = stated_networks.limit({N: (np.array([2 + 3 / N]), 1e-3) for N in widths})
+    assert line[0] == pytest.approx(2) and systematic == apart == 0 and error == pytest.approx(1e-3 * 5**0.5)
+    curved = {N: (np.array([2 + 3 / N + 100 / N**2]), 1e-6) for N in widths}
+    value, _, systematic, apart = stated_networks.limit(curved)
+    assert value[0] == pytest.approx(2) and 0 < systematic < apart == pytest.approx(100 / 128 * (1 / 64 - 1 / 256))
+
+
+def test_every_ingredient_is_drawn_several_times():
+    drawn = [setting for setting in draw().values() if setting.name.startswith("s")]
+    assert len(drawn) >= 60
+    for name in ("rule", "rho", "depth", "activation", "kind", "gamma0", "rate", "dtype"):
+        assert min(Counter(getattr(setting, name) for setting in drawn).values()) >= 3, name
+    assert min(Counter(s.y.shape for s in drawn if s.y.shape[1] > 1).values()) >= 1
+
+
+@pytest.mark.parametrize("level", stated_errors.LEVELS)
+def test_stated_errors_hold_in_the_drawn_settings(level):
+    found = [row for row in stated.with_limit(stated.rows()) if row["level"] == level]
+    assert len(found) >= 60
+    every = np.array([ratio for name in stated.NAMES for ratio in stated.ratios(found, name)])
+    assert (every <= 2).mean() >= 0.9 and every.max() <= 4
+
+
+def test_the_library_says_so_where_networks_have_no_limit():
+    others = [row for row in stated.rows() if row["no_limit"]]
+    assert others
+    for row in others:
+        assert "raised" in row or row["said"] or stated.stated(row) > 0.05, row["about"]
+
+
+def test_the_page_shows_the_committed_ratios():
+    text = stated.block(pages.table)
+    worst = max(stated.largest(row)[0] for row in stated.with_limit(stated.rows()))
+    assert text.count(f"| {worst:.1f} |") >= 2  # in the table of quantities, and in that of the worst settings
+    assert "stated-errors.txt" in (ROOT / "book" / "solver.md").read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ from . import (
     records,
     reproduction,
     scale,
+    stated,
     typography,
 )
 from .parameters import read_notebook, read_presets
@@ -195,6 +196,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
     (tree / "book" / "reproduction.txt").write_text(reproduction.block(table, there), encoding="utf-8")
     for name, text in scale.blocks(table).items():
         (tree / "book" / f"scale-{name}.txt").write_text(text, encoding="utf-8")
+    (tree / "book" / "stated-errors.txt").write_text(stated.block(table), encoding="utf-8")
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
     api.fill(tree / "book" / "api.md")
     exercises.fill(tree / "book")
