@@ -437,9 +437,7 @@ FAULTS = (
     # What a run takes
     Fault("memory: both halves in one", "costs.py", "samples // 2, np.dtype", "samples, np.dtype"),
     Fault("memory: single precision as large as double", "costs.py", "np.dtype(dtype).itemsize", "8"),
-    Fault(
-        "memory: factor 2 of old and new bases", "costs.py", "bases = 2 * (2 + ways_back)", "bases = (2 + ways_back)"
-    ),
+    Fault("memory: factor of old and new bases", "costs.py", "bases = HELD * arrays", "bases = arrays"),
     Fault(
         "memory: way back through feedback forgotten",
         "costs.py",
