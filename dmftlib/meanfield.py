@@ -82,11 +82,12 @@ def _a_round(fields):
     return DIRECTIONS_A_ROUND if fields <= CANDIDATES else MANY_A_ROUND
 
 
-def _span(fields, basis, count, tol, images, partner, drawn):
+def _span(fields, length, basis, count, tol, images, partner, drawn):
     """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
 
-    Each field counts by the share of its own variance, so that a short one is resolved beside long ones. The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
-    are fewer. Their rows of the `images` (fresh Gaussians of the neighbouring layer) are made orthogonal to the rows of
+    Each field counts by its share of its own `length` squared, (n,), so that a short one is resolved beside long ones. The
+    largest residual becomes the next direction; of many fields, principal directions of what is outside, which are
+    fewer. Their rows of the `images` (fresh Gaussians of the neighbouring layer) are made orthogonal to the rows of
     `partner`, and normalized.
     Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
     directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
@@ -96,7 +97,6 @@ def _span(fields, basis, count, tol, images, partner, drawn):
     n, S = fields.shape
     most, many = _a_round(n), n > CANDIDATES and not drawn
     share = lambda residual: (residual**2).mean(axis=1)  # noqa: E731
-    length = jnp.sqrt(share(fields))
     fields = fields / jnp.where(length > 0, length, 1.0)[:, None]
     weight = length**2 * (
         1 - 1e-6 * jnp.arange(n) / n
@@ -197,13 +197,21 @@ class _Gap:
         self.S = state["p"].shape[1]
         self.outside = jnp.zeros((), state["p"].dtype)
 
-    def _extend(self, fields, basis):
-        """Coefficients of the fields in a basis that was extended to hold them."""
+    def _extend(self, fields, basis, length=None):
+        """Coefficients of the fields in a basis that was extended to hold them, up to tol of their `length` squared."""
         s = self.state
+        length = jnp.sqrt((fields**2).mean(axis=1)) if length is None else length
         names = [name for name in IMAGES[basis] if s[name] is not None]
         partner = s["q" if basis == "p" else "p"]
         s[basis], s["n_" + basis], rows, coefficients, outside, lacks = _span(
-            fields, s[basis], s["n_" + basis], self.tol, tuple(s[name] for name in names), partner, self.drawn[basis]()
+            fields,
+            length,
+            s[basis],
+            s["n_" + basis],
+            self.tol,
+            tuple(s[name] for name in names),
+            partner,
+            self.drawn[basis](),
         )
         s.update(zip(names, rows))
         self.outside = jnp.maximum(self.outside, outside)
@@ -253,11 +261,11 @@ class _Gap:
         s = self.state
         if s["unused"] is None:
             return self.transpose(v)
-        z = (v @ s["a_now"].T / self.S) @ s["p"]
+        z, length = (v @ s["a_now"].T / self.S) @ s["p"], jnp.sqrt((v**2).mean(axis=1))
         if s["b"] is not None:
             known = v @ s["q"].T / self.S
             z, v = z + known @ s["b"], v - known @ s["q"]
-        return z + self._extend(v, "r") @ s["unused"]
+        return z + self._extend(v, "r", length) @ s["unused"]
 
     def learn(self, signal):
         self.state["a_now"] = self.state["a_now"] + self.c[: len(signal)].T @ signal
@@ -807,7 +815,7 @@ def _without_known_noise(experiment, samples, sweeps):
     """
     try:
         known = vars(lazy.kernels(experiment))
-    except (NotImplementedError, ValueError):
+    except (NotImplementedError, ValueError, TypeError, AttributeError):  # whatever a rule of one's own does to fields
         return {}
     first, second, coarse = sweeps["K"][:, 0]
     misses = ((first + second) / 2 - known["K"], (first - second) / 2, coarse - first)

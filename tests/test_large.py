@@ -78,17 +78,18 @@ def test_many_fields_leave_outside_what_tol_allows():
         empty, partner = jnp.zeros((200, S)), jnp.zeros((4, S))
         images = (jnp.asarray(rng.standard_normal((200, S))),)
         basis, count, _, projections, largest, lacks = meanfield._span(
-            fields, empty, jnp.zeros((), int), tol, images, partner, []
+            fields, jnp.sqrt((fields**2).mean(axis=1)), empty, jnp.zeros((), int), tol, images, partner, []
         )
         residual = fields - (fields @ basis.T / S) @ basis
-        share = np.asarray((residual**2).mean(axis=1) / (fields**2).mean())
+        share = np.asarray((residual**2).mean(axis=1) / (fields**2).mean(axis=1))
         count = int(count)
         assert not lacks and share.mean() <= tol and share.max() <= 10 * tol
         np.testing.assert_allclose(largest, share.max(), rtol=1e-8)
         np.testing.assert_allclose(basis[:count] @ basis[:count].T / S, np.eye(count), atol=1e-12)
         np.testing.assert_allclose(projections, fields @ basis.T / S, atol=1e-10)
         # The best basis of that many directions is that of the largest principal components.
-        values = np.linalg.eigvalsh(fields @ fields.T)[::-1]
+        unit = fields / jnp.sqrt((fields**2).mean(axis=1))[:, None]
+        values = np.linalg.eigvalsh(unit @ unit.T)[::-1]
         fewest = np.count_nonzero(values.sum() - np.cumsum(values) > tol * values.sum()) + 1
         assert fewest <= count <= 1.2 * fewest
 
@@ -100,7 +101,14 @@ def test_one_odd_field_among_many_is_not_lost():
         fields = jnp.asarray(np.stack([same] * 199 + [odd]))
         fresh = jnp.asarray(rng.standard_normal((20, S)))
         _, count, *_ = meanfield._span(
-            fields, jnp.zeros((20, S)), jnp.zeros((), int), 1e-2, (fresh,), jnp.zeros((1, S)), []
+            fields,
+            jnp.sqrt((fields**2).mean(axis=1)),
+            jnp.zeros((20, S)),
+            jnp.zeros((), int),
+            1e-2,
+            (fresh,),
+            jnp.zeros((1, S)),
+            [],
         )
         assert int(count) == 2  # its share of the variance, 1/200, is below tol
 
