@@ -16,6 +16,7 @@ RECORDED = (*OBSERVABLES, "G_tilde_tilde")
 KERNELS = RECORDED[1:]
 MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
 LEAST_UPDATE = 20  # × rounding. At 8 outputs are off by 0.4 %, at 0.8 by 16 % (tests/test_dynamics.py)
+NOTICEABLE = 10.0  # growth of differences in a run: below it those of a narrow network, a few per cent, stay small
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 
 
@@ -272,8 +273,8 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K: a step then enlarges errors and differences.
 
     Where the step overshoots, Re lr·λ > 1, it warns at once: for a positive λ this is lr·λ > 2. Where it does not, λ is
-    negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences double at least
-    in the steps that K stands for, after `noise`, K's relative error, is taken off.
+    negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences grow tenfold
+    or more in the steps that K stands for, after `noise`, K's relative error, is taken off.
     """
     steps = np.arange(len(K)) if kernels_at is None else kernels_at
     factors = [eigenvalues(np.eye(len(kernel)) - experiment.lr * kernel) for kernel in K]
@@ -287,7 +288,7 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
         (
             known,
             f"differences grow {growth:.3g}-fold in this run",
-            growth > 2,
+            growth > NOTICEABLE,
             "Choose a smaller `lr`."
             if np.real(steady[np.argmax(known)]) < 1
             else "A smaller `lr` does not help where λ is negative: the rule itself drives these errors up.",

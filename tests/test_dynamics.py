@@ -234,21 +234,21 @@ def embedded(block, count):
     )
 
 
-def test_negative_and_complex_eigenvalues_warn_where_differences_double():
-    # lr·λ = −0.05: (1.05)^14 < 2 < (1.05)^15. lr·λ = ±0.4i: |1 − lr·λ| = √1.16, and 1.16^(9/2) < 2 < 1.16^(10/2).
+def test_negative_and_complex_eigenvalues_warn_where_differences_grow_tenfold():
+    # lr·λ = −0.05: (1.05)^47 < 10 < (1.05)^48. lr·λ = ±0.4i: |1 − lr·λ| = √1.16, and 1.16^(31/2) < 10 < 1.16^(32/2).
     for block, steps, fix in (
-        (np.diag([-0.2, 1.0]), 15, "A smaller `lr` does not help"),
-        ([[0.0, 1.6], [-1.6, 0.0]], 10, "A smaller `lr` does not help|Choose"),
+        (np.diag([-0.2, 1.0]), 48, "A smaller `lr` does not help"),
+        ([[0.0, 1.6], [-1.6, 0.0]], 32, "A smaller `lr` does not help|Choose"),
     ):
         assert told(embedded(block, steps - 1)) == []
         (message,) = told(embedded(block, steps))
-        assert "from step 0 on (differences grow 2" in message and any(part in message for part in fix.split("|"))
-    (message,) = told(embedded([[0.01, 1.6], [-1.6, 0.01]], 20))
+        assert "from step 0 on (differences grow 1" in message and any(part in message for part in fix.split("|"))
+    (message,) = told(embedded([[0.01, 1.6], [-1.6, 0.01]], 40))
     assert message.endswith("Choose a smaller `lr`.")  # Re λ > 0: a small step follows the flow, which shrinks it
     assert told(embedded([[2.0, 2.0], [-2.0, 2.0]], 100)) == []  # complex, and |1 − lr·λ| = √½
     # Each recorded kernel stands for the steps up to the next.
-    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 14])) != []
-    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 13])) == []
+    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 47])) != []
+    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 46])) == []
 
 
 def test_an_eigenvalue_that_is_zero_but_for_noise_does_not_warn():
@@ -265,7 +265,7 @@ def test_large_kernels_are_judged_by_their_largest_multiplier(monkeypatch):
     values = np.r_[np.linspace(0, 4, 59), 0.0]  # λ of one direction is set below; many are near 0
     for last, warns in ((0.0, False), (-0.4, True), (9.0, True), (7.9, False)):
         values[-1] = last
-        K = np.tile((directions * values) @ directions.T, (20, 1, 1))
+        K = np.tile((directions * values) @ directions.T, (30, 1, 1))
         whole = told(K)
         monkeypatch.setattr(dl.dynamics, "MOST_EIGENVALUES", 10)
         assert bool(told(K)) == bool(whole) == warns, last
