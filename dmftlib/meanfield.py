@@ -701,7 +701,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     devices   JAX devices that share the samples, such as jax.devices(); the default device alone by default
 
     Kernels at step 0 are the lazy ones, exactly; what the samples missed there is taken off later ones as well, as far
-    as it lasts. Test points change nothing of the training result.
+    as it lasts, and what came of it off the outputs f, if kernels of all steps are recorded. Test points change nothing of the training result.
 
     A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
