@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from stated_networks import NAMES, experiment, load
+from stated_networks import NAMES, experiment, known, load
 from stated_settings import draw
 
 import dmftlib as dl
@@ -26,7 +26,7 @@ LEVELS = {"default": {}, "fine": dict(samples=16384, tol=1e-4)}
 SEED = 0
 ROUNDING = 2**-11 / 3**0.5  # of half precision
 # Networks have no usable limit where lines in 1/N through two pairs of widths are this far apart, by more than four
-# standard errors, or where their mean is known no better than this.
+# standard errors, or where the mean that they leave is known no better than to UNKNOWN.
 APART, BEYOND_NOISE, UNKNOWN = 0.2, 4.0, 0.1
 ENGINE = ("activations", "experiment", "lazy", "meanfield", "rules", "step")
 
@@ -39,21 +39,21 @@ def code():
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def no_limit(reference):
-    """Why networks have no usable limit, or ""."""
-    if "K" not in reference:
-        return "of some widths nearly all networks diverged"
+def of_networks(reference):
+    """What networks know: how well, the largest relative error of f, Φ or K, and why they have no usable limit, or ""."""
+    error = known(reference)
+    if np.isinf(error):
+        return dict(known=None, no_limit="nearly all networks of some widths diverged")
     if reference["diverged"].max() > 0:
-        return f"up to {100 * reference['diverged'].max():.0f} % of the networks of a width diverged"
+        return dict(
+            known=None, no_limit=f"up to {100 * reference['diverged'].max():.1f} % of those of a width diverged"
+        )
+    reason = f"their mean is known to {100 * error:.0f} % only" if error > UNKNOWN else ""
     for name in ("f", "Phi", "K"):
-        norm = np.linalg.norm(reference[name])
-        error, systematic = (reference[f"{name}_{kind}"] / norm for kind in ("se", "systematic"))
-        apart = reference[f"{name}_apart"]
-        if apart > max(APART, BEYOND_NOISE * error):
-            return f"lines through two pairs of widths differ by {100 * apart:.0f} % in {name}"
-        if np.hypot(error, systematic) > UNKNOWN:
-            return f"their mean {name} is known to {100 * np.hypot(error, systematic):.0f} % only"
-    return ""
+        noise = reference[f"{name}_se"] / np.linalg.norm(reference[name])
+        if (far := reference[f"{name}_apart"]) > max(APART, BEYOND_NOISE * noise):
+            reason = f"lines through two pairs of widths differ by {100 * far:.0f} % in {name}"
+    return dict(known=float(f"{error:.3g}"), no_limit=reason)
 
 
 def compare(run, reference):
@@ -81,15 +81,15 @@ def measure(setting, level):
     """One row: what the solver says of one setting, and how far it is from networks."""
     reference = load(setting.name)
     row = dict(setting=setting.name, level=level, about=str(setting), lr=float(reference["lr"]), code=code())
-    start, reason = time.process_time(), no_limit(reference)
+    start = time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             run = dl.meanfield.solve(experiment(setting, row["lr"]), seed=SEED, dtype=setting.dtype, **LEVELS[level])
         except (dl.Diverged, ValueError, RuntimeError, MemoryError) as error:
             run, row["raised"] = None, f"{type(error).__name__}: {error}"
-    row |= dict(
-        said=sorted({str(w.message) for w in caught}), no_limit=reason, cpu=round(time.process_time() - start, 1)
+    row |= of_networks(reference) | dict(
+        said=sorted({str(w.message) for w in caught}), cpu=round(time.process_time() - start, 1)
     )
     if run is not None:
         row["rank"] = [list(pair) for pair in run.provenance.rank]
