@@ -163,6 +163,9 @@ class Dynamics(Result):
     def two_time(self):
         """Two-time kernels Phi, G, G_tilde, G_tilde_tilde by name, axes (layer, t, μ, s, ν): ⟨φ_μ(t) φ_ν(s)⟩ etc.
 
+        Averages over the samples as they are: the mean field's recorded kernels, at equal times, lack in addition the
+        noise that is known from their exact start.
+
         Raises ValueError unless the engine ran with record=True.
         """
         pairs = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"), G_tilde_tilde=("g_tilde", "g_tilde"))
