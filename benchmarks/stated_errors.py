@@ -26,8 +26,8 @@ LEVELS = {"default": {}, "fine": dict(samples=16384, tol=1e-4)}
 SEED = 0
 ROUNDING = 2**-11 / 3**0.5  # of half precision
 # Networks have no usable limit where lines in 1/N through two pairs of widths are this far apart, by more than four
-# standard errors, or where the mean that they leave is known no better than to UNKNOWN.
-APART, BEYOND_NOISE, UNKNOWN = 0.2, 4.0, 0.1
+# standard errors, or where the mean that they leave is known no better than to UNKNOWN, half its size.
+APART, BEYOND_NOISE, UNKNOWN = 0.2, 4.0, 0.5
 ENGINE = ("activations", "experiment", "lazy", "meanfield", "rules", "step")
 
 

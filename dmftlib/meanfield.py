@@ -805,11 +805,11 @@ def _without_known_noise(experiment, samples, sweeps):
     """Records of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: control variates.
 
     At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
-    β(t) times that is taken off, where β is fitted to the difference of the halves, over all entries of a kernel; where it
-    has one only, over Φ and G, or it would be fitted to its own noise. The difference of two halves is independent of
-    their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on training points
-    goes what the kernels of step 0, if they were static, would do to them, times the mean of β up to then: as γ₀ → 0 that
-    is all their noise.
+    β(t) times that is taken off, where β is fitted to the difference of the halves, over all entries of Φ and G: of one
+    kernel alone it would be fitted to the noise whose size that difference states. The difference of two halves is
+    independent of their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on
+    training points goes what the kernels of step 0, if they were static, would do to them, times the mean of β up to then:
+    as γ₀ → 0 that is all their noise.
     Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
     Warns if K at initialization is further off than its noise explains.
     """
@@ -827,19 +827,20 @@ def _without_known_noise(experiment, samples, sweeps):
             "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
             stacklevel=3,
         )
-    names, better = ("Phi", "G", "G_tilde", "G_tilde_tilde"), {}
-    differences = {name: (sweeps[name][0] - sweeps[name][1]).reshape(len(sweeps[name][0]), -1) for name in names}
-    common = _lasting(np.concatenate([differences[name] / np.linalg.norm(known[name]) for name in names[:2]], axis=1))
-    for name in names:
-        beta = _lasting(differences[name]) if differences[name].shape[1] > 1 else common
-        better[name] = sweeps[name] - beta[:, None, None, None] * (sweeps[name][:, :1] - known[name])
+    sizes = {name: np.linalg.norm(known[name]) or 1.0 for name in ("Phi", "G")}
+    differences = [(sweeps[name][0] - sweeps[name][1]) / size for name, size in sizes.items()]
+    beta = _lasting(np.concatenate([x.reshape(len(x), -1) for x in differences], axis=1))
+    better = {
+        name: sweeps[name] - beta[:, None, None, None] * (sweeps[name][:, :1] - known[name])
+        for name in ("Phi", "G", "G_tilde", "G_tilde_tilde")
+    }
     better["K"] = _entk(experiment.task.K_x, better["Phi"], better["G_tilde"])
-    if len(common) == experiment.steps:
+    if len(beta) == experiment.steps:
         y, f = experiment.task.y, sweeps["f"].copy()
         kernels = np.stack([*sweeps["K"][:, 0], known["K"]])
         with np.errstate(over="ignore", invalid="ignore"):
-            static = _trained_with(kernels, y.ravel(), experiment.lr, len(common))
-            miss = (np.cumsum(common) / np.arange(1, len(common) + 1))[:, None] * (static[:3] - static[3])
+            static = _trained_with(kernels, y.ravel(), experiment.lr, len(beta))
+            miss = (np.cumsum(beta) / np.arange(1, len(beta) + 1))[:, None] * (static[:3] - static[3])
         f[:, :, : len(y)] -= np.nan_to_num(miss, nan=0.0, posinf=0.0, neginf=0.0).reshape(*miss.shape[:2], *y.shape)
         better["f"] = f
     return better

@@ -116,7 +116,9 @@ def input_norm(hh):
 def test_carried(rule):
     """eq-dt-carried: ⟨g^ℓ h^ℓ⟩ = γ₀ f in every layer and step; and the ends of the run balance, eq-dt-infinite."""
     # What `tol` leaves out of the bases is all that is missing: 2e-5 at tol = 1e-6, rounding (GD) and 2e-9 (GLN) at 1e-8.
-    run = dl.meanfield.solve(experiment(rule, "relu", depth=2), 1024, tol=1e-8, record=True)
+    # Kernels of two steps leave f as the samples have it: what is taken off for the known start is no law of theirs.
+    chosen = experiment(rule, "relu", depth=2)
+    run = dl.meanfield.solve(chosen, 1024, tol=1e-8, record=True, kernels_at=(0, chosen.steps - 1))
     fields = run.history["phi"], run.history["g"]
     halves = zip(*(np.split(x, 2, axis=-1) for x in fields), np.split(run.final_h[0], 2), np.split(run.final_z[-1], 2))
     for phi, g, h, z in halves:  # each sweeps by its own errors: a law with products of averages is one of a half

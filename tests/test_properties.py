@@ -248,11 +248,11 @@ def test_networks_with_gates_become_lazy_at_rate_two():
     "rule, activation, layers, samples, many, seeds",
     [
         (dl.GD(), "erf", 1, 1024, 2**17, 24),
-        (dl.GD(), "erf", 2, 2048, 2**15, 12),
-        (dl.FA(0.5), "tanh", 2, 2048, 2**15, 12),
-        (dl.DFA(), "tanh", 2, 2048, 2**15, 12),
-        (dl.GLN(), "relu", 2, 2048, 2**15, 12),
-        (dl.Hebb(), "tanh", 2, 2048, 2**15, 12),
+        (dl.GD(), "erf", 2, 2048, 2**15, 24),
+        (dl.FA(0.5), "tanh", 2, 2048, 2**15, 24),
+        (dl.DFA(), "tanh", 2, 2048, 2**15, 24),
+        (dl.GLN(), "relu", 2, 2048, 2**15, 24),
+        (dl.Hebb(), "tanh", 2, 2048, 2**15, 24),
     ],
     ids=str,
 )
@@ -263,18 +263,14 @@ def test_error_estimates_cover_the_truth_as_often_as_they_claim(rule, activation
     G̃ of direct feedback is so small here that most of it is noise: errors are compared before they are divided by it.
     """
     experiment = dl.Experiment(dl.Task.random(4, 6, 1), rule, layers, activation, 1.0, lr=0.05, steps=6)
+    # A quarter of the noise or less, at the same tol: what that leaves out is the same in all of them.
     truth = dl.meanfield.solve(experiment, many, seed=999)
     runs = [dl.meanfield.solve(experiment, samples, seed) for seed in range(seeds)]
     ratios = []
     for name in ("f", "Phi", "G", "G_tilde", "K"):
         error = np.array([np.linalg.norm(getattr(run, name) - getattr(truth, name)) for run in runs])
-        claim, own = (
-            np.array([np.hypot(*(run.provenance.errors[s][name] for s in ("monte_carlo", "tol"))) for run in some])
-            * [np.linalg.norm(getattr(run, name)) for run in some]
-            for some in (runs, [truth])
-        )
-        assert own[0] < 0.5 * np.sqrt((claim**2).mean())  # true enough
-        assert 0.7 < np.sqrt((error**2).mean() / (claim**2).mean()) < 1.4, name
+        claim = [run.provenance.errors["monte_carlo"][name] * np.linalg.norm(getattr(run, name)) for run in runs]
+        assert 0.7 < np.sqrt((error**2).mean() / np.square(claim).mean()) < 1.4, name
         ratios.append(error / claim)
     assert 0.3 < np.mean(np.less_equal(ratios, 1)) < 0.65
     assert np.mean(np.less_equal(ratios, 2)) > 0.7
