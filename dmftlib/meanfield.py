@@ -806,8 +806,9 @@ def _without_known_noise(experiment, samples, sweeps):
 
     At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
     β(t) times that is taken off, where β is fitted to the difference of the halves, over all entries of Φ and G: of one
-    kernel alone it would be fitted to the noise whose size that difference states. The difference of two halves is
-    independent of their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on
+    kernel alone it would be fitted to the noise whose size that difference states. Pseudo-gradients may fade with the
+    error, so that G̃ of more than one entry, unless it is G, and ⟨g̃g̃⟩ have a β of their own. The difference of two halves
+    is independent of their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on
     training points goes what the kernels of step 0, if they were static, would do to them, times the mean of β up to then:
     as γ₀ → 0 that is all their noise.
     Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
@@ -827,13 +828,14 @@ def _without_known_noise(experiment, samples, sweeps):
             "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
             stacklevel=3,
         )
-    sizes = {name: np.linalg.norm(known[name]) or 1.0 for name in ("Phi", "G")}
-    differences = [(sweeps[name][0] - sweeps[name][1]) / size for name, size in sizes.items()]
-    beta = _lasting(np.concatenate([x.reshape(len(x), -1) for x in differences], axis=1))
-    better = {
-        name: sweeps[name] - beta[:, None, None, None] * (sweeps[name][:, :1] - known[name])
-        for name in ("Phi", "G", "G_tilde", "G_tilde_tilde")
-    }
+    names = ("Phi", "G", "G_tilde", "G_tilde_tilde")
+    apart = {name: (sweeps[name][0] - sweeps[name][1]).reshape(len(sweeps[name][0]), -1) for name in names}
+    shared = [apart[name] / (np.linalg.norm(known[name]) or 1.0) for name in ("Phi", "G")]
+    beta = _lasting(np.concatenate(shared, axis=1))
+    betas = dict.fromkeys(names, beta)
+    if apart["G_tilde"].shape[1] > 1 and not np.array_equal(sweeps["G_tilde"], sweeps["G"]):
+        betas |= {name: _lasting(apart[name]) for name in names[2:]}
+    better = {n: sweeps[n] - b[:, None, None, None] * (sweeps[n][:, :1] - known[n]) for n, b in betas.items()}
     better["K"] = _entk(experiment.task.K_x, better["Phi"], better["G_tilde"])
     if len(beta) == experiment.steps:
         y, f = experiment.task.y, sweeps["f"].copy()
