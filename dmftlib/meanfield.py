@@ -98,9 +98,8 @@ def _span(fields, length, basis, count, tol, images, partner, drawn):
     most, many = _a_round(n), n > CANDIDATES and not drawn
     share = lambda residual: (residual**2).mean(axis=1)  # noqa: E731
     fields = fields / jnp.where(length > 0, length, 1.0)[:, None]
-    weight = length**2 * (
-        1 - 1e-6 * jnp.arange(n) / n
-    )  # long fields first; of equal ones the first, not what rounding says
+    order = 1 - 1e-6 * jnp.arange(n) / n  # of equal ones the first, not what rounding says
+    weight = length**2 * order  # long fields first
 
     def lacks(outside):
         return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
@@ -119,7 +118,7 @@ def _span(fields, length, basis, count, tol, images, partner, drawn):
 
     def principal(left, coefficients, basis):
         """Principal directions of the largest residuals, made to serve all fields by a step of subspace iteration."""
-        rows = jax.lax.top_k(left, CANDIDATES)[1]
+        rows = jax.lax.top_k(left * order, CANDIDATES)[1]
         for_all = left.mean() > tol
         few = fields[rows] - coefficients[rows] @ basis
         new = few * (for_all | (left[rows] > MOST_OF_ONE_FIELD * tol))[:, None]
