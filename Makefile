@@ -20,7 +20,7 @@ $(foreach word,$(WORDS),$(if $(findstring command line,$(origin $(word))),,$(eva
 export PYTHONUTF8 = 1
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  |/p' Makefile | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  |/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
 
 book: $(READY)  ## run the chapters that changed and build the book; prints where it is
 	@$(PY) -m tools book
@@ -28,15 +28,15 @@ book: $(READY)  ## run the chapters that changed and build the book; prints wher
 pdf: $(TEST_READY)  ## the book, and all of it in one PDF that its first page links
 	@$(PY) -m tools pdf
 
-test: $(TEST_READY)  ## lint, unit tests, the committed notebooks, the strict build, the book in a browser
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
+CHECK = @$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
 
-unit: $(TEST_READY)  ## the unit part of the tests: the library, without browser, kernels and the longest runs
-	@$(PY) -m pytest -n 2 -m "not slow" tests
+test: $(TEST_READY)  ## lint, the science, and every chapter against its stored outputs
+	$(CHECK) -m "not slow"
 
-faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether the unit part finds them (tens of minutes; resumable)
+test-all: $(TEST_READY)  ## what test does, and the long rest: the build, every page in a browser, kills, repeats at more widths
+	$(CHECK)
+
+faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether quick tests find them (tens of minutes; resumable)
 	@$(PY) tests/seed_faults.py
 
 run: $(READY)  ## one chapter with your parameters, or with a preset: make run CHAPTER=gd PARAMS="P=8" PRESET=paper; HELP=1 lists them
@@ -94,4 +94,4 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
-.PHONY: help book pdf test unit faults run sweep check accept full record bench links serve lock audit clean
+.PHONY: help book pdf test test-all faults run sweep check accept full record bench links serve lock audit clean

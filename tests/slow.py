@@ -1,4 +1,4 @@
-"""Tests outside the unit part, which `make unit` runs and which is to take 3 minutes on two free cores: whole files,
+"""Tests that `make test` leaves to `make test-all`, so that it takes about ten minutes on two free cores: whole files,
 whatever uses one of the fixtures named here, and single tests."""
 
 SLOW = {
