@@ -832,7 +832,7 @@ def _without_known_noise(experiment, samples, sweeps):
     shared = [apart[name] / (np.linalg.norm(known[name]) or 1.0) for name in ("Phi", "G")]
     beta = _lasting(np.concatenate(shared, axis=1))
     betas = dict.fromkeys(names, beta)
-    if apart["G_tilde"].shape[1] > 1 and not np.array_equal(sweeps["G_tilde"], sweeps["G"]):
+    if apart["G_tilde"].shape[1] > 1 and not np.allclose(sweeps["G_tilde"], sweeps["G"]):
         betas |= {name: _lasting(apart[name]) for name in names[2:]}
     better = {n: sweeps[n] - b[:, None, None, None] * (sweeps[n][:, :1] - known[n]) for n, b in betas.items()}
     better["K"] = _entk(experiment.task.K_x, better["Phi"], better["G_tilde"])
