@@ -1,4 +1,4 @@
-"""Tests that `make test` leaves to `make test-all`, so that it takes about ten minutes on two free cores: whole files,
+"""Tests that `make test` leaves to `make test-all`, so that it can be run often: whole files,
 whatever uses one of the fixtures named here, and single tests."""
 
 SLOW = {
