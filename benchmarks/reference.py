@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 import dmftlib as dl
-from dmftlib.dynamics import OBSERVABLES
+from dmftlib.results import OBSERVABLES
 
 RULES = {"gd": dl.GD(), "fa": dl.FA(0.5), "dfa": dl.DFA(), "gln": dl.GLN(), "hebb": dl.Hebb()}
 RANDOM_50, RANDOM_25 = dl.Task.random(10, 50, seed=1), dl.Task.random(10, 25, seed=0)

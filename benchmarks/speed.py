@@ -24,7 +24,7 @@ import reference
 
 import dmftlib as dl
 from dmftlib import activations, meanfield
-from dmftlib.dynamics import largest_eigenvalue
+from dmftlib.stability import largest_eigenvalue
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tools is not installed
 

@@ -1,13 +1,24 @@
 """Learning rules in wide networks: lazy kernels, mean field dynamics, and finite networks beside them."""
 
-from . import claims, costs, figures, generalization, interactive, lazy, meanfield, network, questions, twolayer
+from . import lazy, machine, meanfield, network, twolayer
 from .activations import Activation
-from .dynamics import Diverged, Dynamics, compare
-from .experiment import Experiment, Task
+from .comparison import compare
+from .experiment import Experiment
+from .results import Dynamics
 from .rules import DFA, FA, GD, GLN, Hebb, Layer, Rule
+from .stability import Diverged
+from .task import Task
 
 __all__ = [
     "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Rule", "Task",
-    "claims", "compare", "costs", "figures", "generalization", "interactive", "lazy", "meanfield", "network", "questions",
-    "twolayer",
+    "compare", "lazy", "machine", "meanfield", "network", "twolayer",
 ]  # fmt: skip
+
+
+def __getattr__(name):
+    """`dmftlib.figures` is companion.figures, loaded when it is asked for: plots are no part of this package."""
+    if name == "figures":
+        from importlib import import_module
+
+        return import_module("companion.figures")
+    raise AttributeError(f"module 'dmftlib' has no attribute {name!r}")

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .activations import ACCURACY, gaussian_average
-from .dynamics import OBSERVABLES, Dynamics, Provenance, check_records
-from .experiment import Experiment, _finite_array, check_experiment
-from .rules import Layer, needs
+from .experiment import Experiment, check_experiment
+from .probe import needs
+from .results import OBSERVABLES, Dynamics, Provenance
+from .rules import Layer
+from .stability import check_records
+from .validate import finite_array
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
@@ -169,7 +172,7 @@ def kernels(experiment, Delta=None):
     """
     check_experiment(experiment)
     task = experiment.task
-    Delta = task.y if Delta is None else _finite_array("Delta", Delta, task.y.ndim, "of `y`: one error a target")
+    Delta = task.y if Delta is None else finite_array("Delta", Delta, task.y.ndim, "of `y`: one error a target")
     if Delta.shape != task.y.shape:
         raise ValueError(
             f"`Delta` must have the shape {task.y.shape} of `y`; got {Delta.shape}. Pass one error a target."

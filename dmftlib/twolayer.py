@@ -29,9 +29,11 @@ from functools import cached_property
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from .dynamics import Provenance, Result
-from .experiment import Experiment, Task, _positive
+from .experiment import Experiment
+from .results import Provenance, Result
 from .rules import DFA, FA, GD, GLN, Hebb, Rule
+from .task import Task
+from .validate import positive
 
 WHITE = 1e-10  # largest entry of |K_x − I| that still counts as whitened: rounding, not correlations
 TOLERANCE = 1e-12  # of the integrated states
@@ -118,7 +120,7 @@ def _checked(task, gamma0, times):
         )
     if not task.y.any():
         raise ValueError("`task` has targets that are all zero: nothing would move. Give at least one other target.")
-    gamma0 = _positive("gamma0", gamma0, "richness; the lazy limit 0 has its own engine, dmftlib.lazy")
+    gamma0 = positive("gamma0", gamma0, "richness; the lazy limit 0 has its own engine, dmftlib.lazy")
     try:
         times = np.array(times, dtype=np.float64)
     except (TypeError, ValueError) as error:

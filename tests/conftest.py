@@ -107,7 +107,7 @@ def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> N
 def small_tree(tmp_path):
     """A copy of the project with a book of two pages, in a folder with spaces in its name."""
     tree = tmp_path / "a small book"
-    for name in ("tools", "dmftlib"):
+    for name in ("tools", "companion", "dmftlib"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "book" / "_static").mkdir(parents=True)
     kept = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", ".gitignore", "_config.yml")

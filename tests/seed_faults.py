@@ -25,6 +25,7 @@ from faults import FAULTS, TESTS
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "_build" / "faults.json"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "__pycache__", ".*_cache", ".hypothesis")
+ROOMS = "dmftlib", "companion"
 NONE, SURVIVED = "no fault", "survived"
 LIMIT = 1500  # seconds for a run; one that hangs is found out, too
 AT_ONCE = 2
@@ -37,7 +38,7 @@ FORKS.set_forkserver_preload(["pytest", "jax", "scipy.integrate", "scipy.stats",
 
 def mutated(fault, root=ROOT):
     """The file that a fault touches, and its text with the fault. Raises ValueError unless its piece occurs once."""
-    texts = {path: path.read_text() for path in sorted((root / "dmftlib").glob(fault.where))}
+    texts = {path: path.read_text() for path in sorted(p for room in ROOMS for p in (root / room).rglob(fault.where))}
     count = sum(text.count(fault.old) for text in texts.values())
     if count != 1:
         raise ValueError(f"{fault.name}: its piece occurs {count} times in {fault.where}, not once: {fault.old!r}")
@@ -48,12 +49,12 @@ def mutated(fault, root=ROOT):
 def rests_on(fault, outcome):
     """A hash of what a result depends on: the library, the fault and the tests; if one test caught it, only that file's."""
     tests = ROOT / "tests"
-    caught = re.search(r"tests/(test_\w+\.py)", outcome)
-    ran = [tests / caught[1]] if caught else [*tests.glob("test_*.py"), tests / "slow.py"]
+    caught = re.search(r"tests/(\w+/test_\w+\.py)", outcome)
+    ran = [tests / caught[1]] if caught else [*tests.rglob("test_*.py"), tests / "slow.py"]
     others = {"faults.py", "seed_faults.py", "slow.py"}
     helpers = [path for path in tests.glob("*.py") if path.name not in others and not path.name.startswith("test_")]
     value = hashlib.sha256(repr(fault and (fault.where, fault.old, fault.new)).encode())
-    for path in sorted([*(ROOT / "dmftlib").rglob("*.py"), *helpers, *ran]):
+    for path in sorted([*(p for room in ROOMS for p in (ROOT / room).rglob("*.py")), *helpers, *ran]):
         value.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return value.hexdigest()
 
@@ -86,7 +87,7 @@ def outcome_of(fault):
         (ROOT / "_build" / "jax-cache").mkdir(parents=True, exist_ok=True)
         (tree / "_build" / "jax-cache").symlink_to(ROOT / "_build" / "jax-cache")
         # test_faults.py would miss the piece of source that is replaced here, which is no way to find a fault.
-        others = ["tests", *(f"--ignore={name}" for name in (*first, "tests/test_faults.py"))]
+        others = ["tests", *(f"--ignore={name}" for name in (*first, "tests/tools/test_faults.py"))]
         for selection in filter(None, (first, others)):
             run = FORKS.Process(target=run_tests, args=(tree, selection), daemon=True)
             run.start()

@@ -1,4 +1,4 @@
-"""The library reference: signatures and docstrings, taken from dmftlib when the book is built.
+"""The library reference: signatures and docstrings, taken from the code when the book is built.
 
 A page names what it documents in comments such as `% dmftlib.lazy.kernels`; each becomes an entry.
 """
@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-MARK = re.compile(r"^% (dmftlib[\w.]*)$", re.MULTILINE)
+MARK = re.compile(r"^% ((?:dmftlib|companion)[\w.]*)$", re.MULTILINE)
+MODULES = (
+    "dmftlib",
+    "companion.beyond",
+    "companion.claims",
+    "companion.figures",
+    "companion.questions",
+    "companion.sliders",
+)
 
 
 def resolve(name: str) -> Any:
     """The object with this dotted name; AttributeError, with the name, if there is none."""
-    import dmftlib
-
-    value: Any = dmftlib
-    for part in name.split(".")[1:]:
+    root = max((module for module in MODULES if f"{name}.".startswith(f"{module}.")), key=len)
+    value: Any = import_module(root)
+    for part in name.removeprefix(root).split(".")[1:]:
         if not hasattr(value, part):
             raise AttributeError(f"{name}: {value!r} has no attribute {part!r}.")
         value = getattr(value, part)
@@ -27,20 +35,19 @@ def resolve(name: str) -> Any:
 
 
 def public() -> list[str]:
-    """Dotted names of all that users call: what dmftlib exports, and what its exported modules define."""
-    import dmftlib
+    """Dotted names of all that users call: the `__all__` of a module, or the functions and classes that it defines."""
 
-    found = []
-    for name in dmftlib.__all__:
-        value = getattr(dmftlib, name)
-        if not isinstance(value, ModuleType):
-            found.append(f"dmftlib.{name}")
-            continue
-        for own, member in vars(value).items():
-            defined = inspect.isfunction(member) or inspect.isclass(member)
-            if defined and not own.startswith("_") and member.__module__ == value.__name__:
-                found.append(f"dmftlib.{name}.{own}")
-    return found
+    def names(module):
+        for own, value in vars(module).items():
+            defined = inspect.isfunction(value) or inspect.isclass(value)
+            if own not in getattr(module, "__all__", [own] if defined and value.__module__ == module.__name__ else []):
+                continue
+            if isinstance(value, ModuleType):
+                yield from names(value)
+            elif not own.startswith("_"):
+                yield f"{module.__name__}.{own}"
+
+    return [name for module in MODULES for name in names(import_module(module))]
 
 
 def signature(value: Any) -> str:
@@ -82,7 +89,7 @@ def entry(name: str) -> str:
     """MyST for one name: a heading that can be linked, the call, and the docstring as it is laid out in the code."""
     value = resolve(name)
     kind = "py:class" if inspect.isclass(value) else "py:function"
-    short = name.removeprefix("dmftlib.")
+    short = name.removeprefix("dmftlib.").removeprefix("companion.")
     return f"### {short}\n\n````{{{kind}}} {name}{signature(value)}\n\n```{{code-block}} text\n{documented(value)}\n```\n````"
 
 

@@ -36,7 +36,7 @@ AT_ONCE = 2
 CELL_SECONDS = 1800  # the longest cell that a chapter may have with its default parameters, on a slow machine
 DEAD_KERNEL = 138  # papermill's exit status
 # What a chapter's outputs depend on besides the notebook and its parameters.
-INPUTS = ("dmftlib/**/*.py", "dmftlib/*.js", "dmftlib/*.csv", "requirements.lock")
+INPUTS = ("dmftlib/**/*.py", "companion/*.*", "requirements.lock")
 interrupted = threading.Event()
 
 

@@ -76,7 +76,7 @@ def plot(swept: Mapping[str, list[Any]], results: list[list[dict[str, Any]]], wa
     import matplotlib
     from matplotlib.figure import Figure
 
-    from dmftlib.drawing import REST, STYLE, THEORY
+    from companion.drawing import REST, STYLE, THEORY
 
     x = next((name for name, values in swept.items() if isinstance(values[0], int | float)), next(iter(swept)))
     ticks = {grid.written(value): n for n, value in enumerate(swept[x])} if isinstance(swept[x][0], str | list) else {}

@@ -72,7 +72,7 @@ def scale():
 
     def memory(P):
         experiment = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", gamma0=1.0, lr=0.1, steps=40)
-        return dl.costs.estimate(experiment, dtype="float32", kernels_at=(0, 39), directions=400).memory
+        return dl.machine.estimate(experiment, dtype="float32", kernels_at=(0, 39), directions=400).memory
 
     few = np.array([100, 200, 400])
     return dict(
@@ -107,7 +107,7 @@ QUESTIONS = {function.__name__: function for function in (networks, entk, meanfi
 @cache
 def question(name: str):
     """The question of a page of theory."""
-    from dmftlib.questions import self_check  # slow to import
+    from companion.questions import self_check  # slow to import
 
     if name not in QUESTIONS:
         wrong = f"there is no exercise {name!r}" if name else "no exercise was named; add EXERCISE=name"

@@ -1,6 +1,6 @@
 """What stands beneath every figure of a chapter: its files, how to cite it, where it comes from; and an index of all.
 
-A figure hands the build what it shows as metadata of the cell's output (`dmftlib.figures.FigureWithData`). From that
+A figure hands the build what it shows as metadata of the cell's output (`companion.figures.FigureWithData`). From that
 its files are drawn, and from that it is drawn again, with a note on its face and an id of its own, if the chapter was
 run with other parameters.
 """
@@ -128,11 +128,11 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
 
 def pictures(csv: str, note: str = "") -> dict[str, bytes]:
     """The picture by format, drawn once: files in _build/figures are named after all that a picture depends on."""
-    source = (ROOT / "dmftlib" / "drawing.py").read_bytes() + (ROOT / "requirements.lock").read_bytes()
+    source = (ROOT / "companion" / "drawing.py").read_bytes() + (ROOT / "requirements.lock").read_bytes()
     key = hashlib.sha256(source + b"\0" + note.encode() + b"\0" + csv.encode()).hexdigest()
     kept = {kind: ROOT / "_build" / "figures" / f"{key}.{kind}" for kind in ("svg", "pdf", "png")}
     if not all(path.exists() for path in kept.values()):
-        from dmftlib import drawing  # here, since it takes seconds to load, which a wrong command need not wait for
+        from companion import drawing  # here, since it takes seconds to load, which a wrong command need not wait for
 
         panels = drawing.read_csv(csv)
         for kind, path in kept.items():

@@ -18,13 +18,17 @@ from . import ROOT, ToolError, chapters
 from .progress import say
 
 # A module with a list FULL of points, each with `measure`, and a file `<chapter>.csv` beside it.
-SOURCES = {"beyond": "dmftlib.generalization"}
+SOURCES = {"beyond": "companion.beyond"}
 
 
 def _code() -> str:
     """A short hash of the sources that results depend on: other code begins anew."""
     digest = hashlib.sha256()
-    for path in [*sorted((ROOT / "dmftlib").glob("*.py")), ROOT / "requirements.lock"]:
+    for path in [
+        *sorted((ROOT / "dmftlib").rglob("*.py")),
+        ROOT / "companion" / "beyond.py",
+        ROOT / "requirements.lock",
+    ]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -62,6 +66,6 @@ def full(chapter: str) -> None:
     total = sum(row.pop("seconds") for row in rows)
     about = {"chapter": chapter, "command": f"make full CHAPTER={chapter}", **state}
     about |= {"jax": version("jax"), "hours": round(total / 3600, 2)}
-    path = ROOT / "dmftlib" / f"{chapter}.csv"
+    path = ROOT / "companion" / f"{chapter}.csv"
     chapters.write_text(table(rows, about), path)
     print(f"{len(rows)} points in {path.relative_to(ROOT)}")

@@ -60,7 +60,7 @@ def claims(tree: Path, there: Mapping[str, list[str]] = MappingProxyType({})) ->
 
     `there` is `figures.homes`: the figures of this book that show each panel of the paper.
     """
-    from dmftlib.claims import COLUMNS, HEAD  # slow to import
+    from companion.claims import COLUMNS, HEAD  # slow to import
 
     from .pages import table
 

@@ -19,7 +19,7 @@ def place(chapter: str, preset: str) -> Path:
 
 
 def claims(notebook) -> list[dict[str, Any]]:
-    """The rows of the chapter's tables of claims, as `dmftlib.claims.Claims` made them: metadata of the outputs."""
+    """The rows of the chapter's tables of claims, as `companion.claims.Claims` made them: metadata of the outputs."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [row for output in outputs for row in output.get("metadata", {}).get("claims", [])]
 

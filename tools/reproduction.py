@@ -104,7 +104,7 @@ def commands(table, names: Iterable[str]) -> str:
 
 def block(table, there: Mapping[str, list[str]] = MappingProxyType({})) -> str:
     """A section for each figure of the paper; `table` makes Markdown of a head and rows, `there` is `figures.homes`."""
-    from dmftlib.claims import RULE  # slow to import
+    from companion.claims import RULE  # slow to import
 
     claims = {chapter: records.claims(chapters.read(chapters.committed(chapter))) for chapter in chapters.names()}
     head = ("claim", "occurs", "theory = networks", "quantity", "expected ± tolerance", "networks, mean ± SE", "N; seeds",

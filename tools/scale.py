@@ -246,7 +246,7 @@ def projected(samples: int) -> dict[str, float]:
     experiment = dl.Experiment(task, dl.GD(), 2, "tanh", found["gamma0"], 1.0, found["T"])
     ends = (0, found["T"] - 1)
     needs, less = (
-        dl.costs.estimate(experiment, samples, 3e-2, "float32", kernels_at=steps, directions=directions)
+        dl.machine.estimate(experiment, samples, 3e-2, "float32", kernels_at=steps, directions=directions)
         for steps in (ends, ends[:1])
     )
     kernels = len(ends) * (needs.memory - less.memory)  # it is proportional to their number

@@ -1,0 +1,1 @@
+"""What the chapters show: figures, claims, statistics and questions. Its numbers come from dmftlib."""

@@ -1,0 +1,195 @@
+"""Tables of claims: theory beside networks, with two verdicts by one rule (`RULE`): do they agree, and does it occur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from dmftlib.validate import pair
+
+from .figures import Table, mean_and_error
+
+RULE = (
+    "*Theory = networks* is about agreement. *Holds*: they differ by at most 2 standard errors (SE), those of both in quadrature (root of the "
+    "sum of squares), or by 2 % of the theory's value, whichever is larger. *In part*: by at most twice that. *No*: more. "
+    "Of an order, the last entry less the first is compared. A slope holds if its SE is at most 0.1 and it lies within 2 SE of what is claimed. "
+    "*Occurs* is about a phenomenon: a quantity lies above, or below, a named baseline. *Yes*: so it does by more than 2 SE of its own in theory, in "
+    "theory at half the step for the same time, and in networks. *Depends on the step*: in theory at one of the two steps only. *No*: else. "
+    "An order occurs if each entry differs so from the one before, *in part* if only the last from the first. Where finite "
+    "networks alone have the quantity, networks at half the step stand in for theory. An SE that cannot be known, as from one "
+    "group of networks, makes a verdict *unknown*."
+)
+# The columns of a table, by the names that they have in `Claims.rows`.
+COLUMNS = {
+    "claim": "claim",
+    "occurs": "occurs",
+    "verdict": "theory = networks",
+    "quantity": "quantity",
+    "baseline": "baseline",
+    "theory": "theory",
+    "half_step": "theory at half the step",
+    "networks": "network mean ± SE (N, seeds)",
+    "paper figure": "paper figure",
+}
+HEAD = tuple(COLUMNS.values())
+
+
+def origin(groups):
+    """What was simulated, in words: widths and number of networks of the ensembles. Raises ValueError for none."""
+    if not groups:
+        raise ValueError("`groups` must hold at least one ensemble, to say what was simulated; got none.")
+    widths = sorted({e.width for e in groups})
+    span = f"{widths[0]:g}" if len(widths) == 1 else f"{widths[0]:g}…{widths[-1]:g}"
+    return f"N = {span}, {sum(len(e.seeds) for e in groups)} seeds"
+
+
+@dataclass(frozen=True, repr=False)
+class _ClaimsTable(Table):
+    """The table as shown, whose output carries the rows at full precision: `metadata["claims"]`, read by the tools."""
+
+    claims: tuple
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {}, {"claims": list(self.claims)}
+
+
+def _value(name, value):
+    return pair(name, value if np.ndim(value) else (value, 0.0))
+
+
+def _agreement(theory, networks):
+    """The verdict on two (mean, standard error), and how far apart they may be."""
+    (value, noise), (mean, error) = theory, networks
+    off, allowed = abs(value - mean), max(2 * np.hypot(noise, error), 0.02 * abs(value))
+    if not np.isfinite(noise + error):
+        return "unknown", np.nan
+    return "holds" if off <= allowed else "in part" if off <= 2 * allowed else "no", allowed
+
+
+def _level(steps, sign):
+    """How far differences (mean, standard error) have the sign: all of them, the last one only, none; None: unknown."""
+    if not np.all(np.isfinite([error for _, error in steps])):
+        return None
+    right = [sign * gain > 2 * error for gain, error in steps]
+    return 2 if all(right) else 1 if right[-1] else 0
+
+
+def _occurs(theory, half_step, networks, sign):
+    levels = [_level(steps, sign) for steps in (theory, half_step, networks)]
+    if None in levels:
+        return "unknown"
+    if levels[0] != levels[1]:
+        return "depends on the step"
+    return ("no", "in part", "yes")[min(levels)]
+
+
+def _gains(values):
+    """The differences from one entry to the next, and the last less the first, each as (mean, standard error).
+
+    An entry holds the values of several seeds or groups, of which those with one index share their draws, or is one
+    number without noise.
+    """
+    pairs = [*pairwise(values), (values[0], values[-1])]
+    return [mean_and_error(np.subtract(b, a)) if np.ndim(a) else (b - a, 0.0) for a, b in pairs]
+
+
+def _numbers(pairs):
+    """Means and standard errors as they are kept: None is what JSON has for an unknown."""
+    return [[float(x) if np.isfinite(x) else None for x in column] for column in zip(*pairs)] or [[], []]
+
+
+def _shown(pairs, with_error=False):
+    means = ", ".join(f"{mean:.3g}" for mean, _ in pairs)
+    return f"{means} ± {max(error for _, error in pairs):.1g}".replace("nan", "unknown") if with_error else means
+
+
+class Claims:
+    """Rows of a table of claims, each a mapping of what is shown (`COLUMNS`) and of `numbers` at full precision.
+
+    Values are (mean, standard error); a theory without noise may be a number. `numbers` has means and standard errors
+    of theory, half_step and networks, one entry a run, and `allowed`, the largest difference at which the claim holds,
+    None for an order.
+    """
+
+    def __init__(self):
+        self.rows = []
+
+    def _add(self, claim, figure, quantity, where, verdict, allowed, theory, networks, occurs="—", baseline="—",
+             half_step=()):  # fmt: skip
+        values = {"theory": theory, "half_step": half_step, "networks": networks}
+        numbers = {}
+        for name, pairs in values.items():
+            numbers[name], numbers[f"{name}_error"] = _numbers(pairs)
+        numbers["allowed"] = None if allowed is None or not np.isfinite(allowed) else float(allowed)
+        shown = {
+            "claim": claim,
+            "occurs": occurs,
+            "verdict": verdict,
+            "quantity": quantity,
+            "baseline": baseline,
+            "theory": _shown(theory),
+            "half_step": _shown(half_step),
+            "networks": f"{_shown(networks, True)} ({where})",
+            "paper figure": figure,
+        }
+        self.rows.append(shown | {"numbers": numbers})
+
+    def agree(self, claim, figure, quantity, theory, networks, where):
+        """Theory and networks agree on a number."""
+        theory, networks = _value("theory", theory), pair("networks", networks)
+        self._add(claim, figure, quantity, where, *_agreement(theory, networks), [theory], [networks])
+
+    def phenomenon(self, claim, figure, quantity, baseline, theory, half_step, networks, where, sign=1):
+        """A difference from `baseline`, which is named in words, is above zero (sign 1) or below (−1).
+
+        `half_step` is the theory's value at half the step, after the same time. Raises ValueError for another sign.
+        """
+        sign = _sign(sign)
+        theory, half_step = _value("theory", theory), _value("half_step", half_step)
+        networks = pair("networks", networks)
+        occurs = _occurs([theory], [half_step], [networks], sign)
+        verdict = _agreement(theory, networks)
+        self._add(claim, figure, quantity, where, *verdict, [theory], [networks], occurs, baseline, [half_step])
+
+    def slope(self, claim, figure, quantity, slope, where, expected=-1.0):
+        """A fitted exponent (value, standard error) is the expected one, and known to 0.1."""
+        value, error = pair("slope", slope)
+        off = abs(value - expected)
+        verdict = "holds" if off <= 2 * error and error <= 0.1 else "in part" if off <= 4 * error else "no"
+        verdict = verdict if np.isfinite(error) else "unknown"
+        self._add(claim, figure, quantity, where, verdict, 2 * error, [(expected, 0.0)], [(value, error)])
+
+    def ordered(self, claim, figure, quantity, baseline, theory, half_step, networks, where, sign=1):
+        """Values rise (sign 1) or fall (−1) along a list of runs, of which `baseline` names the first in words.
+
+        `networks` holds the groups' values for each run, `theory` and `half_step` those of several seeds, or a number
+        without noise. Values with the same index share their draws, so that differences are taken within an index.
+        `theory` is None where it has no such number, as for errors of finite networks: then networks decide, and
+        `half_step` holds those at half the step. Raises ValueError for lists of different lengths, or another sign.
+        """
+        sign = _sign(sign)
+        given = {"networks": networks, "half_step": half_step} | ({} if theory is None else {"theory": theory})
+        if len(networks) < 2 or len({len(values) for values in given.values()}) > 1:
+            told = ", ".join(f"{len(values)} in `{name}`" for name, values in given.items())
+            raise ValueError(f"an order needs two or more runs, as many everywhere; got {told}. Pass one entry a run.")
+        gains = {name: _gains(values) for name, values in given.items()}
+        occurs = _occurs(gains.get("theory", gains["networks"]), gains["half_step"], gains["networks"], sign)
+        verdict = "—" if theory is None else _agreement(gains["theory"][-1], gains["networks"][-1])[0]
+        shown = {
+            name: [mean_and_error(v) if np.ndim(v) else (float(v), 0.0) for v in values]
+            for name, values in given.items()
+        }
+        told = (shown.get("theory", ()), shown["networks"], occurs, baseline, shown["half_step"])
+        self._add(claim, figure, quantity, where, verdict, None, *told)
+
+    def table(self):
+        """The table, to be displayed."""
+        return _ClaimsTable(HEAD, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows), tuple(self.rows))
+
+
+def _sign(sign):
+    if sign not in (-1, 1):
+        raise ValueError(f"`sign` must be 1 or −1, the side of the baseline; got {sign!r}.")
+    return sign

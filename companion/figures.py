@@ -1,0 +1,529 @@
+"""The figures of the chapters: each computes what it shows, lists it as panels, and carries both.
+
+Theory is drawn as lines, networks as markers with error bars, on shared axes and colour scales; `drawing` says what
+colours, dashes and markers mean. Networks come as a list of independent `Ensemble`s of one width: their spread gives
+the standard error of any metric.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from dmftlib.network import Ensemble
+from dmftlib.results import KERNELS, Result
+from dmftlib.validate import instance, listed
+
+from .drawing import Panel, Series, as_shown, draw, line, markers, read_csv, rule_name, save, styles, to_csv
+from .statistics import (
+    excess_kurtosis,
+    feature_change,
+    fit_slope,
+    gaussian_errors,
+    layer_terms,
+    mean_and_error,
+    relative_errors,
+    split_error,
+    squared_error,
+    until,
+)  # fmt: skip
+
+__all__ = [
+    "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
+    "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change",
+    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "layer_terms",
+    "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
+    "squared_error", "until",
+]  # fmt: skip
+
+# With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
+# assumed, not measured (tests/companion/test_figures.py computes the rest).
+STRAIGHT = 64
+SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
+SYMBOLS_IN_WORDS, RAISED = {"Phi": "Φ", "G": "G", "G_tilde": "G̃", "K": "K"}, str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+CUT = 1e-3  # a loss below this share of the first is not shown
+TIME, THEORY = "time t (lr × step)", "theory, N = ∞"
+
+
+@dataclass(frozen=True, eq=False)
+class FigureWithData:
+    """A picture as `drawn` panels, and the arrays behind it by name.
+
+    source   of data that was measured before, such as `generalization.full()` returns; by default this run
+
+    In a notebook it shows itself, and hands the numbers it shows to whoever builds the book, as metadata of the output.
+    """
+
+    drawn: list
+    data: dict
+    source: dict | None = None
+
+    @cached_property
+    def figure(self):
+        """The matplotlib figure. Its limits and ticks may be changed; other changes do not reach picture and files."""
+        return draw(self.drawn)
+
+    @property
+    def panels(self):
+        """What is shown now, as `draw` takes it."""
+        return [as_shown(panel, axes) for panel, axes in zip(self.drawn, self.figure.axes)]
+
+    def png(self, dpi=160):
+        """The picture, drawn from `panels`, as bytes that depend on nothing else."""
+        return save(draw(self.panels), "png", dpi)
+
+    def svg(self):
+        """The same as SVG, every curve with an id such as panel-1-series-2."""
+        return save(draw(self.panels), "svg")
+
+    def pdf(self):
+        """The same as PDF."""
+        return save(draw(self.panels), "pdf")
+
+    def csv(self, header=None):
+        """What the picture shows, as text that `read_csv` turns into panels; `header` has lines of comment by name."""
+        return to_csv(self.panels, header)
+
+    _repr_png_ = png
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        source = {} if self.source is None else {"source": self.source}
+        return {}, {"dmftlib": {"csv": self.csv()} | source}
+
+    def distances(self):
+        """Relative distances of theory from networks that the figure shows, in words for a caption."""
+        words = []
+        for name in (name.removesuffix("_distance") for name in self.data if name.endswith("_distance")):
+            symbol = SYMBOLS_IN_WORDS.get(name.rstrip("_0123456789"))
+            label = name if symbol is None else symbol + name[-1].translate(RAISED) * name[-1].isdigit()
+            words.append(f"{label} {100 * self.data[name + '_distance']:.2g} %")
+        return ", ".join(words)
+
+    def __repr__(self):
+        return f"Figure with data: {', '.join(self.data)}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that renders as HTML and prints as plain text. All cells are strings."""
+
+    head: tuple
+    rows: tuple
+
+    def _repr_html_(self):
+        def line(cells, tag):
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        table = f'<table class="table">\n<thead>{line(self.head, "th")}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+        return f'<div class="pst-scrollable-table-container">{table}</div>'
+
+    def __repr__(self):
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows)]
+        return "\n".join(
+            "  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in (self.head, *self.rows)
+        )
+
+
+def _filled(name, values):
+    """`values` itself. Raises ValueError if there are none, TypeError if they have labels that are not text."""
+    if not len(values):
+        raise ValueError(f"`{name}` must hold at least one entry to draw; got none. Pass what the docstring lists.")
+    if isinstance(values, Mapping) and (other := [label for label in values if not isinstance(label, str)]):
+        raise TypeError(
+            f"`{name}` must map labels, which are text, to what is drawn; got the label {other[0]!r}. Pass a string, such "
+            f'as "{other[0]}".'
+        )
+    return values
+
+
+def _origin(networks):
+    """What was simulated, for the data of a figure: width, and number of seeds. Raises TypeError, ValueError."""
+    networks = _filled("networks", listed("networks", networks, Ensemble, "network.groups makes the list."))
+    return dict(N=networks[0].width, seeds=sum(len(e.seeds) for e in networks))
+
+
+def _networks(origin):
+    return f"{origin['seeds']} networks, N = {origin['N']}"
+
+
+def _slope(label, slope, error):
+    return f"{label}: slope {slope:.2f} ± {error:.2f}".replace("-", "−")
+
+
+def _curve(theory, networks, metric, label, **axes):
+    """One metric against training time, theory and networks: a panel and its data."""
+    origin = _origin(networks)
+    mean, error = mean_and_error([getattr(e, metric) for e in networks])
+    values, style = getattr(theory, metric), rule_name(theory.experiment.rule)
+    shown = [
+        line(theory.times, values, THEORY),
+        markers(theory.times, mean, error, _networks(origin), style),
+    ]
+    data = {metric: values, f"{metric}_mean": mean, f"{metric}_standard_error": error}
+    return Panel(shown, TIME, label, **axes), data
+
+
+def _loss(theory, networks):
+    instance("theory", theory, Result, "meanfield.solve and twolayer.solve return one.")
+    panel, data = _curve(theory, networks, "loss", "loss", y_scale="log")
+    highest = max(series.y.max() for series in panel.series)
+    return replace(panel, y_limits=(CUT * theory.loss[0], 1.6 * highest)), data
+
+
+def learning_curves(theory, networks):
+    """Loss (cut at 1e-3 of the first) and eNTK–target alignment against training time."""
+    loss, data = _loss(theory, networks)
+    alignment, more = _curve(theory, networks, "alignment", "eNTK–target alignment")
+    return FigureWithData([loss, alignment], dict(times=theory.times, **_origin(networks)) | data | more)
+
+
+def _final(run, name, layer):
+    if name not in KERNELS or (layer is None) != (name == "K") or layer not in (None, *range(1, run.Phi.shape[1] + 1)):
+        raise ValueError(
+            f"`name` must be one of {', '.join(KERNELS)}, and `layer` None for K, from 1 to {run.Phi.shape[1]} for "
+            f"others; got {name!r} and {layer!r}. Name a kernel of this run."
+        )
+    return getattr(run, name)[-1] if layer is None else getattr(run, name)[-1, layer - 1]
+
+
+def _kernel_pair(theory, networks, name, layer, titles=("", ""), label=None):
+    """Final kernel in theory and networks, their distance below: two panels and their data."""
+    a = _final(theory, name, layer)
+    b, error = mean_and_error([_final(e, name, layer) for e in networks])
+    distance = np.linalg.norm(a - b) / np.linalg.norm(b)
+    symbol = f"${SYMBOLS[name]}{'' if layer is None else f'^{{{layer}}}'}$"
+    pair = [
+        Panel([Series("image", None, a)], "", symbol if label is None else f"{label}  {symbol}", titles[0]),
+        Panel([Series("image", None, b)], f"distance {100 * distance:.2g} %", "", titles[1], beside=True),
+    ]
+    key = label or (name if layer is None else f"{name}_{layer}")
+    return pair, {key: a, f"{key}_mean": b, f"{key}_standard_error": error, f"{key}_distance": float(distance)}
+
+
+def _kernels(networks, pairs):
+    """A figure with one row for each of `pairs`, the arguments of `_kernel_pair`."""
+    panels, data = [], _origin(networks)
+    for k, (theory, nets, name, layer, label) in enumerate(pairs):
+        titles = (THEORY, _networks(data)) if k == 0 else ("", "")
+        pair, more = _kernel_pair(theory, nets, name, layer, titles, label)
+        panels, data = panels + pair, data | more
+    return FigureWithData(panels, data)
+
+
+def kernels(theory, networks, rows):
+    """Final kernels, theory beside networks, one colour scale a row. `rows` lists (name, layer ≥ 1 or None for K)."""
+    return _kernels(networks, [(theory, networks, *row, None) for row in _filled("rows", rows)])
+
+
+def kernels_of_runs(runs, name, layer):
+    """One final kernel of several runs, theory beside networks, each row with a colour scale of its own.
+
+    `runs` maps a label to (theory, ensembles); `layer` ≥ 1, or None for K.
+    """
+    first = next(iter(_filled("runs", runs).values()))[1]
+    return _kernels(first, [(*run, name, layer, label) for label, run in runs.items()])
+
+
+def overview(theory, networks):
+    """One picture: loss, and the final features of the last layer in theory and in networks."""
+    loss, data = _loss(theory, networks)
+    titles = (THEORY, f"networks, N = {networks[0].width}")
+    pair, more = _kernel_pair(theory, networks, "Phi", theory.experiment.hidden_layers, titles)
+    return FigureWithData([loss, *pair], dict(times=theory.times, **_origin(networks)) | data | more)
+
+
+def _density(key, label, run, networks, variances, bins):
+    """Density of preactivations (neurons, P): theory, networks, Gaussian at initialization; a panel and its data."""
+    theory, style = run.final_h[key[1]], rule_name(run.experiment.rule)
+    networks = [network.final_h[key[1]] for network in networks]
+    edge = np.quantile(np.abs(theory), 0.995)
+    edges = np.linspace(-edge, edge, bins + 1)
+    middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+    density = lambda h: np.histogram(h, edges)[0] / h.size / size  # noqa: E731
+    mean, error = mean_and_error([density(h) for h in networks])
+    sd, shown, name = np.sqrt(variances)[:, None], density(theory), key[0]
+    before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
+    series = [
+        Series("band", middle, mean, label=f"{len(networks)} networks, N = {len(networks[0])}", style=style),
+        line(middle, shown, THEORY),
+        Series("guide", middle, before, label="at initialization"),
+    ]
+    top = 1.05 * max(map(np.max, (before, mean, shown)))
+    panel = Panel(series, label, "density", x_limits=(-edge, edge), y_limits=(0, top))
+    data = {f"h_{name}": middle, f"density_{name}": shown, f"initial_{name}": before}
+    return panel, data | {f"density_{name}_mean": mean, f"density_{name}_standard_error": error}
+
+
+def _densities(shown, bins):
+    """A figure with one panel for each of `shown`, the arguments of `_density`."""
+    networks = shown[0][3]
+    panels, data = zip(*(_density(*fields, bins) for fields in shown))
+    origin = dict(N=networks[0].final_h[0].shape[0], seeds=len(networks))
+    return FigureWithData(list(panels), origin | {name: values for more in data for name, values in more.items()})
+
+
+def densities(theory, runs, initial_variances, bins=40):
+    """Density of final preactivations h^ℓ over neurons and samples, one panel a layer.
+
+    `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
+    """
+    layers = range(len(theory.final_h))
+    return _densities(
+        [((l + 1, l), f"final $h^{{{l + 1}}}$", theory, runs, initial_variances[l]) for l in layers], bins
+    )
+
+
+def densities_of_runs(runs, initial_variances, bins=40):
+    """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
+
+    `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
+    """
+    shown = [
+        ((label, -1), f"final $h^L$, {label}", *run, initial_variances) for label, run in _filled("runs", runs).items()
+    ]
+    return _densities(shown, bins)
+
+
+def richness(gammas, theories, networks, lazy_f, lazy_alignment):
+    """From lazy to rich: loss curves, final eNTK–target alignment, and change of the last features against γ₀.
+
+    `networks` holds one list of ensembles for each of `gammas`.
+    """
+    first, origin = _filled("theories", theories)[0], _origin(_filled("networks", networks)[0])
+    rule = first.experiment.rule
+    lazy_loss = ((first.experiment.task.y - lazy_f) ** 2).mean(axis=1)
+    labels = [f"γ₀ = {gamma:.2g}" for gamma in gammas]
+    looks = styles(dict.fromkeys(labels, rule))
+    shown = [line(first.times, lazy_loss, "lazy limit", "lazy")]
+    shown += [line(run.times, run.loss, label, looks[label]) for label, run in zip(labels, theories)]
+    highest = max(series.y.max() for series in shown)
+    panels = [
+        Panel(
+            shown,
+            TIME,
+            "loss (theory)",
+            y_scale="log",
+            y_limits=(CUT * first.loss[0], min(2 * highest, 50 * first.loss[0])),
+        )
+    ]
+    data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
+    for name, metric, lazy, label in (
+        ("alignment", lambda run: run.alignment[-1], lazy_alignment, "final alignment"),
+        ("change", feature_change, 0.0, r"relative change of $\Phi^L$"),
+    ):
+        values = np.array([metric(t) for t in theories])
+        mean, error = np.transpose([mean_and_error([metric(e) for e in group]) for group in networks])
+        shown = [
+            line([gammas[0], gammas[-1]], [lazy, lazy], "lazy limit", "lazy"),
+            line(gammas, values, THEORY),
+            markers(gammas, mean, error, _networks(origin), rule_name(rule)),
+        ]
+        panels.append(Panel(shown, "richness γ₀", label))
+        data |= {name: values, f"{name}_mean": mean, f"{name}_standard_error": error}
+    return FigureWithData(panels, data)
+
+
+def _power(x, y, slope, **look):
+    """The power law of this slope through the middle of the points (x, y)."""
+    return line(x, np.exp(np.log(y).mean() + slope * (np.log(x) - np.log(x).mean())), **look)
+
+
+def _against_width(series, widths, label):
+    axes = dict(x_scale="log", y_scale="log", ticks=widths)
+    return Panel(series, "width N", label, **axes)
+
+
+def _fitted(theory, networks, widths, name, steps):
+    """Squared error of one quantity against width, less the theory's own, and its slopes."""
+    floor = theory.relative_error(name) ** 2
+    errors = [[squared_error(e, theory, name, steps) for e in networks[N]] for N in widths]
+    mean, error = np.transpose([mean_and_error(values) for values in errors])
+    mean = mean - floor
+    fits = dict(zip(("slope", "slope_error"), fit_slope(widths, mean, error)))
+    fits |= dict(zip(("limit", "limit_error"), fit_slope(widths, mean, error, correction=len(widths) > 2)))
+    used = ("slope", "slope_error") if widths[0] >= STRAIGHT else ("limit", "limit_error")
+    return dict(mean=mean, standard_error=error, floor=floor, exponent=tuple(fits[name] for name in used), **fits)
+
+
+def _fitted_series(widths, fit, label, style):
+    text = _slope(label, fit["slope"], fit["slope_error"])
+    return [
+        _power(widths, fit["mean"], fit["slope"], label=text, style=style),
+        markers(widths, fit["mean"], fit["standard_error"], text, style),
+    ]
+
+
+def error_against_width(theory, networks, series):
+    """Squared error of kernels against width, with fitted slopes.
+
+    `networks` maps each width to its ensembles; `series` maps a label to (name, steps) for `squared_error`.
+    The theory's own Monte Carlo variance is subtracted. Data by label: mean, standard_error, floor, slope and
+    slope_error of a straight line, limit and limit_error of the slope with a 1/N correction, and exponent: the first
+    pair if all widths are at least `STRAIGHT`, else the second, so that no chapter chooses after seeing both.
+    """
+    widths = np.array(sorted(networks))
+    fits = {label: _fitted(theory, networks, widths, *which) for label, which in _filled("series", series).items()}
+    looks = styles(dict.fromkeys(series, theory.experiment.rule))
+    shown = [one for label, fit in fits.items() for one in _fitted_series(widths, fit, label, looks[label])]
+    start = next(iter(fits.values()))["mean"][0]
+    shown.append(Series("guide", widths, start * widths[0] / widths, label="slope −1"))
+    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
+    return FigureWithData([_against_width(shown, widths, "squared relative error")], data | fits)
+
+
+def error_of_runs(runs, name="K", steps=slice(None)):
+    """Squared relative error of one quantity against width for several runs, with fitted slopes.
+
+    `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`, and norm, by
+    whose square a relative error is multiplied to get ‖K_N − K‖².
+    """
+    networks = next(iter(_filled("runs", runs).values()))[1]
+    widths, shown = np.array(sorted(networks)), []
+    looks = styles({label: _rule(theory, label) for label, (theory, _) in runs.items()})
+    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
+    for label, (theory, nets) in runs.items():
+        fit = _fitted(theory, nets, widths, name, steps)
+        data[label] = fit | dict(norm=np.linalg.norm(getattr(theory, name)[steps]))
+        shown += _fitted_series(widths, fit, label, looks[label])
+    return FigureWithData([_against_width(shown, widths, "squared relative error")], data)
+
+
+def _rule(theory, label):
+    """The rule of a run, which a run without dynamics does not know: then its label may."""
+    return getattr(getattr(theory, "experiment", None), "rule", label)
+
+
+def bias_and_variance(theory, networks, series):
+    """Variance (filled) and bias² (open) of one network against width, relative to the theory, with fitted slopes.
+
+    Arguments as for `error_against_width`. Data by label: for variance and for bias their mean, standard_error, slope
+    and slope_error. Bias² within two standard errors of 0 is shown as a bar from that limit down, and has no slope.
+    """
+    widths, shown = np.array(sorted(networks)), []
+    looks = styles({(label, part): _rule(theory, label) for label in series for part in ("variance", "bias")})
+    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
+    for label, (name, steps) in series.items():
+        split = np.array([split_error(networks[N], theory, name, steps) for N in widths])
+        data[label] = {}
+        for part, (mean, error) in dict(variance=split[:, 1].T, bias=split[:, 0].T).items():
+            seen, style = mean > 2 * error, looks[label, part]
+            slope = fit_slope(widths, mean, error) if seen.all() else (np.nan, np.nan)
+            data[label][part] = dict(mean=mean, standard_error=error, slope=slope[0], slope_error=slope[1])
+            text, kind = (f"{label}, variance", "filled") if part == "variance" else (f"{label}, bias²", "markers")
+            text = _slope(text, *slope) if seen.all() else f"{text}: within the noise"
+            shown.append(markers(widths[seen], mean[seen], error[seen], text, style, kind))
+            if seen.all():
+                shown.append(_power(widths, mean, slope[0], label=text, style=style))
+            else:
+                shown.append(Series("bound", widths[~seen], 2 * error[~seen], label=text, style=style))
+    return FigureWithData([_against_width(shown, widths, "relative to the theory's square")], data)
+
+
+def _several(x, shown, looks):
+    """Series of several runs: `shown` maps a label to (theory, mean, standard error). Returns them and their data."""
+    series, data = [], {}
+    for label, (theory, mean, error) in shown.items():
+        series += [line(x, theory, label, looks[label]), markers(x, mean, error, label, looks[label])]
+        data[label] = dict(theory=theory, mean=mean, standard_error=error)
+    return series, data
+
+
+def _heading(origin):
+    return f"lines: theory; markers: {_networks(origin)}"
+
+
+def kernel_against_angle(angles, curves):
+    """First row of the eNTK at initialization against the angle to the first input, in radians.
+
+    `curves` maps a label to (kernel (P, P) of the theory, ensembles).
+    """
+    _filled("curves", curves)
+    rows = {label: (K[0], *mean_and_error([e.K[0, 0] for e in networks])) for label, (K, networks) in curves.items()}
+    origin = _origin(next(iter(curves.values()))[1])
+    looks = styles({label: nets[0].experiment.rule for label, (_, nets) in curves.items()})
+    series, data = _several(np.degrees(angles), rows, looks)
+    axes = dict(ticks=range(0, 181, 45), legend=_heading(origin))
+    panel = Panel(series, "angle θ between inputs (degrees)", "eNTK K(θ)", **axes)
+    return FigureWithData([panel], dict(angles=angles, **origin) | data)
+
+
+def several_runs(runs, metrics):
+    """Metrics against training time, one panel each, for several runs.
+
+    `runs` maps a label to (theory, ensembles), `metrics` an axis label to a function of a run, shape (T,).
+    """
+    theory, networks = next(iter(_filled("runs", runs).values()))
+    origin = _origin(networks)
+    data, panels = dict(times=theory.times, **origin), []
+    looks = styles({label: nets[0].experiment.rule for label, (_, nets) in runs.items()})
+    for name, metric in _filled("metrics", metrics).items():
+        shown = {k: (metric(run), *mean_and_error([metric(e) for e in group])) for k, (run, group) in runs.items()}
+        series, data[name] = _several(theory.times, shown, looks)
+        scale = "log" if name == "loss" else "linear"
+        panels.append(Panel(series, TIME, name, y_scale=scale, legend=_heading(origin)))
+    return FigureWithData(panels, data)
+
+
+def spread(runs, name="K"):
+    """Share of single networks whose relative error is below a value, for several runs.
+
+    `runs` maps a label to (theory, single networks, narrower ones): lines are Gaussian fluctuations whose size is
+    taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
+    """
+    data, series = {}, []
+    looks = styles({label: theory.experiment.rule for label, (theory, *_) in _filled("runs", runs).items()})
+    for label, (theory, singles, narrower) in runs.items():
+        data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
+        expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
+        share, below = ((np.arange(len(values)) + 0.5) / len(values) for values in (found, expected))
+        series += [line(expected, below, label, looks[label]), markers(found, share, 0 * share, label, looks[label])]
+        data[label] = dict(theory=expected, networks=found, share=share)
+    shown = np.concatenate([data[label]["networks"] for label in runs])
+    low, high = 0.8 * shown.min(), 1.25 * shown.max()
+    ticks = [tick for tick in 0.1 * 2.0 ** np.arange(-12, 8) if low <= tick <= high]
+    axes = dict(x_scale="log", x_limits=(low, high), ticks=ticks, tick_labels=[f"{tick:.2g}" for tick in ticks])
+    title = f"lines: Gaussian, from N = {data['narrower']}; markers: {_networks(data)}"
+    label = f"relative error of ${SYMBOLS[name]}$ of one network"
+    return FigureWithData([Panel(series, label, "share below it", legend=title, **axes)], data)
+
+
+def change_against_richness(runs, guides=()):
+    """How far features moved against γ₀ on logarithmic axes: theory as a line, networks as markers.
+
+    `runs` maps a label to (gammas, theory) of the line and (gammas, mean, standard error) of the networks; `guides`
+    lists (gammas, values, label) of dotted lines, such as powers.
+    """
+    data, series, looks = {}, [], styles({label: label for label in _filled("runs", runs)})
+    for label, ((fine, theory), (gammas, mean, error)) in runs.items():
+        series += [line(fine, theory, label, looks[label]), markers(gammas, mean, error, label, looks[label])]
+        data[label] = dict(fine=fine, theory=theory, gammas=gammas, mean=mean, standard_error=error)
+    series += [Series("tag", x, values, label=label) for x, values, label in guides]
+    axes = dict(x_scale="log", y_scale="log", legend="lines: theory; markers: networks")
+    return FigureWithData([Panel(series, "richness γ₀", r"change of features, $\Delta H_y$", **axes)], data)
+
+
+def curves(panels, x_label, log=""):
+    """Lines and markers, one panel each. `panels` maps an axis label to (lines, markers); `log` may name "x" and "y".
+
+    `lines` maps a label to (x, y), `markers` a label to (x, mean, standard error); one label in both is one entry of
+    the legend. A label that begins with the name of a rule has its look. Data: both, by axis label.
+    """
+    labels = dict.fromkeys(label for parts in _filled("panels", panels).values() for part in parts for label in part)
+    looks = styles({label: label for label in labels})
+    axes = dict(x_scale="log" if "x" in log else "linear", y_scale="log" if "y" in log else "linear")
+    drawn = [
+        Panel(
+            [line(*xy, label, looks[label]) for label, xy in lines.items()]
+            + [markers(*xye, label, looks[label]) for label, xye in marks.items()],
+            x_label,
+            y_label,
+            **axes,
+        )
+        for y_label, (lines, marks) in panels.items()
+    ]
+    return FigureWithData(drawn, {name: dict(lines=lines, markers=marks) for name, (lines, marks) in panels.items()})

@@ -1,0 +1,168 @@
+"""What a solution takes of this machine, before it is begun: memory, operations, time, memory mappings."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from .experiment import check_experiment
+from .probe import BACKWARD, images, needs
+from .validate import check_dtype, check_steps, whole
+
+__all__ = ["Estimate", "estimate"]  # for users
+
+GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
+SUBSET = 300  # samples on which those are counted
+FIELDS = 12  # arrays of fields that a step holds at a time
+COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
+HELD = 3  # times the bases: the old ones and the new ones of a step and, while these are made, as much again
+LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+MAPPINGS, MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """memory in bytes, floating point operations in `dtype`, and the directions assumed for each basis."""
+
+    memory: float
+    operations: float
+    directions: int
+    dtype: str
+
+    @property
+    def seconds(self):
+        """Time on this machine after compilation, from the speed of a product of matrices, measured now."""
+        return self.operations / (LEAST_EFFICIENCY * _speed(self.dtype))
+
+    def __str__(self):
+        return (
+            f"about {self.memory / 2**30:.2g} GiB, {self.operations:.1e} operations, {self.seconds:.2g} s on this machine "
+            f"after compilation, with {self.directions} directions a basis"
+        )
+
+
+def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, kernels_at=None, directions=None):
+    """An Estimate for meanfield.solve with the same arguments, within a factor of about three.
+
+    directions   what each basis ends with, if known, such as `provenance.rank` of a like run; by default guessed from
+                 the kernel of the first features. Cost is proportional to it.
+
+    Raises ValueError or TypeError, naming the argument, like solve.
+    """
+    check_experiment(experiment)
+    check_dtype(dtype)
+    samples = whole("samples", samples, 4)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
+    task, T, gaps = experiment.task, experiment.steps, experiment.hidden_layers - 1
+    if directions is None:
+        directions = _guess(experiment, tol, samples) if gaps else 0
+    directions = whole("directions", directions, 0)
+    recorded = T if kernels_at is None else len(kernels_at)
+    n, rows, S, item = len(task.X_all), task.y.size, samples // 2, np.dtype(dtype).itemsize
+    kernels = experiment.hidden_layers * (task.P**2 + 3 * rows**2) + rows**2
+
+    ways_back = 1 + len(needs(experiment.rule) & {"W0_T", "fresh_T"})
+    step = 2 * S * gaps * directions * (5 * n + 5 * ways_back * rows) + 4 * S * (n + rows) * task.D
+    halves = 2 + (gaps > 0) / 3  # the coarser run has fewer directions
+    operations = halves * (T * step + 2 * S * recorded * kernels)
+
+    arrays = sum(1 + len(kinds) for kinds in images(experiment.rule, record).values() if kinds)
+    bases = HELD * arrays * gaps * directions * S * item
+    fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
+    kept = 2 * task.P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
+    history = record * T * experiment.hidden_layers * kept * S * (item + 8)
+    sweeps = 3 if gaps else 2
+    memory = sweeps * (bases + fields + history + recorded * kernels * item) + COPIES * 8 * recorded * kernels
+    return Estimate(memory, operations, directions, dtype)
+
+
+def _guess(experiment, tol, samples):
+    """Directions that a basis ends with: those of the first features on a subset, times a growth."""
+    X = experiment.task.X  # test points ask for no direction
+    some = X[np.linspace(0, len(X) - 1, min(len(X), SUBSET)).astype(int)]
+    Phi = experiment.phi.phi_phi(some @ some.T / X.shape[1])
+    length = np.sqrt(np.maximum(np.diag(Phi), np.finfo(float).tiny))  # each field counts by its own variance
+    Phi = np.linalg.eigvalsh(Phi / np.outer(length, length))[::-1]
+    needed = int(np.count_nonzero(Phi.sum() - np.cumsum(Phi) > tol * Phi.sum())) + 1
+    return min(GROWTH * needed, len(X) * experiment.steps, samples // 3)
+
+
+def _speed(dtype, size=1024):
+    """Operations a second of a product of two square matrices."""
+    a = np.ones((size, size), dtype)
+    a @ a
+    start = time.perf_counter()
+    a @ a
+    return 2 * size**3 / (time.perf_counter() - start)
+
+
+def _machine_memory():
+    """Bytes that this process may use: the physical memory, or less where a container or a job has a limit of its own."""
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits()])
+
+
+def _limits():
+    """Memory limits in bytes of the control groups that this process is in and of those around them, versions 1 and 2."""
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:  # a system without them
+        return
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        folder, name = (GROUPS / "memory", "memory.limit_in_bytes") if kinds else (GROUPS, "memory.max")
+        # In a container the path may be one outside of it: then the folder does not exist, and the root is its own.
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            try:
+                limit = folder.joinpath(*parts[:depth], name).read_text().strip()
+            except OSError:
+                continue
+            if limit.isdigit():  # "max" stands for no limit in version 2, a number above any memory in version 1
+                yield int(limit)
+
+
+def refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
+    """Raise MemoryError, with what would fit, if fields and recorded kernels alone exceed the memory of this machine."""
+    arguments = dict(samples=samples, dtype=dtype, record=record, kernels_at=kernels_at, directions=0)
+    needed, has = estimate(experiment, **arguments).memory, _machine_memory()
+    if needed > has:
+        T = experiment.steps
+        ends = estimate(experiment, **arguments | dict(kernels_at=sorted({0, T - 1}), record=False)).memory
+        raise MemoryError(
+            f"this run would take about {needed / 2**30:.3g} GiB, and this machine or container has {has / 2**30:.3g} GiB. With "
+            f"`kernels_at` = (0, {T - 1}) and `record` = False it takes {ends / 2**30:.3g} GiB; fewer `samples` or "
+            'dtype = "float32" take less, too.'
+        )
+
+
+def _forget_old_shapes():
+    """Forget compiled functions once the process has half of the memory mappings that Linux allows.
+
+    Each new shape of an experiment keeps some hundred of them, and XLA crashes, without an error, when none is left.
+    """
+    try:
+        count, most = MAPPINGS.read_bytes().count(b"\n"), int(MOST_MAPPINGS.read_text())
+    except OSError:  # a system without such a limit
+        return
+    if count > most / 2:
+        jax.clear_caches()
+
+
+@lru_cache(maxsize=1)
+def _look(second):
+    """Once a second: counting takes as long as training a narrow network, and few shapes are compiled in a second."""
+    _forget_old_shapes()
+
+
+def make_room():
+    """Called by the engines before they compile."""
+    _look(int(time.monotonic()))

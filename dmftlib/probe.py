@@ -1,0 +1,119 @@
+"""What a rule asks of a layer, found by running it on tiny ones: engines supply that, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .rules import Layer, Rule
+
+FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "features", "gain", "g", "g_tilde_next")}
+FIELDS |= {"error": (2, 1), "fresh_vector": (1, 3)}
+BACKWARD = ("W_T", "W0_T", "fresh_T")
+
+
+class _Probe(Layer):
+    """A layer of 3 neurons and 2 samples that writes down what a rule asks for."""
+
+    def __init__(self):
+        self.asked = set()
+
+    def __getattr__(self, name):
+        if name in FIELDS:
+            self.asked.add(name)
+            return np.ones(FIELDS[name])
+        if name in BACKWARD:
+            self.asked.add(name)
+            return lambda v: np.ones((2, 3))
+        offered = ", ".join([*FIELDS, *BACKWARD])
+        raise AttributeError(f"a rule asked its layer for `{name}`, which no layer offers. It offers: {offered}.")
+
+
+def needs(rule):
+    """Names of what `rule` asks a layer for, found by running it once on a tiny layer."""
+    probe = _Probe()
+    for method in ("features", "gain", "pseudo_gradient"):
+        try:
+            value = getattr(rule, method)(probe)
+        except NotImplementedError:
+            raise TypeError(
+                f"the rule {rule!r} has no method `{method}(layer)`. It must return a field of shape (P, neurons), "
+                "built from what the layer offers: see dmftlib.rules.Layer."
+            ) from None
+        if np.shape(value) != (2, 3):
+            raise ValueError(
+                f"`{method}` of the rule {rule!r} must return a field of shape (P, neurons), here (2, 3); "
+                f"got shape {np.shape(value)}."
+            )
+    return frozenset(probe.asked)
+
+
+def images(rule, record=False, linear=False):
+    """Images that the mean field keeps of the directions of each basis, {basis: {array: kind of draw}}.
+
+    p is the basis of features; q that of the fields that the rule itself sends down, through W with image b or through
+    frozen weights; r that of the true gradient of a rule that does not use it.
+    """
+    asked = needs(rule)
+    through_W = bool(asked & {"g", "W_T", "W0_T"})
+    found = {"p": {"a_now": "forward"}, "q": {}, "r": {}}
+    if "W0_T" in asked or linear:
+        found["p"]["a"] = "forward"
+    if through_W:
+        found["q"]["b"] = "backward"
+    if "fresh_T" in asked:
+        found["q"]["fresh"] = "feedback"
+    # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
+    if "g" not in asked and not (record and through_W):
+        found["r"]["unused"] = "unused" if through_W else "backward"
+    return found
+
+
+class _Rotated(Layer):
+    """A layer of 4 neurons and 2 samples with φ(h) = c·h, whose neurons (and those above) are mixed by a rotation R."""
+
+    def __init__(self, R, c):
+        rng = np.random.default_rng(0)
+        for name in ("h", "g", "g_tilde_next"):
+            setattr(self, name, rng.standard_normal((2, 4)) @ R)
+        self.phi, self.phi_dot, self.gate = c * self.h, np.full((2, 4), c), np.full((2, 4), c)
+        self.error, self.fresh_vector = rng.standard_normal((2, 1)), rng.standard_normal((1, 4)) @ R
+        for name in BACKWARD:
+            W = R.T @ rng.standard_normal((4, 4)) @ R
+            setattr(self, name, lambda v, W=W: v @ W)
+
+
+def is_linear(rule, slope):
+    """Whether `rule` only adds and scales fields when φ(h) = slope·h, so that mixing neurons mixes its g̃ alike.
+
+    Not for a slope of None, which is that of any other φ, or 0.
+
+    Then every field of a linear network is a combination of the Gaussians drawn, and averages over them suffice.
+    Found by running the rule on one layer before and after a rotation.
+    """
+    if not slope:
+        return False
+    R, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))
+    fields = []
+    for layer in (_Rotated(np.eye(4), slope), _Rotated(R, slope)):
+        layer.features, layer.gain = rule.features(layer), rule.gain(layer)
+        fields.append([np.asarray(x) for x in (layer.features, rule.pseudo_gradient(layer), layer.gain)])
+    # A rule may compute in float32. The slope is a unit of what is compared.
+    same = lambda a, b: np.abs(a - b).max() <= 1e-4 * np.abs(b).max()  # noqa: E731
+    (phi, g_tilde, gain), (mixed_phi, mixed_g_tilde, mixed_gain) = fields
+    kept = same(mixed_phi, phi @ R) and same(mixed_g_tilde, g_tilde @ R)
+    constant = np.full((2, 4), gain.flat[0])
+    return bool(kept and same(gain, constant) and same(mixed_gain, constant))
+
+
+def check_rule(rule):
+    """Raise TypeError or ValueError if `rule` is not a Rule that every engine can run."""
+    if not isinstance(rule, Rule):
+        raise TypeError(f"`rule` must be a dmftlib.Rule object such as GD(); got {rule!r}.")
+    try:
+        hash(rule)
+    except TypeError:
+        raise TypeError(
+            f"`rule` must be hashable, so that compiled engines can be reused; {type(rule).__name__} is not. "
+            "Make it a frozen dataclass of numbers."
+        ) from None
+    needs(rule)

@@ -1,0 +1,120 @@
+"""Runs that diverge, that enlarge differences, or that rounding stops: errors and warnings."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
+
+MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
+LEAST_UPDATE = 20  # × rounding. At 8 outputs are off by 0.4 %, at 0.8 by 16 % (tests/science/test_results.py)
+NOTICEABLE = 10.0  # growth of differences in a run: below it those of a narrow network, a few per cent, stay small
+UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
+
+
+class Diverged(RuntimeError):
+    """The loss became NaN, overflowed or grew without bound."""
+
+
+def check_records(experiment, records, first_step=0, K=None):
+    """Raise Diverged if the outputs in `records` are not finite or their loss has grown without bound.
+
+    K is the kernel (P, P) at the start of the run where it is known: it says which step to try.
+    """
+    f = np.asarray(records["f"])
+    y = experiment.task.y
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = ((y - f[:, : len(y)]) ** 2).reshape(len(f), -1).mean(axis=1)
+        # At step 0 the outputs are 0 and the loss is ⟨y²⟩; all-zero targets still need a scale.
+        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
+    for name in records.keys() & {"K", "Phi", "G"}:
+        bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
+    if not bad.any():
+        return
+    step = int(np.argmax(bad))
+    if first_step + step == 0:
+        raise Diverged(
+            "outputs or kernels are not finite at step 0, before anything was learned. The activation or its derivative "
+            "is probably not finite at some preactivation: check `activation`, and the size of the inputs."
+        )
+    lr = experiment.lr / 4
+    if K is not None and np.isfinite(K).all():
+        lr = min(lr, bearable_step(experiment, K))
+    raise Diverged(
+        f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
+        f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}."
+    )
+
+
+def bearable_step(experiment, K):
+    """A step that a run with the initial kernel K should bear: half of the edge 2/λ_max, with room for K to grow.
+
+    Features that learn grow the kernel by √(1 + γ₀²⟨y²⟩) in a linear network of one hidden layer (`twolayer.gd`), and by at
+    most the square of that at any depth. Hebb's may grow further: then the next proposal is smaller still.
+    """
+    growth = 1 + experiment.gamma0**2 * (experiment.task.y**2).mean()
+    return 1 / (growth * max(largest_eigenvalue(K), 1e-300))
+
+
+def eigenvalues(A):
+    """Eigenvalues of a matrix (P, P): all, or of a large one the largest in modulus alone, to 0.1 %."""
+    if len(A) > MOST_EIGENVALUES:
+        start = np.random.default_rng(0).standard_normal(len(A))
+        try:
+            return eigs(A, 1, v0=start, return_eigenvectors=False, tol=1e-3)
+        except ArpackNoConvergence:  # a pair of nearly equal size, say: then all of them
+            pass
+    return np.linalg.eigvals(A)
+
+
+def largest_eigenvalue(K):
+    """The largest |eigenvalue| of a kernel (P, P), to 0.1 % of a large one: what lr times it must stay below 2."""
+    return np.abs(eigenvalues(K)).max()
+
+
+def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
+    """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K: a step then enlarges errors and differences.
+
+    Where the step overshoots, Re lr·λ > 1, it warns at once: for a positive λ this is lr·λ > 2. Where it does not, λ is
+    negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences grow tenfold
+    or more in the steps that K stands for, after `noise`, K's relative error, is taken off.
+    """
+    steps = np.arange(len(K)) if kernels_at is None else kernels_at
+    factors = [eigenvalues(np.eye(len(kernel)) - experiment.lr * kernel) for kernel in K]
+    overshoot = np.array([np.abs(x[x.real < 0]).max(initial=0.0) for x in factors])
+    steady = [max(x[x.real >= 0], key=abs, default=0.0) for x in factors]
+    known = np.abs(steady) - experiment.lr * noise * np.linalg.norm(K, axis=(1, 2))
+    duration = np.diff(steps, append=steps[-1] + 1)
+    growth = np.exp(min(duration @ np.log(np.maximum(known, 1.0)), 700.0))
+    for size, why, beyond, fix in (
+        (overshoot, f"largest value {overshoot.max():.3g}", overshoot.max() > 1, "Choose a smaller `lr`."),
+        (
+            known,
+            f"differences grow {growth:.3g}-fold in this run",
+            growth > NOTICEABLE,
+            "Choose a smaller `lr`."
+            if np.real(steady[np.argmax(known)]) < 1
+            else "A smaller `lr` does not help where λ is negative: the rule itself drives these errors up.",
+        ),
+    ):
+        if beyond:
+            warnings.warn(
+                f"|1 − lr·λ| exceeds 1 for an eigenvalue λ of K from step {int(steps[np.argmax(size > 1)])} on ({why}): "
+                f"theory and networks may part for a good reason there. {fix}",
+                stacklevel=3,
+            )
+            return
+
+
+def warn_if_rounded(experiment, dtype):
+    """Warn where updates are so small that rounding of the weights, which are of size 1, takes part of them."""
+    task = experiment.task
+    update = experiment.lr * experiment.gamma0 * np.linalg.norm(task.y) * np.sqrt(np.diag(task.K_x).mean())
+    if 0 < update < LEAST_UPDATE * np.finfo(dtype).eps:
+        fix = 'Use dtype="float64"' if dtype == "float32" else "Use a larger `gamma0`, or lazy.predict for γ₀ → 0"
+        warnings.warn(
+            f"lr·γ₀·‖y‖ makes updates of about {update:.1g} to weights of size 1, near the rounding of {dtype}: outputs "
+            f"may be off, or not move at all. {fix}.",
+            stacklevel=3,
+        )

@@ -1,0 +1,164 @@
+"""The data: training and test samples, and data sets that come with the library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .validate import checked_seed, finite_array, whole
+
+# First row of each sheet of scikit-learn's handwritten digits, and how many rows there are.
+SHEETS, DIGITS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667), 1797
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Training samples and targets, and optional test samples.
+
+    X (P, D) inputs and y (P,) targets, or (P, C) for networks with C outputs; X_test (P_test, D) and y_test, shaped
+    like y, are optional. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
+
+    Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0 and non-finite entries.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    X_test: np.ndarray | None = None
+    y_test: np.ndarray | None = None
+
+    def __post_init__(self):
+        X = finite_array("X", self.X, 2, "(P, D)")
+        if 0 in X.shape:
+            raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
+        y = finite_array("y", self.y, (1, 2), "(P,), or (P, C) with C outputs: one target a sample")
+        if y.shape[:1] != X.shape[:1] or not y.size:
+            raise ValueError(
+                f"`y` must be (P,), or (P, C) for C outputs, with P = {X.shape[0]} rows of `X`; got {y.shape}. Pass one "
+                "target a row."
+            )
+        X_test, y_test = self.X_test, self.y_test
+        if X_test is not None:
+            X_test = finite_array("X_test", X_test, 2, "(P_test, D)")
+            if X_test.shape[1] != X.shape[1] or not X_test.shape[0]:
+                raise ValueError(f"`X_test` must be (P_test, D) with D = {X.shape[1]} as in `X`; got {X_test.shape}.")
+        if y_test is not None:
+            if X_test is None:
+                raise ValueError("`y_test` was given without `X_test`. Pass both, or neither.")
+            wanted = (*X_test.shape[:1], *y.shape[1:])
+            y_test = finite_array("y_test", y_test, y.ndim, "(P_test,), or (P_test, C) as `y`")
+            if y_test.shape != wanted:
+                raise ValueError(f"`y_test` must have shape {wanted}, a target a row of `X_test`; got {y_test.shape}.")
+        for name, value in (("X", X), ("y", y), ("X_test", X_test), ("y_test", y_test)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def P(self):
+        """Number of training samples."""
+        return self.X.shape[0]
+
+    @property
+    def D(self):
+        """Input dimension."""
+        return self.X.shape[1]
+
+    @property
+    def outputs(self):
+        """Number C of outputs of a network for this task."""
+        return self.y.size // self.P
+
+    @property
+    def X_all(self):
+        """Training samples, then test samples: (P + P_test, D)."""
+        return self.X if self.X_test is None else np.concatenate([self.X, self.X_test])
+
+    @property
+    def K_x(self):
+        """Input kernel Φ⁰ = X Xᵀ/D, shape (P, P)."""
+        return self.X @ self.X.T / self.D
+
+    @classmethod
+    def random(cls, P, D, seed=0, P_test=0):
+        """x ~ N(0, 1) in D dimensions; the first half of the targets is +1, the second −1."""
+        P, D = whole("P", P, 1), whole("D", D, 1)
+        P_test = whole("P_test", P_test, 0)
+        rng = np.random.default_rng(checked_seed(seed))
+        X, X_test = rng.standard_normal((P, D)), rng.standard_normal((P_test, D))
+        y, y_test = (np.where(np.arange(n) < (n + 1) // 2, 1.0, -1.0) for n in (P, P_test))
+        return cls(X, y, X_test, y_test) if P_test else cls(X, y)
+
+    @classmethod
+    def digits(cls, P, P_test=297, seed=0, targets="parity", split="sheets"):
+        """Handwritten digits, 8 × 8 pixels (D = 64): P of the 1797 to train on, P_test others, drawn by `seed`.
+
+        targets   "parity": y (P,), +1 for even digits and −1 for odd ones; "all": y (P, 10), 9/10 for the digit that a row
+                  shows and −1/10 for the others, so that rows sum to 0
+        split     "sheets": training and test rows come from different sheets; "rows": from any, so that each hand is on
+                  both sides
+
+        The rows are not in random order. They are 14 sheets of 122 to 130 rows, one after the other, and on each one
+        person copied the same list of 130 digits; a few are lacking. The nearest other row is on the same sheet for more
+        than half of them, and a classifier errs about three times more on sheets that it has not seen: a split by rows
+        tests it on hands that it knows. By sheets, the share of the 14 that is tested is as near to P_test of P + P_test as
+        both numbers allow for whatever sheets are drawn; 1667 and 122 is the most for one sheet to test, 1407 and 371 for
+        three.
+
+        Pixels are centred and scaled together, so that the entries of all 1797 rows have mean 0 a pixel and variance 1.
+        The data are the test set of Alpaydin & Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998,
+        doi:10.24432/C50P49, CC BY 4.0), as scikit-learn carries it.
+
+        Raises ValueError if P and P_test exceed what there is, or for unknown targets or splits.
+        """
+        from sklearn.datasets import load_digits  # takes a second to import, and only this needs it
+
+        P, P_test = whole("P", P, 1), whole("P_test", P_test, 0)
+        images, digits = load_digits(return_X_y=True)
+        kinds = dict(parity=np.where(digits % 2 == 0, 1.0, -1.0), all=np.eye(10)[digits] - 0.1)
+        if P + P_test > len(images):
+            raise ValueError(f"`P` + `P_test` must be at most {len(images)} digits; got {P} + {P_test}. Pass fewer.")
+        for name, value, known in (("targets", targets, kinds), ("split", split, ("sheets", "rows"))):
+            if value not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}; got {value!r}.")
+        X, y = images - images.mean(axis=0), kinds[targets]
+        X = X / X.std()
+        rng = np.random.default_rng(checked_seed(seed))
+        order = rng.permutation(len(X))
+        train, test = order[:P], order[P : P + P_test]
+        if split == "sheets":
+            tested = rng.permutation(len(SHEETS))[: _tested_sheets(P, P_test)]
+            new = np.isin(np.searchsorted(SHEETS, order, side="right") - 1, tested)
+            train, test = order[~new][:P], order[new][:P_test]
+        return cls(X[train], y[train], X[test], y[test]) if P_test else cls(X[train], y[train])
+
+    @classmethod
+    def direction(cls, P, D, P_test=0, seed=0):
+        """x ~ N(0, 1) in D dimensions; the target is the sign of the first coordinate, whatever the others are."""
+        P, D, P_test = whole("P", P, 1), whole("D", D, 1), whole("P_test", P_test, 0)
+        X = np.random.default_rng(checked_seed(seed)).standard_normal((P + P_test, D))
+        y = np.where(X[:, 0] >= 0, 1.0, -1.0)
+        return cls(X[:P], y[:P], X[P:], y[P:]) if P_test else cls(X, y)
+
+    @classmethod
+    def whitened(cls, y):
+        """Orthogonal inputs with K_x = I (P = D = number of targets), for the closed forms."""
+        y = finite_array("y", y, 1, "(P,)")
+        return cls(np.sqrt(y.size) * np.eye(y.size), y)
+
+    @classmethod
+    def circle(cls, angles, y):
+        """Unit-norm inputs (K_x diagonal 1) at the given angles in radians, in a plane."""
+        angles = finite_array("angles", angles, 1, "(P,)")
+        return cls(np.sqrt(2.0) * np.stack([np.cos(angles), np.sin(angles)], axis=1), y)
+
+
+def _tested_sheets(P, P_test):
+    """How many of the 14 sheets to test on, so that any such number of them has P_test rows and any others have P."""
+    rows = np.concatenate([[0], np.cumsum(np.sort(np.diff([*SHEETS, DIGITS])))])  # that any k sheets have at least
+    enough = np.flatnonzero((rows >= P_test) & (rows[::-1] >= P))
+    if not enough.size:
+        most = rows[::-1][rows >= P_test][0]
+        raise ValueError(
+            f"`P` must be at most {most} with `P_test` = {P_test}, since whole sheets are tested; got {P}. Pass fewer of "
+            'either, or split="rows".'
+        )
+    return enough[np.argmin(np.abs(enough - len(SHEETS) * P_test / (P + P_test)))]

@@ -1,0 +1,262 @@
+"""Every page of the book in headless Chromium: on a desk and on a telephone, light and dark, without a network."""
+
+import functools
+import os
+import threading
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import nbformat
+import numpy as np
+import pytest
+from conftest import write_chapter
+from pybtex.database import parse_string
+from test_book import ABSENT, PAGES
+
+from companion.sliders import two_layer
+from dmftlib import Task, twolayer
+from tools import ROOT, chapters, pages
+from tools.pdf import BROWSER, FLAGS
+
+SHOTS = ROOT / "_build" / "screenshots"
+WIDTHS = {"wide": 1280, "narrow": 390}
+# How the files beneath a figure begin.
+STARTS = {
+    "SVG": b"<?xml",
+    "PDF": b"%PDF",
+    "PNG": b"\x89PNG",
+    "CSV": b"# id: ",
+    "all values": b"{",
+    "BibTeX": b"@misc{fig-",
+    "provenance": b'{\n "id": ',
+}
+
+RAW_TEX = r"""() => {
+    const text = document.querySelector("main").cloneNode(true);
+    text.querySelectorAll("pre, code, script, style, mjx-container, textarea").forEach(node => node.remove());
+    return text.textContent.match(/\$\$|\\begin\{|\\frac|\\\(|\\\[|\{(eq|numref|cite|ref|doc)(:\w)?\}`|(?<!\w)\$\\\w+/g) || [];
+}"""
+UNNAMED = 'images => images.filter(i => !i.getAttribute("alt")?.trim()).map(i => i.outerHTML.slice(0, 200))'
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def served(folder):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    with served(html) as address:
+        yield address
+
+
+def need_browser():
+    """Skip where there is no browser, or fail where one is required."""
+    if BROWSER is None:
+        sentence = "no Chromium was found, so the pages were not looked at: apt-get install chromium (Debian)"
+        if os.environ.get("DMFTLIB_BROWSER") == "required":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A loaded page, its equations set, with what went wrong on the way."""
+
+    def __init__(self, browser, url, width=1280, theme="light", scripts=True):
+        self.requests, self.failures, self.errors = [], [], []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, java_script_enabled=scripts
+        )
+        self.page = page = self.context.new_page()
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", lambda request: self.failures.append(request.url))
+        page.on("response", lambda response: self.failures.append(response.url) if response.status >= 400 else None)
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(url, wait_until="load")
+        if scripts:
+            page.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise }")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.context.close()
+
+    def problems(self):
+        page = self.page
+        found = {
+            "console errors": [error for error in self.errors if "THEBE_JS_URL" not in error],  # the theme's own
+            "failed requests": self.failures,
+            "external requests": [url for url in self.requests if urlsplit(url).hostname not in ("127.0.0.1", None)],
+            "raw TeX": page.evaluate(RAW_TEX),
+            "pictures without a text": page.eval_on_selector_all("main img", UNNAMED),
+            "unset equations": page.eval_on_selector_all(
+                "main .math", "maths => maths.filter(m => !m.querySelector('mjx-container')).map(m => m.textContent)"
+            ),
+            "wrong equations": page.eval_on_selector_all(
+                "mjx-merror, [data-mjx-error]", "nodes => nodes.map(n => n.dataset.mjxError || n.textContent)"
+            ),
+        }
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if overflow > 0:
+            found["sideways scroll"] = [f"{overflow} px"]
+        return {problem: where for problem, where in found.items() if where}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_page(browser, address, name, width, theme):
+    with Visit(browser, f"{address}/{name}.html", WIDTHS[width], theme) as visit:
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == theme
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        visit.page.screenshot(path=SHOTS / f"{name.replace('/', '-')}-{width}-{theme}.png", full_page=True)
+        assert visit.problems() == {}
+
+
+@pytest.mark.parametrize(
+    "problem, body",
+    [
+        ("console errors", "<script>console.error('ours')</script>"),
+        ("console errors", "<script>throw new Error('ours')</script>"),
+        ("failed requests", "<img alt='a' src='missing.png'>"),
+        ("external requests", "<img alt='a' src='http://192.0.2.1/a.png'>"),
+        ("raw TeX", "<p>where $$x$$</p>"),
+        ("raw TeX", r"<p>where \begin{aligned}</p>"),
+        ("raw TeX", "<p>see {eq}`eq-a`</p>"),
+        ("pictures without a text", "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>"),
+        ("unset equations", "<span class='math'>x</span>"),
+        ("wrong equations", "<mjx-merror>undefined</mjx-merror>"),
+        ("sideways scroll", "<div style='width: 5000px'>wide</div>"),
+    ],
+)
+def test_each_problem_is_seen(browser, tmp_path, problem, body):
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><title>a</title><main>{body}</main>")
+    with Visit(browser, page.as_uri()) as visit:
+        assert problem in visit.problems()
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_the_files_beneath_every_figure_can_be_fetched_from_its_page(browser, address, chapter):
+    with Visit(browser, f"{address}/notebooks/{chapter}.html", WIDTHS["narrow"]) as visit:
+        figures = visit.page.locator("main figure").count()
+        lines = visit.page.eval_on_selector_all(
+            ".figure-files",
+            "lines => lines.map(line => [...line.querySelectorAll('a')].map(a => [a.innerText, a.href]))",
+        )
+        sizes = visit.page.eval_on_selector_all(
+            ".figure-files", "lines => lines.map(line => parseFloat(getComputedStyle(line).fontSize))"
+        )
+        assert len(lines) >= figures > 0 and all(12 <= size < 16 for size in sizes)  # small, and still to be read
+        for links in map(dict, lines):
+            for name, url in links.items():
+                fetched = visit.context.request.get(url)
+                assert fetched.ok and fetched.body() and fetched.body().startswith(STARTS[name]), url
+            entries = parse_string(visit.context.request.get(links["BibTeX"]).text(), "bibtex").entries
+            assert len(entries) == 3 and "bordelon2023influence" in entries
+
+
+# --- The figure with sliders ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sliders(small_tree, monkeypatch):
+    """Address of a chapter, in a book as it is built, that shows the figure with its defaults."""
+    for module in (chapters, pages):
+        monkeypatch.setattr(module, "ROOT", small_tree)
+    chapter = small_tree / "notebooks" / "small.ipynb"
+    write_chapter(chapter, [("parameters", "n: int = 3  # how many [1, 10]"), ("figure", "two_layer()")])
+    notebook = nbformat.read(chapter, as_version=4)
+    html = {"text/html": two_layer()._repr_html_(), "text/plain": "Sliders"}
+    notebook.cells[-1].outputs = [nbformat.v4.new_output("execute_result", html, execution_count=1)]
+    nbformat.write(notebook, chapter)
+    pages.build(small_tree / "html", {}, ABSENT)
+    with served(small_tree / "html") as address:
+        yield f"{address}/notebooks/small.html"
+
+
+CURVES = """() => Object.fromEntries(document.getElementById("two-layer-plot").data.map(
+    curve => [curve.name + " " + curve.yaxis, [...curve.y]]))"""
+
+
+def assert_shows(page, gamma0, rho):
+    """Every curve, and the table, are those of the library at this γ₀ and ρ."""
+    shown, times = page.evaluate(CURVES), 4.0 * np.linspace(0, 1, 51) ** 2
+    task = Task.whitened([1.5])
+    solve = {
+        "GD": lambda t: twolayer.gd(task, gamma0, t),
+        "FA(ρ)": lambda t: twolayer.fa(task, gamma0, t, rho),
+        "DFA = FA(0)": lambda t: twolayer.fa(task, gamma0, t),
+        "Hebb": lambda t: twolayer.hebb(task, gamma0, t),
+    }
+    assert len(shown) == 12
+    for k, (rule, run) in enumerate(solve.items()):
+        run, end = run(times), run([np.inf])
+        for axis, values in (("y", run.Delta[:, 0]), ("y2", run.H_y), ("y3", run.G_tilde[:, 0, 0, 0])):
+            np.testing.assert_allclose(shown[f"{rule} {axis}"], values, rtol=1e-3, atol=1e-12, err_msg=rule)
+        for q, value in ((1, end.H_y[0]), (2, end.G_tilde[0, 0, 0, 0])):
+            np.testing.assert_allclose(float(page.inner_text(f"#two-layer-end-{k}-{q}")), value, rtol=1e-3, atol=1e-12)
+
+
+def test_sliders_move_all_curves_by_key_and_fetch_nothing(browser, sliders):
+    for width, theme in ((1280, "light"), (390, "light"), (390, "dark")):
+        with Visit(browser, sliders, width, theme) as visit:
+            page = visit.page
+            page.wait_for_selector("#two-layer-plot .main-svg")
+            assert page.is_hidden("#two-layer-picture")
+            assert_shows(page, 1.0, 0.5)
+            gamma0, rho = page.get_by_label("Richness γ₀"), page.get_by_label("Feedback correlation ρ")
+            gamma0.focus()
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("Tab")
+            page.keyboard.press("End")
+            assert (
+                gamma0.get_attribute("aria-valuetext") == "γ₀ = 2" and page.inner_text("#two-layer-gamma0-value") == "2"
+            )
+            assert rho.get_attribute("aria-valuetext") == "ρ = 1" and page.inner_text("#two-layer-rho-value") == "1"
+            assert_shows(page, 2.0, 1.0)
+            page.keyboard.press("Home")
+            assert_shows(page, 2.0, 0.0)
+            box = page.locator("#two-layer-plot .main-svg").first.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            page.locator("#two-layer").screenshot(path=SHOTS / f"sliders-{width}-{theme}.png")
+            assert visit.problems() == {}
+
+
+def test_without_scripts_a_picture_stands_in_place_of_the_sliders(browser, sliders):
+    with Visit(browser, sliders, scripts=False) as visit:
+        assert visit.page.is_visible("#two-layer-picture") and visit.page.get_attribute("#two-layer-picture", "alt")
+        assert visit.page.is_hidden("#two-layer-controls") and visit.page.is_hidden("#two-layer-plot")
+        assert visit.page.inner_text("#two-layer-end-0-1") == "1.803"
+
+
+def test_without_plotly_the_picture_stays(browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><meta charset=utf-8><main>{two_layer()._repr_html_()}</main>")
+    with Visit(browser, page.as_uri()) as visit:
+        assert visit.page.is_visible("#two-layer-picture") and visit.page.is_hidden("#two-layer-controls")

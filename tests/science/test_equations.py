@@ -1,0 +1,1020 @@
+"""Every labelled equation of the prose pages, evaluated on both sides in a small case.
+
+`@checks("eq-…")` names the labels that a test covers; the last test compares these names with the pages.
+Nothing here uses the library except where a statement is about the library itself: networks, projections
+and averages are written out again, so that a page, the code and this file are three separate statements.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dmftlib as dl
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+PAGES = ("welcome", "networks", "entk", "meanfield", "solver", "notation")
+COVERED = {}  # label: tests
+
+
+def checks(*labels):
+    def note(test):
+        for label in labels:
+            COVERED.setdefault(label, set()).add(test.__name__)
+        return test
+
+    return note
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def assert_exact(a, b, tol=1e-11):
+    np.testing.assert_allclose(a, b, rtol=tol, atol=tol * max(1.0, np.abs(b).max(initial=0)))
+
+
+def assert_mean(samples, expected, sigma=4.5):
+    """The mean of independent `samples` is `expected`, and 1.05 × `expected` is excluded as clearly."""
+    samples = np.asarray(samples)
+    error = samples.std(ddof=1) / np.sqrt(len(samples))
+    assert abs(samples.mean() - expected) < sigma * error, (samples.mean(), expected, error)
+    if expected:
+        assert 0.05 * abs(expected) > sigma * error, "too few samples to see a 5 % mistake"
+
+
+# A network in a few lines ------------------------------------------------------------------------------------
+
+
+def tanh_dot(h):
+    return 1 - np.tanh(h) ** 2
+
+
+TANH = (np.tanh, tanh_dot)
+LINEAR = (lambda h: h, np.ones_like)
+
+
+def initial_weights(rng, D, N, L):
+    return (
+        [rng.standard_normal((N, D))] + [rng.standard_normal((N, N)) for _ in range(L - 1)] + [rng.standard_normal(N)]
+    )
+
+
+def forward(W, X, gamma0, phi):
+    """Preactivations (P, N) of each layer, and f (P,)."""
+    h = [X @ W[0].T / np.sqrt(X.shape[1])]
+    for M in W[1:-1]:
+        h.append(phi(h[-1]) @ M.T / np.sqrt(len(M)))
+    return h, phi(h[-1]) @ W[-1] / (gamma0 * len(W[-1]))
+
+
+def backward(W, h, phi_dot):
+    """z and g (P, N) of each layer."""
+    z = [np.broadcast_to(W[-1], h[-1].shape)]
+    g = [phi_dot(h[-1]) * z[0]]
+    for M, below in zip(W[-2:0:-1], h[-2::-1]):
+        z.insert(0, g[0] @ M / np.sqrt(len(M)))
+        g.insert(0, phi_dot(below) * z[0])
+    return z, g
+
+
+def update(X, h, g_tilde, Delta, gamma0, lr, phi):
+    """Change of every weight matrix in one step."""
+    N = h[0].shape[1]
+    inputs = [X / np.sqrt(X.shape[1])] + [phi(layer) / np.sqrt(N) for layer in h[:-1]]
+    dW = [lr * gamma0 * (Delta[:, None] * up).T @ down for up, down in zip(g_tilde, inputs)]
+    return dW + [lr * gamma0 * Delta @ phi(h[-1])]
+
+
+def gram(a, b):
+    return a @ b.T / a.shape[1]
+
+
+def entk(X, h, g, g_tilde, phi):
+    """K and its L + 1 terms."""
+    Phi = [gram(X, X)] + [gram(phi(layer), phi(layer)) for layer in h]
+    G_tilde = [gram(a, b) for a, b in zip(g, g_tilde)] + [np.ones((len(X), len(X)))]
+    terms = [a * b for a, b in zip(G_tilde, Phi)]
+    return sum(terms), terms
+
+
+def train(W, X, y, gamma0, lr, steps, activation=TANH, pseudo=None):
+    """Train with g̃ = pseudo(g, layer), by default g; f(0) is subtracted. Returns a list of states."""
+    phi, phi_dot = activation
+    states, f0 = [], None
+    for _ in range(steps):
+        h, f = forward(W, X, gamma0, phi)
+        f0 = f if f0 is None else f0
+        z, g = backward(W, h, phi_dot)
+        g_tilde = g if pseudo is None else [pseudo(a, l) for l, a in enumerate(g)]
+        Delta = y - f + f0
+        states.append(SimpleNamespace(W=W, h=h, f=f - f0, raw=f, z=z, g=g, g_tilde=g_tilde, Delta=Delta))
+        W = [a + b for a, b in zip(W, update(X, h, g_tilde, Delta, gamma0, lr, phi))]
+    return states
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A small network, data, and a pseudo-gradient that is neither the gradient nor independent of it."""
+    rng = np.random.default_rng(1)
+    P, D, N, L = 3, 4, 12, 3
+    X, y = rng.standard_normal((P, D)), rng.standard_normal(P)
+    W = initial_weights(rng, D, N, L)
+    fixed = rng.standard_normal((L, P, N))
+    return SimpleNamespace(
+        P=P, D=D, N=N, L=L, X=X, y=y, W=W, gamma0=0.8, lr=0.1, phi=np.tanh, pseudo=lambda g, l: 0.5 * g + fixed[l]
+    )
+
+
+def loss_of(W, X, y, gamma0):
+    _, f = forward(W, X, gamma0, jnp.tanh)
+    return 0.5 * ((y - f) ** 2).sum()
+
+
+# Networks and richness ---------------------------------------------------------------------------------------
+
+
+@checks("eq-error")
+def test_error_signal():
+    rng = np.random.default_rng(0)
+    f, y = rng.standard_normal((2, 5))
+    assert_exact(-jax.grad(lambda f: 0.5 * ((y - f) ** 2).sum())(f), y - f)
+
+
+@checks("eq-forward", "eq-backward")
+def test_backprop_field(small):
+    """g = γ₀ N ∂f/∂h, by automatic differentiation of the layers above h."""
+    h, _ = forward(small.W, small.X, small.gamma0, np.tanh)
+    _, g = backward(small.W, h, tanh_dot)
+
+    def output(h_l, l):
+        for M in small.W[l + 1 : -1]:
+            h_l = M @ jnp.tanh(h_l) / np.sqrt(small.N)
+        return small.W[-1] @ jnp.tanh(h_l) / (small.gamma0 * small.N)
+
+    for l in range(small.L):
+        for mu in range(small.P):
+            assert_exact(g[l][mu], small.gamma0 * small.N * jax.grad(output)(h[l][mu], l))
+
+
+@checks("eq-forward", "eq-update", "eq-gd-scaling")
+def test_update_is_gradient_descent(small):
+    """With g̃ = g the update is −η γ₀² N ∂ℒ/∂W for every weight matrix."""
+    h, f = forward(small.W, small.X, small.gamma0, np.tanh)
+    _, g = backward(small.W, h, tanh_dot)
+    step = update(small.X, h, g, small.y - f, small.gamma0, small.lr, np.tanh)
+    for dW, slope in zip(step, jax.grad(loss_of)(small.W, small.X, small.y, small.gamma0)):
+        assert_exact(dW, -small.lr * small.gamma0**2 * small.N * slope)
+
+
+@checks("eq-feature-step")
+def test_feature_step(small):
+    """Step one matrix only: the preactivations that it makes move by γ₀ η Σ Φ Δ g̃."""
+    s = train(small.W, small.X, small.y, small.gamma0, small.lr, 1, pseudo=small.pseudo)[0]
+    step = update(small.X, s.h, s.g_tilde, s.Delta, small.gamma0, small.lr, np.tanh)
+    for l in range(1, small.L):
+        phi = np.tanh(s.h[l - 1])
+        moved = phi @ step[l].T / np.sqrt(small.N)
+        assert_exact(moved, small.gamma0 * small.lr * gram(phi, phi) @ (s.Delta[:, None] * s.g_tilde[l]))
+
+
+@checks("eq-sign-symmetry")
+def test_sign_symmetry(small):
+    flipped = small.W[:-1] + [-small.W[-1]]
+    a = train(small.W, small.X, small.y, small.gamma0, small.lr, 6)
+    b = train(flipped, small.X, small.y, -small.gamma0, small.lr, 6)
+    for s, t in zip(a, b):
+        assert_exact(s.f, t.f)
+        assert_exact(np.array(s.h), np.array(t.h))
+        assert_exact(np.array(s.g), -np.array(t.g))
+        assert_exact(entk(small.X, s.h, s.g, s.g, np.tanh)[0], entk(small.X, t.h, t.g, t.g, np.tanh)[0])
+
+
+@checks("eq-richness-orders")
+def test_richness_orders(small):
+    """Halve γ₀: neurons move half as far, kernels (averaged over w and −w) a quarter as far."""
+
+    def moves(gamma0):
+        runs = [train(W, small.X, small.y, gamma0, small.lr, 6) for W in (small.W, small.W[:-1] + [-small.W[-1]])]
+        h = np.linalg.norm(np.array(runs[0][-1].h) - np.array(runs[0][0].h))
+        Phi = sum(
+            gram(np.tanh(r[-1].h[-1]), np.tanh(r[-1].h[-1])) - gram(np.tanh(r[0].h[-1]), np.tanh(r[0].h[-1]))
+            for r in runs
+        )
+        return h, np.linalg.norm(Phi)
+
+    (h1, Phi1), (h2, Phi2) = moves(0.01), moves(0.005)
+    assert abs(h1 / h2 - 2) < 0.02
+    assert abs(Phi1 / Phi2 - 4) < 0.02
+
+
+@checks("eq-initial-output")
+def test_initial_output():
+    rng = np.random.default_rng(2)
+    P, D, N, gamma0 = 2, 3, 20, 0.5
+    X = rng.standard_normal((P, D))
+    W = initial_weights(rng, D, N, 2)
+    phi = np.tanh(forward(W, X, gamma0, np.tanh)[0][-1])
+    f = rng.standard_normal((100_000, N)) @ phi.T / (gamma0 * N)
+    Phi = gram(phi, phi)
+    for mu, nu in ((0, 0), (1, 1)):
+        assert_mean(f[:, mu] * f[:, nu], Phi[mu, nu] / (gamma0**2 * N))
+    # Far more samples than a smaller off-diagonal entry would need, by looking at a difference of outputs.
+    assert_mean((f[:, 0] - f[:, 1]) ** 2, (Phi[0, 0] + Phi[1, 1] - 2 * Phi[0, 1]) / (gamma0**2 * N))
+
+
+# The effective NTK -------------------------------------------------------------------------------------------
+
+
+def output_gradients(small):
+    return jax.jacrev(lambda W: forward(W, small.X, small.gamma0, jnp.tanh)[1])(small.W)
+
+
+@checks("eq-weight-gradient")
+def test_weight_gradient(small):
+    h, _ = forward(small.W, small.X, small.gamma0, np.tanh)
+    _, g = backward(small.W, h, tanh_dot)
+    J = output_gradients(small)
+    scale = small.gamma0 * small.N
+    inputs = [small.X / np.sqrt(small.D)] + [np.tanh(layer) / np.sqrt(small.N) for layer in h[:-1]]
+    for l in range(small.L):
+        assert_exact(J[l], np.einsum("mi,mj->mij", g[l], inputs[l]) / scale)
+    assert_exact(J[-1], np.tanh(h[-1]) / scale)
+
+
+@checks("eq-one-matrix")
+def test_one_matrix(small):
+    """Gradient (automatic) contracted with the update of one matrix = η Σ G̃ Φ Δ, matrix by matrix."""
+    s = train(small.W, small.X, small.y, small.gamma0, small.lr, 1, pseudo=small.pseudo)[0]
+    step = update(small.X, s.h, s.g_tilde, s.Delta, small.gamma0, small.lr, np.tanh)
+    terms = entk(small.X, s.h, s.g, s.g_tilde, np.tanh)[1]
+    assert len(terms) == small.L + 1
+    for J, dW, term in zip(output_gradients(small), step, terms):
+        axes = tuple(range(1, J.ndim))
+        assert_exact((np.asarray(J) * dW).sum(axis=axes), small.lr * term @ s.Delta)
+
+
+@checks("eq-entk")
+def test_entk_first_order(small):
+    """f after a small step, against the eNTK of a rule that is not gradient descent: the error is O(η²)."""
+
+    def remainder(lr):
+        first, second = train(small.W, small.X, small.y, small.gamma0, lr, 2, pseudo=small.pseudo)
+        K = entk(small.X, first.h, first.g, first.g_tilde, np.tanh)[0]
+        move = second.f - first.f
+        assert np.linalg.norm(move - 1.05 * lr * K @ first.Delta) > 0.04 * np.linalg.norm(move)
+        return np.linalg.norm(move - lr * K @ first.Delta)
+
+    a, b = remainder(1e-3), remainder(5e-4)
+    assert abs(a / b - 4) < 0.02
+
+
+@checks("eq-loss-step")
+def test_loss_step(small):
+    def remainder(lr):
+        first, second = train(small.W, small.X, small.y, small.gamma0, lr, 2, pseudo=small.pseudo)
+        K = entk(small.X, first.h, first.g, first.g_tilde, np.tanh)[0]
+        return 0.5 * (second.Delta**2).sum() - 0.5 * (first.Delta**2).sum() + lr * first.Delta @ K @ first.Delta
+
+    assert abs(remainder(1e-3) / remainder(5e-4) - 4) < 0.02
+
+
+@checks("eq-alignment")
+def test_alignment():
+    """The cosine of K and yyᵀ as matrices; 1 and 1/√P in the two cases that the page names."""
+    rng = np.random.default_rng(0)
+    K, y = rng.normal(size=(5, 5)), rng.normal(size=5)
+    target = np.outer(y, y)
+    cosine = (K * target).sum() / np.sqrt((K**2).sum() * (target**2).sum())
+    assert_exact(dl.results.target_alignment(K, y), cosine)
+    assert_exact(dl.results.target_alignment(3 * target, y), 1.0)
+    assert_exact(dl.results.target_alignment(np.eye(5), y), 1 / np.sqrt(5))
+
+
+@checks("eq-gd-gram")
+def test_gd_entk_is_gram(small):
+    h, _ = forward(small.W, small.X, small.gamma0, np.tanh)
+    _, g = backward(small.W, h, tanh_dot)
+    J = np.concatenate([np.asarray(j).reshape(small.P, -1) for j in output_gradients(small)], axis=1)
+    K = entk(small.X, h, g, g, np.tanh)[0]
+    assert_exact(K, small.gamma0**2 * small.N * J @ J.T)
+    assert np.linalg.eigvalsh(K).min() > 0
+
+
+def test_entk_not_symmetric(small):
+    """For a rule whose pseudo-gradient is not the gradient."""
+    s = train(small.W, small.X, small.y, small.gamma0, small.lr, 1, pseudo=small.pseudo)[0]
+    K = entk(small.X, s.h, s.g, s.g_tilde, np.tanh)[0]
+    assert np.abs(K - K.T).max() > 0.05 * np.abs(K).max()
+
+
+@checks("eq-remainder")
+def test_step_remainder(small):
+    """Third derivatives of F along V included, the expansion in η and γ₀ is right term by term."""
+
+    @jax.jit
+    def derivatives(V, e):
+        F = lambda e: forward([w + e * v for w, v in zip(small.W, V)], small.X, 1.0, jnp.tanh)[1]  # noqa: E731
+        F1 = jax.jacfwd(F)
+        F2 = jax.jacfwd(F1)
+        return F(e), F1(e), F2(e), jax.jacfwd(F2)(e)
+
+    def one(lr, gamma0):
+        s = train(small.W, small.X, small.y, gamma0, lr, 1, pseudo=small.pseudo)[0]
+        V = [d / (lr * gamma0) for d in update(small.X, s.h, s.g_tilde, s.Delta, gamma0, lr, np.tanh)]
+        F0, F1, F2, F3 = derivatives(V, 0.0)
+        move = (derivatives(V, lr * gamma0)[0] - F0) / gamma0
+        assert_exact(lr * F1, lr * entk(small.X, s.h, s.g, s.g_tilde, np.tanh)[0] @ s.Delta)
+        return np.linalg.norm(move - lr * F1 - lr**2 * gamma0 / 2 * F2) / np.linalg.norm(lr**3 * gamma0**2 / 6 * F3)
+
+    for lr, gamma0 in ((1e-2, 1.0), (5e-3, 1.0), (1e-2, 0.5)):
+        assert abs(one(lr, gamma0) - 1) < 0.02
+
+
+@checks("eq-linear-step")
+def test_linear_step():
+    rng = np.random.default_rng(3)
+    P, D, N, gamma0, lr = 3, 4, 7, 1.3, 0.4
+    X, y, W = rng.standard_normal((P, D)), rng.standard_normal(P), initial_weights(rng, D, N, 1)
+    (h,), f = forward(W, X, gamma0, LINEAR[0])
+    _, (g,) = backward(W, [h], LINEAR[1])
+    Delta, K_x = y - f, gram(X, X)
+    K = entk(X, [h], [g], [g], LINEAR[0])[0]
+    after = [a + b for a, b in zip(W, update(X, [h], [g], Delta, gamma0, lr, LINEAR[0]))]
+    expected = f + lr * K @ Delta + lr**2 * gamma0**2 * (K_x @ Delta) * (Delta @ f)
+    assert_exact(forward(after, X, gamma0, LINEAR[0])[1], expected)
+
+
+def gaussian_pair(F, Sigma, nodes=80):
+    """⟨F(u_μ) F(u_ν)⟩ for u ~ N(0, Sigma), by Gauss–Hermite quadrature, entry by entry."""
+    x, w = np.polynomial.hermite_e.hermegauss(nodes)
+    w = w / w.sum()
+    out = np.empty_like(Sigma)
+    for m in range(len(Sigma)):
+        for n in range(len(Sigma)):
+            a = np.sqrt(Sigma[m, m])
+            c = Sigma[m, n] / a
+            d = np.sqrt(max(Sigma[n, n] - c**2, 0.0))
+            out[m, n] = w @ (F(a * x)[:, None] * F(c * x[:, None] + d * x)) @ w
+    return out
+
+
+def lazy_recursion(K_x, L, activation=TANH):
+    Phi, G = [K_x], [np.ones_like(K_x)]
+    for _ in range(L):
+        Phi.append(gaussian_pair(activation[0], Phi[-1]))
+    for l in range(L, 0, -1):
+        G.insert(0, G[0] * gaussian_pair(activation[1], Phi[l - 1]))
+    return np.array(Phi), np.array(G), sum(a * b for a, b in zip(G, Phi))
+
+
+@checks("eq-lazy-forward", "eq-lazy-backward", "eq-lazy-entk")
+def test_lazy_recursion():
+    """The recursion, against wide networks at initialization and against the library."""
+    rng = np.random.default_rng(4)
+    P, D, N, L = 2, 5, 400, 2
+    X = rng.standard_normal((P, D))
+    task = dl.Task(X, np.ones(P))
+    Phi, G, K = lazy_recursion(task.K_x, L)
+    library = dl.lazy.kernels(dl.Experiment(task, dl.GD(), L, "tanh", 1.0, 0.1, 1))
+    assert_exact(library.Phi, Phi[1:], 1e-7)
+    assert_exact(library.G, G[:-1], 1e-7)
+    assert_exact(library.K, K, 1e-7)
+
+    found = []
+    for _ in range(250):
+        W = initial_weights(rng, D, N, L)
+        h, _ = forward(W, X, 1.0, np.tanh)
+        _, g = backward(W, h, tanh_dot)
+        k = entk(X, h, g, g, np.tanh)[0]
+        found.append([gram(np.tanh(h[1]), np.tanh(h[1])).trace(), gram(g[0], g[0]).trace(), k[0, 0], k[1, 1]])
+    for samples, expected in zip(np.array(found).T, (Phi[2].trace(), G[0].trace(), K[0, 0], K[1, 1])):
+        assert_mean(samples, expected)
+
+
+def test_lazy_backward_is_decoupled():
+    """At initialization z is uncorrelated with φ(h) of its own layer; after training it is not."""
+    rng = np.random.default_rng(5)
+    P, D, N, L = 2, 4, 200, 2
+    X, y = rng.standard_normal((P, D)), np.array([1.0, -1.0])
+    start, end = [], []
+    for _ in range(60):
+        s = train(initial_weights(rng, D, N, L), X, y, 2.0, 0.2, 6)
+        start.append((s[0].z[0] * np.tanh(s[0].h[0])).mean())
+        end.append((s[-1].z[0] * np.tanh(s[-1].h[0]) * s[-1].f[:, None]).mean())
+    assert_mean(start, 0.0)
+    assert np.mean(end) > 10 * np.std(end) / np.sqrt(len(end))
+
+
+@checks("eq-lazy-training")
+def test_lazy_training():
+    task = dl.Task.random(P=4, D=6, seed=0, P_test=3)
+    experiment = dl.Experiment(task, dl.GD(), 2, "tanh", 1.0, 0.2, 8)
+    everything = dl.Task(task.X_all, np.zeros(7))
+    K_all = lazy_recursion(everything.K_x, 2)[2]
+    K, K_star, lr = K_all[:4, :4], K_all[4:, :4], experiment.lr
+    assert lr * np.linalg.eigvalsh(K).max() < 2
+    prediction = dl.lazy.predict(experiment)
+    Delta, f_test = task.y, np.zeros(3)
+    for t in range(experiment.steps):
+        decay = np.linalg.matrix_power(np.eye(4) - lr * K, t)
+        assert_exact(Delta, decay @ task.y)
+        assert_exact(f_test, K_star @ np.linalg.solve(K, (np.eye(4) - decay) @ task.y))
+        assert_exact(prediction.f[t], task.y - Delta, 1e-7)
+        assert_exact(prediction.f_test[t], f_test, 1e-7)
+        Delta, f_test = Delta - lr * K @ Delta, f_test + lr * K_star @ Delta
+    assert_exact(prediction.f_test_inf, K_star @ np.linalg.solve(K, task.y), 1e-6)
+
+
+# Mean field theory: exact statements at finite width ---------------------------------------------------------
+
+
+def two_time(a, b):
+    """⟨a_μ(t) b_ν(s)⟩ from lists over time of (P, N) fields: (t, s, μ, ν)."""
+    a, b = np.array(a), np.array(b)
+    return np.einsum("tmi,sni->tsmn", a, b) / a.shape[-1]
+
+
+@checks("eq-fields", "eq-chi-xi")
+def test_fields_are_exact(small):
+    T = 5
+    states = train(small.W, small.X, small.y, small.gamma0, small.lr, T, pseudo=small.pseudo)
+    for l in range(1, small.L):  # W[l] maps layer index l − 1 to layer index l
+        phi = [np.tanh(s.h[l - 1]) for s in states]
+        g, g_tilde = [s.g[l] for s in states], [s.g_tilde[l] for s in states]
+        Phi, G_tilde = two_time(phi, phi), two_time(g, g_tilde)
+        for t, now in enumerate(states):
+            h = phi[t] @ small.W[l].T / np.sqrt(small.N)
+            z = g[t] @ small.W[l] / np.sqrt(small.N)
+            for s in range(t):
+                Delta = states[s].Delta[:, None]
+                h = h + small.gamma0 * small.lr * Phi[t, s] @ (Delta * g_tilde[s])
+                z = z + small.gamma0 * small.lr * G_tilde[t, s] @ (Delta * phi[s])
+            assert_exact(h, now.h[l])
+            assert_exact(z, now.z[l - 1])
+
+
+@checks("eq-top")
+def test_readout_is_exact(small):
+    states = train(small.W, small.X, small.y, small.gamma0, small.lr, 5, pseudo=small.pseudo)
+    w = small.W[-1]
+    for now in states:
+        assert_exact(now.z[-1], np.broadcast_to(w, now.z[-1].shape))
+        assert_exact(now.raw, np.tanh(now.h[-1]) @ w / small.N / small.gamma0)
+        w = w + small.gamma0 * small.lr * now.Delta @ np.tanh(now.h[-1])
+
+
+@checks("eq-bottom")
+def test_first_layer_is_gaussian():
+    rng = np.random.default_rng(6)
+    X = np.array([[1.0, 2.0, -1.0], [0.5, 1.0, 1.0]])
+    h = rng.standard_normal((60_000, 3)) @ X.T / np.sqrt(3)
+    K_x = gram(X, X)
+    for mu, nu in ((0, 0), (1, 1)):
+        assert_mean(h[:, mu] * h[:, nu], K_x[mu, nu])
+    assert_mean((h[:, 0] - h[:, 1]) ** 2, K_x[0, 0] + K_x[1, 1] - 2 * K_x[0, 1])
+
+
+def directions(rng, n, N):
+    """n rows of length N, orthonormal under the average over N."""
+    return np.linalg.qr(rng.standard_normal((N, n)))[0].T * np.sqrt(N)
+
+
+@checks("eq-answers", "eq-conditional")
+def test_conditional_law():
+    """Mean and covariance of all entries of W given the answers, against Gaussian conditioning by brute force."""
+    rng = np.random.default_rng(7)
+    N = 5
+    W, p, q = rng.standard_normal((N, N)), directions(rng, 2, N), directions(rng, 3, N)
+    chi, xi = W @ p.T / np.sqrt(N), W.T @ q.T / np.sqrt(N)  # columns are answers
+
+    # W as a vector of N² unit Gaussians, of which C W are observed.
+    eye = np.eye(N)
+    C = np.concatenate([np.kron(eye, row) for row in p] + [np.kron(row, eye) for row in q]) / np.sqrt(N)
+    seen = np.concatenate([chi.T.ravel(), xi.T.ravel()])
+    assert_exact(C @ W.ravel(), seen)
+    inverse = np.linalg.pinv(C @ C.T, rcond=1e-10)
+    mean, covariance = C.T @ inverse @ seen, np.eye(N * N) - C.T @ inverse @ C
+
+    bracket = chi @ p + q.T @ xi.T - q.T @ (q @ chi / N) @ p
+    assert_exact(mean.reshape(N, N) / np.sqrt(N), bracket / N)
+    project = lambda rows: eye - rows.T @ rows / N  # noqa: E731
+    assert_exact(covariance, np.kron(project(q), project(p)))
+
+
+class Questions:
+    """Ask a matrix, in any order, what it does to vectors; keep p, a, q, b as the pages define them."""
+
+    def __init__(self, W):
+        self.W, self.N = W / np.sqrt(len(W)), len(W)
+        self.p, self.a, self.q, self.b = (np.zeros((0, self.N)) for _ in range(4))
+        self.asked = []
+
+    def _new(self, v, basis):
+        v = v - (basis @ v / self.N) @ basis
+        v = v - (basis @ v / self.N) @ basis
+        size = np.sqrt((v**2).mean())
+        return v / size if size > 1e-8 else None
+
+    def forward(self, v):
+        p = self._new(v, self.p)
+        if p is not None:
+            chi = self.W @ p
+            self.a = np.vstack([self.a, chi - (self.b @ p / self.N) @ self.q])
+            self.p = np.vstack([self.p, p])
+            self.asked.append("p")
+
+    def transpose(self, v):
+        q = self._new(v, self.q)
+        if q is not None:
+            xi = self.W.T @ q
+            self.b = np.vstack([self.b, xi - (self.a @ q / self.N) @ self.p])
+            self.q = np.vstack([self.q, q])
+            self.asked.append("q")
+
+    def revealed(self):
+        return (self.a.T @ self.p + self.q.T @ self.b) / self.N
+
+
+@checks("eq-new-a", "eq-new-b", "eq-reveal")
+def test_sorted_answers():
+    rng = np.random.default_rng(8)
+    N = 12
+    W = rng.standard_normal((N, N))
+    ask = Questions(W)
+    v = rng.standard_normal(N)
+    for k in range(2 * N):  # each question depends on the answer to the one before
+        if k % 3 == 1:
+            ask.transpose(np.tanh(v) + 0.1 * np.sin(3 * v))
+            v = W.T @ ask.q[-1] / np.sqrt(N)
+        else:
+            ask.forward(np.tanh(v) + 0.1 * np.cos(3 * v))
+            v = W @ ask.p[-1] / np.sqrt(N)
+        revealed = ask.revealed()
+        assert_exact(revealed @ ask.p.T, W @ ask.p.T / np.sqrt(N), 1e-9)
+        assert_exact(revealed.T @ ask.q.T, W.T @ ask.q.T / np.sqrt(N), 1e-9)
+        k_p, k_q = [], []
+        for kind in ask.asked:
+            if kind == "p":
+                k_p.append(len(k_q))
+            else:
+                k_q.append(len(k_p))
+        for i, older in enumerate(k_p):
+            assert np.abs(ask.q[:older] @ ask.a[i]).max(initial=0) < 1e-9 * N
+        for j, older in enumerate(k_q):
+            assert np.abs(ask.p[:older] @ ask.b[j]).max(initial=0) < 1e-9 * N
+    assert len(ask.p) == N
+    assert_exact(ask.revealed(), W / np.sqrt(N), 1e-8)  # every question asked: the matrix itself
+
+
+@checks("eq-new-a")
+def test_fresh_part_is_fresh():
+    """a₂, after an adaptive detour through q₁, has the law of an independent Gaussian projected off q₁."""
+    rng = np.random.default_rng(9)
+    N, first = 6, np.sqrt(6) * np.eye(6)[0]
+    size, overlap = [], []
+    for _ in range(20_000):
+        W = rng.standard_normal((N, N))
+        ask = Questions(W)
+        ask.forward(first)
+        ask.transpose(np.tanh(ask.a[0]))
+        ask.forward(np.tanh(ask.b[0]) + 0.3)
+        history = np.tanh(ask.a[0]) ** 2
+        history = history - (ask.q[0] @ history / N) * ask.q[0]
+        size.append((ask.a[1] ** 2).mean())
+        overlap.append((ask.a[1] @ history) ** 2 / (history**2).sum())
+    assert_mean(size, (N - 1) / N)
+    assert_mean(overlap, 1.0)
+
+
+def ask_training(states, layer):
+    """Questions that training asked of W^ℓ(0): features forward, then gradients backward, step by step."""
+    ask = Questions(states[0].W[layer])
+    for s in states:
+        for row in np.tanh(s.h[layer - 1]):
+            ask.forward(row)
+        for row in s.g[layer]:
+            ask.transpose(row)
+    return ask
+
+
+@checks("eq-sorted")
+def test_chi_xi_in_a_trained_network(small):
+    """χ and ξ of a trained network, N = 12, from a, b, p, q only."""
+    states = train(small.W, small.X, small.y, small.gamma0, small.lr, 2)
+    for l in range(1, small.L):
+        ask = ask_training(states, l)
+        for s in states:
+            phi, g = np.tanh(s.h[l - 1]), s.g[l]
+            u, r = gram(phi, ask.p) @ ask.a, gram(g, ask.q) @ ask.b
+            assert_exact(u + gram(phi, ask.b) @ ask.q, phi @ small.W[l].T / np.sqrt(small.N), 1e-9)
+            assert_exact(r + gram(g, ask.a) @ ask.p, g @ small.W[l] / np.sqrt(small.N), 1e-9)
+
+
+@checks("eq-gaussians")
+def test_gaussian_covariances():
+    """⟨uu⟩ = Φ and ⟨rr⟩ = G in trained networks, up to the 1/N lost to the orthogonality conditions."""
+    rng = np.random.default_rng(10)
+    P, D, N = 2, 3, 500
+    X, y = rng.standard_normal((P, D)), np.array([1.0, -1.0])
+    u_ratio, r_ratio = [], []
+    for _ in range(250):
+        states = train(initial_weights(rng, D, N, 2), X, y, 1.5, 0.3, 3)
+        ask = ask_training(states, 1)
+        phi, g = np.tanh(states[-1].h[0]), states[-1].g[1]
+        u, r = gram(phi, ask.p) @ ask.a, gram(g, ask.q) @ ask.b
+        u_ratio.append((u**2).sum() / (phi**2).sum())
+        r_ratio.append((r**2).sum() / (g**2).sum())
+    for ratio in (u_ratio, r_ratio):
+        error = np.std(ratio) / np.sqrt(len(ratio))
+        assert abs(np.mean(ratio) - 1) < 4 * error + 2 * len(ask.q) / N < 0.05
+
+
+# Mean field theory: averages over one neuron -----------------------------------------------------------------
+
+
+def hermite(nodes, dimensions):
+    x, w = np.polynomial.hermite_e.hermegauss(nodes)
+    w = w / w.sum()
+    grid = np.stack(np.meshgrid(*[x] * dimensions, indexing="ij"), -1).reshape(-1, dimensions)
+    return grid, np.prod(np.stack(np.meshgrid(*[w] * dimensions, indexing="ij"), -1).reshape(-1, dimensions), axis=1)
+
+
+@checks("eq-stein")
+def test_stein():
+    (x,), w = hermite(120, 1)[0].T, hermite(120, 1)[1]
+    for F in (jnp.sin, lambda b: jnp.tanh(0.6 * b), lambda b: jnp.tanh(0.5 * b + 0.3) ** 3):
+        assert_exact(w @ (F(x) * x), w @ jax.vmap(jax.grad(F))(x), 1e-9)
+
+
+@checks("eq-stein-chain", "eq-response-fields", "eq-responses", "eq-memory-terms")
+def test_memory_is_response():
+    """Σ_j ⟨φ b_j⟩ q_j = Σ_s ⟨δφ/δr(s)⟩ g(s), with three linearly dependent fields g(s) in two directions.
+
+    χ and ξ are the same statement with the names exchanged, so one function stands for both.
+    """
+    rng = np.random.default_rng(11)
+    c = 0.4 * rng.standard_normal((3, 2))  # ⟨g(s) q_j⟩
+    q = directions(rng, 2, 9)
+    b, w = hermite(80, 2)
+
+    def F(r):
+        return jnp.tanh(0.6 * r[0] + 0.3 * r[1] ** 2 - 0.4 * r[2] + 0.2 * r[0] * r[2])
+
+    r = b @ c.T
+    correlation = w @ (np.asarray(jax.vmap(F)(r))[:, None] * b)
+    response = w @ np.asarray(jax.vmap(jax.grad(F))(r))
+    assert_exact(correlation, response @ c, 1e-8)
+    assert_exact(correlation @ q, response @ (c @ q), 1e-8)
+    assert np.linalg.norm(correlation - 1.05 * response @ c) > 0.04 * np.linalg.norm(correlation)
+
+
+@checks("eq-equal-time")
+def test_equal_time_echo():
+    """One step through three layers: the nested recursion against derivatives of g with respect to u."""
+    rng = np.random.default_rng(12)
+    S, P, L = 400, 3, 3
+    past = jnp.array(rng.standard_normal((L, S, P)))  # what earlier steps left in h
+    z_past = rng.standard_normal((L, S, P)) + 0.7 * past  # and in z, correlated with it, as training makes it
+    B = np.zeros((P, P))  # γ₀ B^ℓ(t, t), from the top: B^L = 0
+
+    def g_of(u, l, B, i):
+        h = u + past[l, i]
+        return (1 - jnp.tanh(h) ** 2) * (z_past[l, i] + B @ jnp.tanh(h)), z_past[l, i] + B @ jnp.tanh(h)
+
+    for l in range(L - 1, -1, -1):
+        u = rng.standard_normal((S, P))
+        J, _ = jax.vmap(lambda x, i, l=l, B=B: jax.jacfwd(lambda x: g_of(x, l, B, i))(x))(u, jnp.arange(S))
+        z = jax.vmap(lambda x, i, l=l, B=B: g_of(x, l, B, i)[1])(u, jnp.arange(S))
+        h = u + past[l]
+        phi_ddot = -2 * np.tanh(h) * tanh_dot(h)
+        nested = np.diag((phi_ddot * z).mean(axis=0)) + B * (tanh_dot(h).T @ tanh_dot(h) / S)
+        assert_exact(nested, np.asarray(J).mean(axis=0))
+        assert np.abs(np.diag(nested)).min() > 0.03 and np.abs(nested - np.diag(np.diag(nested))).max() < 1e-12
+        B = nested
+
+
+# Mean field theory: the whole set of equations, solved as printed --------------------------------------------
+
+
+@cache
+def single_neuron(T, P):
+    """One neuron's process over all samples, and ⟨δφ(t)/δr(s)⟩, ⟨δg(t)/δu(s)⟩ by automatic differentiation."""
+
+    def process(u, r, c_h, c_z):
+        """u, r (T, P) -> φ(h), g, z; c_h, c_z (T, P, T, P) multiply past g, and past and present φ(h)."""
+        phi, g, z = jnp.zeros((T, P)), jnp.zeros((T, P)), []
+        for t in range(T):
+            h = u[t] + jnp.einsum("msn,sn->m", c_h[t], g)
+            phi = phi.at[t].set(jnp.tanh(h))
+            z.append(r[t] + jnp.einsum("msn,sn->m", c_z[t], phi))
+            g = g.at[t].set((1 - jnp.tanh(h) ** 2) * z[t])
+        return phi, g, jnp.stack(z)
+
+    over_samples = (0, 0, None, None)
+    phi_r = jax.vmap(jax.jacfwd(lambda *a: process(*a)[0], argnums=1), over_samples)
+    g_u = jax.vmap(jax.jacfwd(lambda *a: process(*a)[1], argnums=0), over_samples)
+    run = jax.jit(jax.vmap(process, over_samples))
+    return run, jax.jit(lambda *a: (phi_r(*a).mean(0), g_u(*a).mean(0)))  # (t, μ, s, ν)
+
+
+def literal_mean_field(K_x, y, L, gamma0, lr, T, S, seed, scale_A=1.0, scale_B=1.0):
+    """Solve eq-meanfield as it is printed: two-time kernels, Gaussian processes, automatic derivatives."""
+    P = len(y)
+    TP = T * P
+    rng = np.random.default_rng(seed)
+    noise_u, noise_r = [], []
+    for _ in range(L):  # every u comes with r and with −r, so f(0) = 0; second moments are matched
+        n_u, n_r = rng.standard_normal((2, S // 2, TP))
+        n = np.concatenate([np.concatenate([n_u, n_r], axis=1), np.concatenate([n_u, -n_r], axis=1)])
+        n = np.linalg.solve(np.linalg.cholesky(n.T @ n / S), n.T).T
+        noise_u.append(n[:, :TP])
+        noise_r.append(n[:, TP:])
+    w0 = noise_r[-1][:, :1]
+    tril = np.tril(np.ones((T, T)), -1)[:, None, :, None]
+    run, responses = single_neuron(T, P)
+
+    def sample(noise, kernel):
+        """Paths with this covariance; causal, since a Cholesky factor is lower triangular."""
+        known = np.diag(kernel.reshape(TP, TP)) > 0
+        factor = np.zeros((TP, TP))
+        n = known.sum()
+        factor[:n, :n] = np.linalg.cholesky(kernel.reshape(TP, TP)[:n, :n] + 1e-10 * np.eye(n))
+        return (noise @ factor.T).reshape(S, T, P)
+
+    zero = np.zeros((T, P, T, P))
+    Phi = [np.broadcast_to(K_x[None, :, None, :], zero.shape)] + [zero.copy() for _ in range(L)]
+    G = [None] + [zero.copy() for _ in range(L)] + [np.ones_like(zero)]
+    A, B = [zero.copy() for _ in range(L + 1)], [zero.copy() for _ in range(L + 1)]  # γ₀ included
+    Delta, K = np.zeros((T, P)), []
+    # The first layer's Gaussian is drawn once; the top one is w(0) for all samples and times.
+    u = [np.broadcast_to((noise_u[0][:, :P] @ np.linalg.cholesky(K_x).T)[:, None], (S, T, P))] + [None] * (L - 1)
+    r = [np.zeros((S, T, P))] * (L - 1) + [np.broadcast_to(w0[:, :, None], (S, T, P))]
+
+    def layer(l):  # l = 1 … L
+        c_h = scale_A * A[l - 1] + gamma0 * lr * Phi[l - 1] * Delta * tril
+        c_z = scale_B * B[l] + gamma0 * lr * G[l + 1] * Delta * tril
+        return u[l - 1], r[l - 1], c_h, c_z
+
+    for t in range(T):
+        for l in range(1, L + 1):  # forward
+            if l > 1:
+                u[l - 1] = sample(noise_u[l - 1], Phi[l - 1])
+            phi, _, z = run(*layer(l))
+            Phi[l][: t + 1, :, : t + 1] = np.einsum("itm,isn->tmsn", phi[:, : t + 1], phi[:, : t + 1]) / S
+            if l < L:
+                A[l][t, :, :t] = responses(*layer(l))[0][t, :, :t]
+        Delta[t] = y - np.asarray((phi[:, t] * z[:, t]).mean(0)) / gamma0  # error
+        for l in range(L, 0, -1):  # backward
+            if l < L:
+                r[l - 1] = sample(noise_r[l - 1], G[l + 1])
+            _, g, _ = run(*layer(l))
+            G[l][: t + 1, :, : t + 1] = np.einsum("itm,isn->tmsn", g[:, : t + 1], g[:, : t + 1]) / S
+            if l > 1:
+                B[l - 1][t, :, : t + 1] = responses(*layer(l))[1][t, :, : t + 1]
+        K.append(sum(Phi[l][t, :, t] * G[l + 1][t, :, t] for l in range(L + 1)))
+    return SimpleNamespace(K=np.array(K), Delta=Delta, A=A, B=B, Phi=Phi, G=G)
+
+
+RICH = dict(L=3, gamma0=2.0, lr=0.2, T=5)
+
+
+def rich_task():
+    return dl.Task(np.array([[1.0, 0.4, 0.9], [0.2, 1.2, -0.5]]), np.array([1.5, -1.0]))
+
+
+@checks("eq-meanfield", "eq-response-fields", "eq-responses")
+def test_mean_field_equations():
+    """The printed equations, with responses by automatic differentiation, against the one-sweep solver.
+
+    A regression on the effect of each response says how large the solver's own A and B are, as a factor.
+    """
+    task = rich_task()
+    L, gamma0, lr, T = (RICH[name] for name in ("L", "gamma0", "lr", "T"))
+    solved = dl.meanfield.solve(dl.Experiment(task, dl.GD(), L, "tanh", gamma0, lr, T), samples=20_000, tol=1e-8)
+
+    def literal(seed, **scale):
+        return literal_mean_field(task.K_x, task.y, L, gamma0, lr, T, 6000, seed, **scale).K
+
+    norm = np.linalg.norm
+    first, second = literal(0), literal(1)
+    difference = solved.K - (first + second) / 2
+    error = (norm(first - second) / 2 + solved.provenance.errors["monte_carlo"]["K"] * norm(first)) / norm(first)
+    assert norm(difference) / norm(first) < 2.5 * error < 0.025
+    for response, size in (("scale_A", 0.1), ("scale_B", 0.04)):
+        effect = (literal(0, **{response: 1.2}) - first) / 0.2
+        assert norm(effect) > size * norm(first)  # the response matters here
+        assert abs((effect * difference).sum() / (effect**2).sum()) < 0.04  # and it is right to 4 %
+
+
+def test_response_orders():
+    """Halve η at fixed ηt: A(t, s) and B(t, s < t) halve, B(t, t) stays, and B(0, 0) = 0."""
+    task, norm = rich_task(), np.linalg.norm
+    coarse = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.05, 3, 2000, 0)
+    fine = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.025, 5, 2000, 0)
+    assert abs(norm(coarse.A[1][2, :, 0]) / norm(fine.A[1][4, :, 0]) - 2) < 0.3
+    assert abs(norm(coarse.B[1][2, :, 1]) / norm(fine.B[1][4, :, 2]) - 2) < 0.3
+    assert abs(norm(coarse.B[1][2, :, 2]) / norm(fine.B[1][4, :, 4]) - 1) < 0.15
+    assert norm(coarse.B[1][0, :, 0]) < 0.2 * norm(coarse.B[1][2, :, 2])
+
+
+@checks("eq-start", "eq-zero-start")
+def test_f_starts_at_zero():
+    """Both as recorded and as ⟨w φ(h^L)⟩ of the sampled fields."""
+    task = dl.Task.random(P=4, D=7, seed=1)
+    run = dl.meanfield.solve(dl.Experiment(task, dl.GD(), 2, "tanh", 0.5, 0.1, 1), samples=600)
+    assert np.abs(run.f[0]).max() < 1e-13
+    assert np.abs((run.final_z[-1] * np.tanh(run.final_h[-1])).mean(axis=0)).max() < 1e-13
+
+
+# The solver --------------------------------------------------------------------------------------------------
+
+
+@checks("eq-sweep-forward", "eq-sweep-backward", "eq-accumulator", "eq-learned-part")
+def test_sweep_equals_network(small):
+    """The sweep, with the a and b of an actual matrix and N neurons for samples, is that network."""
+    T = 3
+    states = train(small.W, small.X, small.y, small.gamma0, small.lr, T)
+    gaps = [None] + [ask_training(states, l) for l in range(1, small.L)]
+    a_t = [None] + [gap.a for gap in gaps[1:]]  # with what was learned
+    w, inputs = small.W[-1], small.W[0]
+    f0, past = None, [[] for _ in range(small.L)]
+    for s in states:
+        h = [small.X @ inputs.T / np.sqrt(small.D)]
+        for l in range(1, small.L):
+            phi, gap = np.tanh(h[-1]), gaps[l]
+            h.append(gram(phi, gap.p) @ a_t[l] + gram(phi, gap.b) @ gap.q)
+            learned = np.zeros_like(h[-1])  # the same from two-time kernels
+            for phi_s, signal in past[l]:
+                learned += gram(phi, phi_s) @ signal
+            assert_exact(gram(phi, gap.p) @ (a_t[l] - gap.a), learned, 1e-9)
+        phi = [np.tanh(layer) for layer in h]
+        f = phi[-1] @ w / (small.gamma0 * small.N)
+        f0 = f if f0 is None else f0
+        g = [tanh_dot(h[-1]) * w]
+        for l in range(small.L - 1, 0, -1):
+            gap = gaps[l]
+            z = gram(g[0], gap.q) @ gap.b + gram(g[0], a_t[l]) @ gap.p
+            g.insert(0, tanh_dot(h[l - 1]) * z)
+        assert_exact(np.array(h), np.array(s.h), 1e-9)
+        assert_exact(np.array(g), np.array(s.g), 1e-9)
+        assert_exact(f - f0, s.f, 1e-9)
+        signal = small.gamma0 * small.lr * (small.y - f + f0)[:, None]
+        for l in range(1, small.L):
+            a_t[l] = a_t[l] + gram(phi[l - 1], gaps[l].p).T @ (signal * g[l])
+            past[l].append((phi[l - 1], signal * g[l]))
+        w = w + signal[:, 0] @ phi[-1]
+        inputs = inputs + (signal * g[0]).T @ small.X / np.sqrt(small.D)
+
+
+@checks("eq-revealed", "eq-old-answer")
+def test_revealed_matrix_is_consistent():
+    """Old answers stay when new directions come, if the new images are orthogonal; and not otherwise."""
+    rng = np.random.default_rng(13)
+    S, rounds = 40, 6
+
+    def worst_change(orthogonal):
+        p, a, q, b = (np.zeros((0, S)) for _ in range(4))
+        answers, worst = [], 0.0
+        P, Q = directions(rng, rounds, S), directions(rng, rounds, S)
+        for k in range(rounds):
+            fresh = rng.standard_normal((2, S))
+            a_new = fresh[0] - (q @ fresh[0] / S) @ q if orthogonal else fresh[0]
+            p, a = np.vstack([p, P[k]]), np.vstack([a, a_new])
+            b_new = fresh[1] - (p @ fresh[1] / S) @ p if orthogonal else fresh[1]
+            q, b = np.vstack([q, Q[k]]), np.vstack([b, b_new])
+            W = (a.T @ p + q.T @ b) / S
+            answers.append((W @ P[k], W.T @ Q[k]))
+            for j, (forward_answer, backward_answer) in enumerate(answers):
+                change = np.abs(W @ P[j] - forward_answer).max(), np.abs(W.T @ Q[j] - backward_answer).max()
+                worst = max(worst, *change)
+        return worst
+
+    assert worst_change(True) < 1e-12
+    assert worst_change(False) > 0.1
+
+
+@pytest.fixture(scope="module")
+def two_tols():
+    """One experiment solved with a coarse and with a fine tol."""
+    with jax.enable_x64(True):
+        experiment = dl.Experiment(dl.Task.random(P=4, D=8, seed=2), dl.GD(), 2, "tanh", 1.5, 0.05, 6)
+        return {tol: dl.meanfield.solve(experiment, samples=2048, tol=tol) for tol in (1e-3, 1e-5)}
+
+
+@checks("eq-tol")
+def test_tol_bounds_what_is_discarded(two_tols):
+    for tol, run in two_tols.items():
+        assert 0 < run.provenance.discarded <= 4 * tol  # four fields: all that tol allows may be one's
+    assert sum(two_tols[1e-3].provenance.rank[0]) < sum(two_tols[1e-5].provenance.rank[0])
+
+
+@checks("eq-tol-error")
+def test_tol_error(two_tols):
+    """The estimate at tol = 1e-3 is the size of the distance to a run with the same draws and a hundredth of the tol."""
+    coarse, fine = two_tols[1e-3], two_tols[1e-5]
+    distance = np.linalg.norm(coarse.K - fine.K) / np.linalg.norm(fine.K)
+    assert 0.5 * distance < coarse.provenance.errors["tol"]["K"] < 5 * distance
+    assert fine.provenance.errors["tol"]["K"] < coarse.provenance.errors["tol"]["K"] / 5
+
+
+@checks("eq-matched")
+def test_moments_are_matched():
+    task = dl.Task.random(P=4, D=7, seed=3)
+    run = dl.meanfield.solve(dl.Experiment(task, dl.GD(), 2, "tanh", 1.0, 0.1, 1), samples=600, tol=1e-12)
+    h = run.final_h
+    assert_exact(h[0].T @ h[0] / len(h[0]), task.K_x, 1e-11)
+    assert_exact(h[1].T @ h[1] / len(h[1]), np.tanh(h[0]).T @ np.tanh(h[0]) / len(h[0]), 1e-9)
+
+
+@checks("eq-known-start")
+def test_kernels_start_from_the_lazy_ones(monkeypatch):
+    seen, correct = {}, dl.meanfield._without_known_noise
+
+    def spy(experiment, samples, sweeps):
+        seen.update(sweeps)
+        return correct(experiment, samples, sweeps)
+
+    monkeypatch.setattr(dl.meanfield, "_without_known_noise", spy)
+    experiment = dl.Experiment(dl.Task.random(P=3, D=5, seed=1), dl.FA(0.5), 2, "tanh", 1.5, 0.1, 4)
+    run, lazy = dl.meanfield.solve(experiment, samples=600), dl.lazy.kernels(experiment)
+    D = {name: seen[name][0] - seen[name][1] for name in ("Phi", "G", "G_tilde")}
+    shared = np.stack([D[name] / np.linalg.norm(getattr(lazy, name)) for name in ("Phi", "G")], axis=1)
+    for name, fitted in (("Phi", shared), ("G", shared), ("G_tilde", D["G_tilde"])):
+        mean = seen[name][:2].mean(axis=0)
+        for t in range(4):
+            beta = np.clip((fitted[t] * fitted[0]).sum() / (fitted[0] ** 2).sum(), 0, 1)
+            assert_exact(getattr(run, name)[t], mean[t] - beta * (mean[0] - getattr(lazy, name)), 1e-12)
+        assert np.linalg.norm(mean[0] - getattr(lazy, name)) > 1e-3 * np.linalg.norm(mean[0])
+
+
+def test_two_layer_linear():
+    """L = 1, linear: every field is a vector of coefficients of orthonormal Gaussians; no sampling at all."""
+    task = dl.Task.random(P=3, D=5, seed=4)
+    gamma0, lr, T = 1.5, 0.1, 20
+    run = dl.meanfield.solve(dl.Experiment(task, dl.GD(), 1, "linear", gamma0, lr, T), samples=64)
+    h = np.concatenate([np.linalg.cholesky(task.K_x), np.zeros((3, 1))], axis=1)
+    w = np.array([0.0, 0.0, 0.0, 1.0])
+    for t in range(T):
+        f = h @ w / gamma0
+        assert_exact(run.f[t], f, 1e-9)
+        assert_exact(run.Phi[t, 0], h @ h.T, 1e-9)
+        assert_exact(run.K[t], h @ h.T + (w @ w) * task.K_x, 1e-9)
+        Delta = task.y - f
+        h, w = h + gamma0 * lr * np.outer(task.K_x @ Delta, w), w + gamma0 * lr * Delta @ h
+
+
+@checks("eq-mc-error")
+def test_monte_carlo_error():
+    """The estimate from two halves is the spread that is really seen between seeds."""
+    experiment = dl.Experiment(dl.Task.random(P=4, D=6, seed=6), dl.GD(), 1, "tanh", 1.5, 0.1, 12)
+    runs = [dl.meanfield.solve(experiment, samples=512, seed=seed) for seed in range(30)]
+    K = np.array([run.K for run in runs])
+    mean = K.mean(axis=0)
+    seen = np.sqrt(((K - mean) ** 2).sum(axis=(1, 2, 3)).sum() / (len(K) - 1)) / np.linalg.norm(mean)
+    claimed = np.sqrt(np.mean([run.provenance.errors["monte_carlo"]["K"] ** 2 for run in runs]))
+    assert 0.7 < claimed / seen < 1.4
+
+
+def test_first_echo():
+    """The exercise of the mean field page: A¹(1,0) = η K_x Δ(0) and B¹(1,0) = η Δ(0)."""
+    task = dl.Task(np.full((1, 3), 0.7), [1.3])
+    experiment = dl.Experiment(task, dl.GD(), 2, "linear", gamma0=0.8, lr=0.1, steps=2)
+    found = dl.meanfield.solve(experiment, record=True).responses()
+    assert_exact(found["A"][0, 1, 0, 0, 0], 0.1 * task.K_x[0, 0] * 1.3, tol=1e-8)
+    assert_exact(found["B"][0, 1, 0, 0, 0], 0.1 * 1.3, tol=1e-8)
+
+
+# The pages and this file -------------------------------------------------------------------------------------
+
+
+def test_welcome_example():
+    """The lines of code on the first page run."""
+    code = re.search(r"```python\n(.*?)```", (BOOK / "welcome.md").read_text(), re.DOTALL).group(1)
+    names = {}
+    exec(code.replace("steps=100", "steps=10"), names)
+    assert names["theory"].f.shape == (10, 10)
+
+
+def test_pages_and_tests_name_each_other():
+    """Every label on the prose pages is covered here by a test named below it, and every test that a page names exists."""
+    text = {page: (BOOK / f"{page}.md").read_text() for page in PAGES}
+    labels = [
+        (match[1], content[match.end() :])
+        for content in text.values()
+        for match in re.finditer(r"^\s*\$\$ \((eq-[\w-]+)\)", content, re.MULTILINE)
+    ]
+    assert {label for label, _ in labels} == COVERED.keys()
+    for label, below in labels:
+        assert COVERED[label] & set(re.findall(r"`(test_\w+)`", below)), f"no test of {label} is named below it"
+    own = set(globals())
+    for page, content in text.items():
+        for name in re.findall(r"`(test_\w+)`", content):
+            assert name in own, f"{page}.md names {name}, which is not in this file"

@@ -1,0 +1,147 @@
+"""What a solution is said to take before it begins, against arrays that it really holds; what does not fit is refused."""
+
+from itertools import count
+
+import jax
+import numpy as np
+import pytest
+
+import dmftlib as dl
+from dmftlib import machine, meanfield
+
+STEPS, SAMPLES = 10, 2**14
+
+
+def experiment(rule=None, layers=2, P=6, P_test=3, steps=STEPS):
+    return dl.Experiment(dl.Task.random(P, 5, 1, P_test), rule or dl.GD(), layers, "tanh", 1.0, 0.05, steps)
+
+
+def memory(e=None, samples=SAMPLES, **options):
+    return machine.estimate(e or experiment(), samples, **{"directions": 30, "kernels_at": (0,)} | options).memory
+
+
+def held(e, dtype="float64", **options):
+    """A half of the samples as the solver begins with it, and the bytes of a tree of its arrays."""
+    half = meanfield._Half(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
+    return half, lambda tree: sum(array.nbytes for array in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.FA(0.0), dl.GLN()], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_memory_grows_with_the_directions_as_the_bases_of_a_half_do(rule, dtype):
+    """Two halves and the coarser run hold them, each the old ones and the new ones of a step and, while these are made,
+    as much again.
+    """
+    e = experiment(rule, layers=3)
+    with jax.enable_x64(True):
+        half, size = held(e, dtype)
+        arrays = [gap[name] for gap in half.state["gaps"] for name in gap if np.ndim(gap[name]) == 2]
+        bases = [gap[basis] for gap in half.state["gaps"] for basis in "pqr" if len(gap[basis])]
+        one = size(arrays) / np.mean([len(basis) for basis in bases])
+    more = (memory(e, dtype=dtype, directions=130) - memory(e, dtype=dtype, directions=30)) / 100
+    assert 2.9 < more / (3 * one) < 3.6
+
+
+def test_memory_grows_with_steps_by_the_fields_that_are_recorded():
+    """φ, h, g, z and g̃ of every step, layer and sample: as computed, and once more in double precision; a run at a time."""
+    for dtype, share in (("float32", 3), ("float64", 2)):
+        with jax.enable_x64(True):
+            half, size = held(experiment(), dtype, record=True)
+            fields = size([half.records[name] for name in ("phi", "h", "g", "z", "g_tilde")])
+        more = memory(dtype=dtype, record=True) - memory(dtype=dtype)
+        assert more == pytest.approx(3 * share * fields), dtype
+    assert memory(experiment(steps=100)) == memory()  # nothing else is kept for every step
+
+
+def test_memory_grows_with_steps_by_the_kernels_that_are_recorded():
+    """Three runs hold them as computed, and they are averaged and compared in double precision."""
+    for dtype, item in (("float32", 4), ("float64", 8)):
+        with jax.enable_x64(True):
+            half, size = held(experiment(), dtype)
+            kernels = size([half.records[name] for name in dl.results.KERNELS])
+        more = memory(dtype=dtype, kernels_at=None) - memory(dtype=dtype)
+        assert more == pytest.approx((1 - 1 / STEPS) * kernels * (3 + machine.COPIES * 8 / item)), dtype
+
+
+def test_memory_of_fields_counts_layers_test_points_and_bytes():
+    """Without directions and kept kernels, what a step holds: h and φ of every point and four fields of every gradient."""
+    few = {"samples": 2**22, "directions": 0}
+    assert memory(**few) / memory(**few, dtype="float32") == pytest.approx(2, rel=1e-3)
+    assert memory(experiment(layers=4), **few) / memory(**few) == pytest.approx(2, rel=1e-3)
+    wide = experiment(P_test=12)  # 18 inputs and 6 gradients in place of 9 and 6
+    assert memory(wide, **few) / memory(**few) == pytest.approx(24 / 15, rel=1e-3)
+    assert memory(experiment(layers=1), **few) / memory(**few) == pytest.approx(
+        1 / 2 * 2 / 3, rel=1e-3
+    )  # no tol to vary
+
+
+def test_operations_are_those_of_the_products_in_a_step():
+    """Both halves and a third of one more, each step with five products of all fields and all directions of a gap."""
+    e, flops = experiment(P=40, P_test=0, steps=20), 0
+    for _ in range(20):
+        for rows, directions in ((40, 300), (40, 300)):  # forward, and back through W
+            flops += 5 * 2 * rows * directions * (SAMPLES // 2)
+        flops += 2 * 2 * (40 + 40) * 5 * (SAMPLES // 2)  # the inputs' weights: into the field, and its update
+    found = machine.estimate(e, SAMPLES, directions=300, kernels_at=(0,)).operations
+    assert found == pytest.approx((2 + 1 / 3) * flops, rel=0.02)
+    recorded = machine.estimate(e, SAMPLES, directions=300).operations - found
+    pairs = 2 * (40**2 + 3 * 40**2)  # Φ, G, G̃ and ⟨g̃g̃⟩ of two layers, an average over the samples each
+    assert recorded == pytest.approx((2 + 1 / 3) * 19 * 2 * pairs * (SAMPLES // 2), rel=0.15)  # K is a sum of products
+
+
+def test_seconds_are_operations_over_the_speed_of_a_product_of_matrices(monkeypatch):
+    clock = count()
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: 0.5 * next(clock))
+    assert machine._speed("float32", 64) == 2 * 64**3 / 0.5  # a multiplication and an addition for each of 64³
+    monkeypatch.setattr(machine, "_speed", lambda dtype: {"float32": 2e9, "float64": 1e9}[dtype])
+    for dtype, speed in (("float32", 2e9), ("float64", 1e9)):
+        one = machine.Estimate(1.0, 6e9, 3, dtype)
+        assert one.seconds == pytest.approx(6e9 / (0.3 * speed))
+
+
+def test_a_run_is_refused_when_what_it_keeps_exceeds_the_memory(monkeypatch):
+    arguments = (experiment(), SAMPLES, "float64", True, None)
+    keeps = memory(directions=0, record=True, kernels_at=None)
+    monkeypatch.setattr(machine, "_machine_memory", lambda: keeps)
+    machine.refuse_what_does_not_fit(*arguments)
+    monkeypatch.setattr(machine, "_machine_memory", lambda: 0.9 * keeps)
+    with pytest.raises(MemoryError, match=r"With `kernels_at` = \(0, 9\) and `record` = False it takes 0.0\d+ GiB"):
+        machine.refuse_what_does_not_fit(*arguments)
+
+
+@pytest.mark.parametrize(
+    "groups, files, limit",
+    [
+        ("0::/\n", {"memory.max": "2000\n"}, 2000),  # a container of its own group, version 2
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/job/step\n", {"job/memory.max": "1500\n", "job/step/memory.max": "max\n"}, 1500),
+        ("4:memory:/docker/a\n0::/\n", {"memory/memory.limit_in_bytes": "3000\n"}, 3000),  # its path outside, version 1
+        ("4:cpu,memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("4:cpu:/a\n", {"a/memory.max": "1\n", "memory/a/memory.limit_in_bytes": "1\n"}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_memory_is_that_of_the_container(monkeypatch, tmp_path, groups, files, limit):
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path / "groups")
+    own = machine._machine_memory()
+    if groups is not None:
+        (tmp_path / "cgroup").write_text(groups)
+    for name, text in files.items():
+        place = tmp_path / "groups" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    assert machine._machine_memory() == (limit or own) > 0
+
+
+def test_old_shapes_are_forgotten_at_half_of_the_mappings(monkeypatch, tmp_path):
+    forgotten = []
+    monkeypatch.setattr(machine.jax, "clear_caches", lambda: forgotten.append(True))
+    for name in ("MAPPINGS", "MOST_MAPPINGS"):
+        monkeypatch.setattr(machine, name, tmp_path / name)
+    machine._forget_old_shapes()  # a system that has neither
+    (tmp_path / "MOST_MAPPINGS").write_text("100\n")
+    for mappings, expected in ((50, 0), (51, 1)):
+        (tmp_path / "MAPPINGS").write_text(mappings * "a line\n")
+        machine._forget_old_shapes()
+        assert len(forgotten) == expected

@@ -1,0 +1,298 @@
+"""The result type: metrics from their formulas, distances as `compare` defines them, and shape errors."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+
+import dmftlib as dl
+from dmftlib.results import OBSERVABLES, Provenance, target_alignment
+from dmftlib.stability import check_records, warn_if_unstable
+
+T, L, P = 5, 2, 3
+E = dl.Experiment(dl.Task([[1.0, 0.0], [0.3, 1.0], [-1.0, 2.0]], [1.0, -0.5, 2.0]), dl.GD(), L, "tanh", 1.0, 0.25, T)
+
+
+def dynamics(seed=0, experiment=E):
+    """Arbitrary positive-definite kernels and outputs, from no engine."""
+    rng = np.random.default_rng(seed)
+
+    def kernel(*shape):
+        a = rng.standard_normal((*shape, P, P + 2))
+        return a @ a.swapaxes(-1, -2)
+
+    arrays = dict(f=rng.standard_normal((T, P)), K=kernel(T))
+    arrays |= {name: kernel(T, L) for name in ("Phi", "G", "G_tilde", "G_tilde_tilde")}
+    return dl.Dynamics(experiment, Provenance("none", 1, seed, "float64"), **arrays)
+
+
+def test_two_time_kernels_follow_their_formula_entry_by_entry():
+    rng, N = np.random.default_rng(3), 7
+    fields = {name: rng.standard_normal((T, L, P, N)) for name in ("phi", "g", "g_tilde")}
+    kernels = dataclasses.replace(dynamics(), history=fields).two_time()
+    pairs = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"), G_tilde_tilde=("g_tilde", "g_tilde"))
+    for name, (a, b) in pairs.items():
+        for l, t, m, s, n in ((0, 1, 2, 4, 0), (1, 3, 0, 2, 1), (1, 2, 2, 2, 1)):
+            expected = fields[a][t, l, m] @ fields[b][s, l, n] / N
+            assert kernels[name][l, t, m, s, n] == pytest.approx(expected, abs=1e-14), name
+
+
+def test_metrics_follow_their_formulas():
+    run, y = dynamics(), E.task.y
+    np.testing.assert_allclose(run.times, [0, 0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(run.Delta, y - run.f)
+    for t in range(T):
+        K, Phi = run.K[t], run.Phi[t, -1]
+        assert np.isclose(run.loss[t], sum((y[m] - run.f[t, m]) ** 2 for m in range(P)) / P)
+        K_dot_yy = sum(K[m, n] * y[m] * y[n] for m in range(P) for n in range(P))
+        assert np.isclose(run.alignment[t], K_dot_yy / np.sqrt((K**2).sum()) / (y**2).sum())
+        assert np.isclose(run.H_y[t], y @ Phi @ y / (y @ y))
+        assert np.isclose(run.h_y[t], y @ Phi @ y / (y @ y) / np.trace(Phi))
+        layers = [
+            np.trace(run.G_tilde[t, k]) / np.sqrt(np.trace(run.G[t, k]) * np.trace(run.G_tilde_tilde[t, k]))
+            for k in range(L)
+        ]
+        assert np.isclose(run.corr_g[t], np.mean(layers))
+
+
+def test_alignment_is_one_for_the_target_kernel_and_zero_for_orthogonal_ones():
+    y = np.array([1.0, -2.0, 0.5])
+    other = np.array([2.0, 1.0, 0.0])  # orthogonal to y
+    assert np.isclose(target_alignment(7.0 * np.outer(y, y), y), 1.0)
+    assert np.isclose(target_alignment(np.outer(other, other), y), 0.0)
+    assert np.isclose(target_alignment(np.eye(3), y), 1 / np.sqrt(3))
+
+
+def test_gradients_that_are_the_pseudo_gradients_have_correlation_one():
+    run = dynamics()
+    same = dataclasses.replace(run, G_tilde=run.G, G_tilde_tilde=run.G)
+    np.testing.assert_allclose(same.corr_g, 1.0, rtol=1e-14)
+
+
+def ensemble(mean, relative_error):
+    arrays = {name: getattr(mean, name) for name in (*OBSERVABLES, "G_tilde_tilde")}
+    error = {name: relative_error * np.abs(value) for name, value in arrays.items()}
+    return dl.network.Ensemble(mean.experiment, 64, (0, 1), **arrays, standard_error=error)
+
+
+def test_compare_is_the_relative_frobenius_distance_over_all_times():
+    a, b = dynamics(0), dynamics(1)
+    comparison = dl.compare(a, ensemble(b, 0.1))
+    for name in OBSERVABLES:
+        difference, reference = (getattr(a, name) - getattr(b, name)).ravel(), getattr(b, name).ravel()
+        expected = np.sqrt((difference**2).sum() / (reference**2).sum())
+        assert np.isclose(comparison.distance[name], expected)
+        assert np.isclose(comparison.standard_error[name], 0.1)  # ‖SE‖/‖mean‖
+        assert comparison[name] == (comparison.distance[name], comparison.standard_error[name])
+
+
+def test_compare_with_a_scaled_copy_gives_the_factor():
+    b = dynamics(1)
+    a = dataclasses.replace(b, **{name: 1.05 * getattr(b, name) for name in OBSERVABLES})
+    comparison = dl.compare(a, b)
+    np.testing.assert_allclose(list(comparison.distance.values()), 0.05, rtol=1e-12)
+    assert np.isnan(list(comparison.standard_error.values())).all()  # one run has no standard error
+    assert all(x == 0 for x in dl.compare(b, b).distance.values())
+
+
+def test_comparison_prints_a_row_for_each_quantity():
+    text = str(dl.compare(dynamics(0), ensemble(dynamics(0), 0.0123)))
+    rows = text.splitlines()
+    assert [row.split()[0] for row in rows[1:]] == list(OBSERVABLES)
+    assert all("1.2 %" in row for row in rows[1:])
+
+
+def with_error(run, error):
+    """Its provenance, if the run were a mean field of this Monte Carlo error."""
+    return dataclasses.replace(run.provenance, errors=dict(monte_carlo=dict.fromkeys(OBSERVABLES, error)))
+
+
+def test_agreement_counts_both_errors():
+    run = dynamics(0)
+    theory = dataclasses.replace(
+        run, provenance=with_error(run, 0.03), **{name: 1.1 * getattr(run, name) for name in OBSERVABLES}
+    )
+    for se, ratio, agrees in ((0.05, "1.7", True), (0.02, "2.8", False)):
+        lines = dl.compare(theory, ensemble(run, se)).agreement().splitlines()
+        assert [line.split()[0] for line in lines] == list(OBSERVABLES)
+        assert all(f"is {ratio} standard errors, agrees: {agrees}" in line for line in lines), lines
+
+
+def test_agreement_with_one_network_is_unknown_and_not_a_verdict():
+    run = dynamics(0)
+    theory = dataclasses.replace(run, provenance=with_error(run, 0.03))
+    one = dataclasses.replace(run, **{name: 1.1 * getattr(run, name) for name in OBSERVABLES})
+    for table, who in ((dl.compare(theory, one), "reference"), (dl.compare(one, ensemble(run, 0.1)), "theory")):
+        lines = table.agreement().splitlines()
+        assert len(lines) == len(OBSERVABLES)
+        assert all(f"agrees: unknown, for the error of the {who} is" in line for line in lines), lines
+        assert "True" not in table.agreement() and "False" not in table.agreement()
+
+
+@pytest.mark.parametrize("name", ("Phi", "G", "G_tilde"))
+def test_compare_refuses_other_shapes(name):
+    a, b = dynamics(0), dynamics(1)
+    short = dataclasses.replace(b, **{name: getattr(b, name)[:, :-1]})
+    with pytest.raises(ValueError, match=rf"`{name}` has shape .*`theory`.*`runs`.*like with like"):
+        dl.compare(a, short)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(rule=dl.DFA()),
+        dict(activation="relu"),
+        dict(gamma0=2.0),
+        dict(lr=0.3),
+        dict(task=dl.Task(E.task.X, -E.task.y)),
+        dict(task=dl.Task(E.task.X, E.task.y, X_test=E.task.X)),
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_compare_refuses_results_of_two_experiments(changes):
+    other = dynamics(1, dataclasses.replace(E, **changes))
+    for runs in (other, ensemble(other, 0.1)):
+        with pytest.raises(
+            ValueError, match=f"`theory` and `runs` differ in {next(iter(changes)).replace('activation', 'phi')}"
+        ):
+            dl.compare(dynamics(0), runs)
+
+
+# --- Divergence and instability --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value, step", [(np.nan, 2), (np.inf, 3), (-np.inf, 1), (1e200, 2), (50.0, 4)])
+def test_divergence_names_the_first_bad_step(value, step):
+    f = np.zeros((T, P))
+    f[step:, 1] = value
+    with pytest.raises(dl.Diverged, match=rf"at step {step} the loss is .*`lr` = 0.25 .*try lr = 0.062"):
+        check_records(E, {"f": f})
+    with pytest.raises(dl.Diverged, match=rf"at step {step + 40} "):  # a later part of the same run
+        check_records(E, {"f": f}, first_step=40)
+
+
+def test_a_kernel_that_is_not_finite_is_divergence_too():
+    K = np.ones((T, P, P))
+    K[3, 0, 1] = np.nan
+    with pytest.raises(dl.Diverged, match=r"at step 3"):
+        check_records(E, {"f": np.zeros((T, P)), "K": K})
+
+
+def test_a_transient_is_no_divergence():
+    # The initial loss is ⟨y²⟩ = 1.75; a loss 50 times as large may still come back.
+    f = np.zeros((T, P))
+    f[2] = E.task.y + np.sqrt(50 * 1.75)
+    check_records(E, {"f": f})
+
+
+def test_a_kernel_that_is_not_finite_before_any_step_is_not_blamed_on_lr():
+    K = np.full((T, P, P), np.nan)
+    with pytest.raises(dl.Diverged, match=r"not finite at step 0, .*check `activation`") as caught:
+        check_records(E, {"f": np.zeros((T, P)), "K": K})
+    assert "lr" not in str(caught.value)
+
+
+def test_the_step_proposed_after_divergence_is_one_that_runs():
+    # Inputs as large as pixels make a kernel of 1e5: a quarter of the step diverges as well, and a quarter of that.
+    task = dl.Task.random(6, 10, 0)
+    e = dl.Experiment(dl.Task(100 * np.abs(task.X), task.y), dl.GD(), 1, "relu", 1.0, 0.1, 12)
+    for run in (
+        lambda e: dl.network.train(e, 32),
+        lambda e: dl.meanfield.solve(e, 64),
+        lambda e: dl.lazy.predict(dataclasses.replace(e, gamma0=1e-3)),
+    ):
+        with pytest.raises(dl.Diverged) as caught:
+            run(e)
+        lr = float(str(caught.value).split("try lr = ")[1].rstrip("."))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            better = run(dataclasses.replace(e, lr=lr))
+        assert ((task.y - better.f[-1]) ** 2).mean() < 1
+        assert 1e-6 < lr < 1e-4  # the edge of the lazy kernel is near 1e-5: neither wild nor timid
+
+
+def told(K, **options):
+    """What `warn_if_unstable` says of kernels in E, whose lr is 1/4."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        warn_if_unstable(E, np.asarray(K, float), **options)
+    return [str(warning.message) for warning in seen]
+
+
+def test_an_overshooting_step_warns_from_where_lr_lambda_exceeds_two():
+    K = np.eye(P) * np.array([1.0, 7.9, 8.1, 20.0, 3.0])[:, None, None]
+    assert "from step 2 on (largest value 4)" in told(K)[0]
+    assert "from step 2 on (largest value 1.02)" in told(np.minimum(K, 8.1))[0]
+    assert "from step 9 on" in told(K, kernels_at=np.array([0, 4, 9, 10, 11]))[0]
+    assert told(np.minimum(K, 8.0)) == []
+
+
+def embedded(block, count):
+    """`count` equal kernels: one block, and a direction that learns."""
+    return np.tile(
+        np.block([[np.asarray(block), np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]]), (count, 1, 1)
+    )
+
+
+def test_negative_and_complex_eigenvalues_warn_where_differences_grow_tenfold():
+    # lr·λ = −0.05: (1.05)^47 < 10 < (1.05)^48. lr·λ = ±0.4i: |1 − lr·λ| = √1.16, and 1.16^(31/2) < 10 < 1.16^(32/2).
+    for block, steps, fix in (
+        (np.diag([-0.2, 1.0]), 48, "A smaller `lr` does not help"),
+        ([[0.0, 1.6], [-1.6, 0.0]], 32, "A smaller `lr` does not help|Choose"),
+    ):
+        assert told(embedded(block, steps - 1)) == []
+        (message,) = told(embedded(block, steps))
+        assert "from step 0 on (differences grow 1" in message and any(part in message for part in fix.split("|"))
+    (message,) = told(embedded([[0.01, 1.6], [-1.6, 0.01]], 40))
+    assert message.endswith("Choose a smaller `lr`.")  # Re λ > 0: a small step follows the flow, which shrinks it
+    assert told(embedded([[2.0, 2.0], [-2.0, 2.0]], 100)) == []  # complex, and |1 − lr·λ| = √½
+    # Each recorded kernel stands for the steps up to the next.
+    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 47])) != []
+    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 46])) == []
+
+
+def test_an_eigenvalue_that_is_zero_but_for_noise_does_not_warn():
+    K = embedded([[1.0, 1.0], [1.0, 1.0]], 1000)  # a null direction: two equal samples
+    assert told(K) == []
+    assert told(K + 1e-15 * np.random.default_rng(0).standard_normal(K.shape)) == []
+    noisy = K - 0.01 * np.eye(3)
+    assert told(noisy) != [] and told(noisy, noise=0.01) == []
+
+
+def test_large_kernels_are_judged_by_their_largest_multiplier(monkeypatch):
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.standard_normal((60, 60)))[0]
+    values = np.r_[np.linspace(0, 4, 59), 0.0]  # λ of one direction is set below; many are near 0
+    for last, warns in ((0.0, False), (-0.4, True), (9.0, True), (7.9, False)):
+        values[-1] = last
+        K = np.tile((directions * values) @ directions.T, (30, 1, 1))
+        whole = told(K)
+        monkeypatch.setattr(dl.results, "MOST_EIGENVALUES", 10)
+        assert bool(told(K)) == bool(whole) == warns, last
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("scale, gamma0", [(1e-9, 1.0), (1.0, 1e-5), (1e-3, 1e-3)])
+def test_updates_below_rounding_warn_and_name_float64(scale, gamma0):
+    task = dl.Task.random(4, 10, 0)
+    e = dl.Experiment(dl.Task(task.X, scale * task.y), dl.GD(), 1, "tanh", gamma0, 0.05, 3)
+    for run in (lambda **o: dl.network.train(e, 16, **o), lambda **o: dl.meanfield.solve(e, 64, **o)):
+        with pytest.warns(UserWarning, match='near the rounding of float32.*Use dtype="float64"'):
+            run(dtype="float32")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exact = run()
+            assert exact.loss[-1] < 0.99 * exact.loss[0]
+
+
+def test_where_no_rounding_is_told_of_float32_is_right_to_half_a_percent():
+    task = dl.Task.random(4, 10, 0)
+    least = dl.stability.LEAST_UPDATE * np.finfo("float32").eps
+    e = dl.Experiment(task, dl.GD(), 1, "tanh", 1.05 * least / (0.05 * np.sqrt(4 * np.diag(task.K_x).mean())), 0.05, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        a, b = (dl.meanfield.solve(e, 256, dtype=dtype).f for dtype in ("float32", "float64"))
+    assert np.linalg.norm(a - b) < 5e-3 * np.linalg.norm(b)
+    with pytest.warns(UserWarning, match="near the rounding of float64.*larger `gamma0`"):
+        dl.network.train(dataclasses.replace(e, gamma0=1e-14), 16)

@@ -1,0 +1,359 @@
+"""The two-layer closed forms: explicit solutions, limits and exponents, the exact solver, and networks."""
+
+import dataclasses
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+import dmftlib as dl
+from companion import figures
+from dmftlib import twolayer
+
+Y = np.array([1.2, -0.9])  # ‖y‖ = 1.5
+TASK = dl.Task.whitened(Y)
+NORM = np.linalg.norm(Y)
+RULES = {
+    "GD": (dl.GD(), twolayer.gd, {}),
+    "FA(0.6)": (dl.FA(0.6), twolayer.fa, dict(rho=0.6)),
+    "DFA": (dl.DFA(), twolayer.fa, {}),  # one hidden layer: the same as FA with ρ = 0
+    "Hebb": (dl.Hebb(), twolayer.hebb, {}),
+}
+NAMES = ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")
+
+
+def solution(name, gamma0, times, task=TASK):
+    rule, closed, options = RULES[name]
+    return dataclasses.replace(closed(task, gamma0, times, **options), rule=rule)
+
+
+# --- Explicit solutions, independent of the integrator ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma0", [1e-3, 1.0, 100.0])
+def test_gd_is_the_solution_of_a_riccati_equation(gamma0):
+    # x = e^{2A} obeys dx/dt = −x² + 2cx + 1, c = γ₀y: (x − x₊)/(x − x₋) decays at the constant rate x₊ − x₋.
+    times, c = np.array([0, 0.003, 0.02, 0.1, 0.5, 2.0]), gamma0 * NORM
+    root = np.sqrt(1 + c**2)
+    up, down = c + root, -1 / (c + root)
+    E = (1 - up) / (1 - down) * np.exp(-2 * root * times)
+    x = (up - down * E) / (1 - E)
+    run = twolayer.gd(TASK, gamma0, times)
+    np.testing.assert_allclose(run.H_y, (x + 1 / x) / 2, rtol=1e-8)
+    np.testing.assert_allclose(run.G_tilde[:, 0, 0, 1], (x + 1 / x) / 2, rtol=1e-8)
+    np.testing.assert_allclose(run.f @ Y / NORM, (x - 1 / x) / 2 / gamma0, rtol=1e-8, atol=1e-15)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("gamma0", [1e-3, 1.0, 100.0])
+def test_fa_takes_the_time_that_separating_variables_gives(gamma0, rho):
+    times = np.array([0.002, 0.01, 0.1, 0.5]) / (1 + gamma0 ** (2 / 3))
+    a = np.sqrt(twolayer.fa(TASK, gamma0, times, rho).H_y - 1)
+    for t, top in zip(times, a):
+        # a² = H_y − 1 loses digits where a is small: 1e-16/a² of them.
+        taken, _ = quad(lambda a: 1 / (gamma0 * NORM - a**3 / 2 - (1 + rho) * a), 0, top, epsabs=0, epsrel=1e-12)
+        assert abs(taken / t - 1) < 1e-8 + 1e-15 / top**2
+
+
+@pytest.mark.parametrize("gamma0", [1e-3, 1.0, 100.0])
+def test_hebb_keeps_both_of_its_integrals(gamma0):
+    # Two ways to each quantity: H = e^{2γ₀∫Δ²}, and the overlap c = ⟨wχ⟩ = γ₀∫Δ√H gives the output, γ₀f = √H c.
+    t = np.concatenate([[0], np.geomspace(1e-6, 3, 20001)])
+    run = twolayer.hebb(TASK, gamma0, t)
+    H = np.einsum("tmm->tm", run.H)
+    grown = np.trapezoid(run.Delta**2, t, axis=0)
+    overlap = np.trapezoid(run.Delta * np.sqrt(H), t, axis=0)
+    np.testing.assert_allclose(2 * gamma0 * grown, np.log(H[-1]), rtol=1e-5)  # of the trapezoids
+    np.testing.assert_allclose(np.sqrt(H[-1]) * overlap, run.f[-1], rtol=1e-5)
+    np.testing.assert_allclose(run.G[-1, 0], 1 + ((gamma0 * overlap) ** 2).sum(), rtol=1e-5)
+    assert run.H[-1, 0, 1] == 0  # no growth off the diagonal
+
+
+@pytest.mark.parametrize("gamma0", [1e-6, 1.0, 100.0])
+def test_conservation_laws(gamma0):
+    times = np.array([0, 1e-3, 1e-2, 0.1, 1.0, 30.0])
+    run = twolayer.gd(TASK, gamma0, times)
+    np.testing.assert_allclose(run.H_y, np.sqrt(1 + gamma0**2 * (run.f**2).sum(axis=1)), rtol=1e-8)
+    for rho in (0.0, 0.6, 1.0):
+        run = twolayer.fa(TASK, gamma0, times, rho)
+        a2 = run.H_y - 1
+        np.testing.assert_allclose(run.G_tilde[:, 0, 0, 0], rho + a2 / 2, rtol=1e-8, atol=1e-14)
+        f = gamma0 * np.linalg.norm(run.f, axis=1)
+        np.testing.assert_allclose(f**2, a2 * (a2 / 2 + 1 + rho) ** 2, rtol=1e-8, atol=1e-14)
+
+
+@pytest.mark.parametrize("gamma0", [1e-6, 0.3, 3.0, 100.0])
+def test_training_ends_at_the_fixed_points(gamma0):
+    drive = gamma0 * NORM
+    for name in RULES:
+        run = solution(name, gamma0, [0, 40.0, np.inf])
+        for value in NAMES:
+            after, end = getattr(run, value)[1:]
+            np.testing.assert_allclose(after, end, rtol=1e-8, atol=1e-12, err_msg=f"{name} {value}")
+        np.testing.assert_allclose(run.Delta[-1], 0.0, atol=1e-12)
+    np.testing.assert_allclose(twolayer.gd(TASK, gamma0, [np.inf]).H_y, np.sqrt(1 + drive**2), rtol=1e-12)
+    for rho in (0.0, 0.6, 1.0):
+        end = twolayer.fa(TASK, gamma0, [np.inf], rho)
+        roots = np.roots([0.5, 0, 1 + rho, -drive])
+        (a,) = roots[np.abs(roots.imag) < 1e-12 * np.abs(roots).max()].real
+        np.testing.assert_allclose([end.H_y[0], end.G_tilde[0, 0, 0, 0]], [1 + a**2, rho + a**2 / 2], rtol=1e-12)
+
+
+# --- What the paper says of them --------------------------------------------------------------------------------------
+
+
+def growth(name, gammas):
+    """H_y at the end of training minus 1, for each γ₀."""
+    return np.array([solution(name, gamma0, [np.inf]).H_y[0] - 1 for gamma0 in gammas])
+
+
+def exponent(x, y):
+    """Power of x in y, and the standard error of the straight line through the logarithms."""
+    (slope, _), covariance = np.polyfit(np.log(x), np.log(y), 1, cov=True)
+    return slope, np.sqrt(covariance[0, 0])
+
+
+@pytest.mark.parametrize("name, power", [("GD", 2), ("FA(0.6)", 2), ("DFA", 2), ("Hebb", 1)])
+def test_features_grow_with_this_power_of_small_gamma0(name, power):
+    # A symmetry γ₀ → −γ₀ forbids odd powers for GD and FA; for Hebb dH = 2γ₀Δ²H gives ΔH ≈ γ₀y².
+    gammas = np.geomspace(1e-3, 1e-2, 6)
+    slope, error = exponent(gammas, growth(name, gammas))
+    assert error < 1e-3 and abs(slope - power) < 0.01, (slope, error)
+    if name == "Hebb":
+        first = (Y**4).sum() / (Y**2).sum()
+        np.testing.assert_allclose(growth(name, [1e-5])[0], 1e-5 * first, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name, power", [("GD", 1), ("FA(0.6)", 2 / 3), ("DFA", 2 / 3)])
+def test_features_grow_with_this_power_of_large_gamma0(name, power):
+    gammas = np.geomspace(1e3, 1e5, 6)
+    slope, error = exponent(gammas, growth(name, gammas))
+    assert error < 1e-3 and abs(slope - power) < 0.01, (slope, error)
+
+
+def test_hebb_approaches_its_power_of_large_gamma0_slowly():
+    # Measured: 0.941 from 10 to 100, 0.975 from 100 to 1000 and 0.991 from 1e3 to 1e4, towards 1 from below.
+    decades = [exponent(g, growth("Hebb", g))[0] for g in (np.geomspace(10**k, 10 ** (k + 1), 5) for k in (1, 2, 3))]
+    assert decades == sorted(decades) and 0.9 < decades[0] < decades[-1] < 1, decades
+    assert 1 - decades[-1] < 0.05
+
+
+@pytest.mark.parametrize("gamma0", [0.1, 1.0, 10.0, 100.0])
+def test_better_aligned_feedback_ends_with_larger_G_tilde_and_fewer_features(gamma0):
+    ends = [twolayer.fa(TASK, gamma0, [np.inf], rho) for rho in np.linspace(0, 1, 11)]
+    assert (np.diff([end.G_tilde[0, 0, 0, 0] for end in ends]) > 0).all()
+    assert (np.diff([end.H_y[0] for end in ends]) < 0).all()
+
+
+def test_gd_and_fully_aligned_feedback_agree_at_early_times():
+    # Outputs differ by O(t³) only. Without the factor 2 of the errata they would differ at first order, as those of
+    # other ρ do: f = (1+ρ)yt.
+    times = np.geomspace(1e-4, 1e-2, 8)
+    gd, fa, other = (
+        twolayer.gd(TASK, 1.0, times),
+        twolayer.fa(TASK, 1.0, times, 1.0),
+        twolayer.fa(TASK, 1.0, times, 0.5),
+    )
+    slope, error = exponent(times, np.linalg.norm(gd.f - fa.f, axis=1))
+    assert slope > 2.9, (slope, error)
+    np.testing.assert_allclose(np.linalg.norm(gd.f[0] - other.f[0]) / np.linalg.norm(gd.f[0]), 0.25, rtol=1e-3)
+
+
+# --- The solver and networks, which know nothing of the closed forms --------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_exact_solver_approaches_them_at_first_order_in_lr(name):
+    # Gradient descent of step η is Euler's method for these equations: halving η halves what is left. A wrong factor
+    # would leave a floor, and a slope near 0.
+    rates, errors = (0.02, 0.01, 0.005), []
+    for lr in rates:
+        e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.3, lr=lr, steps=round(1 / lr) + 1)
+        closed, run = solution(name, e.gamma0, lr * np.arange(e.steps)), dl.meanfield.solve(e, samples=64)
+        errors.append(list(dl.compare(closed, run).distance.values()))
+        square = run.G_tilde_tilde  # which frozen feedback leaves as it is
+        assert np.linalg.norm(closed.G_tilde_tilde - square) < lr * np.linalg.norm(square)
+    slopes = np.polyfit(np.log(rates), np.log(errors), 1)[0]
+    np.testing.assert_allclose(slopes, 1.0, atol=0.05)
+    assert np.max(errors[-1]) < 0.01
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_networks_approach_them_as_one_over_N(name):
+    # lr is small enough that its own error, squared, is below 1 % of that of the widest networks.
+    widths, seeds = (32, 64, 128, 256), 120
+    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.0, lr=0.01, steps=80)
+    closed = solution(name, e.gamma0, e.lr * np.arange(e.steps))
+    ensembles = [dl.network.ensemble(e, N, range(seeds)) for N in widths]
+    for quantity in ("f", "Phi", "G_tilde", "K"):
+        slope = np.polyfit(np.log(widths), np.log([figures.squared_error(x, closed, quantity) for x in ensembles]), 1)[
+            0
+        ]
+        assert abs(slope + 1) < 0.2, (quantity, slope)
+
+
+def test_names_and_shapes_are_those_of_the_solver():
+    e = dl.Experiment(TASK, dl.FA(0.6), 1, "linear", gamma0=1.3, lr=0.01, steps=5)
+    run, closed = dl.meanfield.solve(e, samples=64), twolayer.fa(TASK, 1.3, 0.01 * np.arange(5), 0.6)
+    for name in (*NAMES, "times", "Delta", "loss", "alignment", "corr_g", "H_y", "h_y"):
+        assert getattr(closed, name).shape == getattr(run, name).shape, name
+        np.testing.assert_allclose(getattr(closed, name), getattr(run, name), atol=0.05, err_msg=name)
+    assert closed.H.shape == (5, 2, 2)
+    assert (closed.rule, closed.gamma0, closed.task) == (dl.FA(0.6), 1.3, TASK)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        closed.gamma0 = 2.0
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_compare_and_the_figures_read_them(name):
+    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.0, lr=0.02, steps=6)
+    closed, networks = twolayer.solve(e), dl.network.groups(e, 64, 4, 0, count=2)
+    table = dl.compare(closed, networks[0])
+    assert table.distance["K"] == pytest.approx(
+        np.linalg.norm(closed.K - networks[0].K) / np.linalg.norm(networks[0].K), rel=1e-12
+    )
+    assert table.theory_error["K"] == 0.0  # exact
+    assert set(dl.compare(networks[0], closed).standard_error.values()) == {0.0}
+    wide = {64: networks, 128: dl.network.groups(e, 128, 4, 0, count=2)}
+    for figure in (
+        figures.learning_curves(closed, networks),
+        figures.overview(closed, networks),
+        figures.kernels(closed, networks, [("Phi", 1), ("K", None)]),
+        figures.several_runs({name: (closed, networks)}, {"loss": lambda run: run.loss}),
+        figures.error_against_width(closed, wide, {"K": ("K", slice(None))}),
+        figures.bias_and_variance(closed, wide, {"K": ("K", slice(None))}),
+        figures.richness([1.0], [closed], [networks], closed.f, 0.3),
+    ):
+        assert figure.png()[1:4] == b"PNG"
+    np.testing.assert_array_equal(figures.learning_curves(closed, networks).data["loss"], closed.loss)
+    for other, changed in (
+        (twolayer.solve(dataclasses.replace(e, gamma0=2.0)), "gamma0"),
+        (twolayer.solve(e, 0.03 * np.arange(6)), "lr"),
+        (twolayer.solve(e, [0.0, np.inf]), "steps"),
+    ):
+        with pytest.raises(ValueError, match=f"differ in {changed}"):
+            dl.compare(other, networks[0])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_test_points_follow_the_training_inputs_that_they_overlap_with(name):
+    task = dl.Task(TASK.X, TASK.y, X_test=[[0.5, -2.0], [1.0, 0.3], [3.0, 1.0]])
+    e = dl.Experiment(task, RULES[name][0], 1, "linear", gamma0=1.3, lr=1e-3, steps=200)
+    closed, run = twolayer.solve(e), dl.meanfield.solve(e, samples=64)
+    assert closed.f_test.shape == run.f_test.shape == (200, 3)
+    assert np.linalg.norm(closed.f_test - run.f_test) < 3e-3 * np.linalg.norm(run.f_test)  # of order lr
+    assert twolayer.gd(TASK, 1.0, [0.0]).f_test is None
+
+
+def test_equal_and_zero_targets_are_followed_too():
+    run = twolayer.hebb(dl.Task.whitened([0.0, 1.0, 1.0, -1.0]), 2.0, [0, 0.7, np.inf])
+    np.testing.assert_array_equal(run.Delta[:, 1], run.Delta[:, 2])
+    np.testing.assert_allclose(run.Delta[:, 3], -run.Delta[:, 1], atol=1e-12)
+    np.testing.assert_array_equal(run.Delta[:, 0], 0.0)
+    np.testing.assert_array_equal(run.H[:, 0, 0], 1.0)
+
+
+# --- Asked with an Experiment -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_experiment_gets_the_form_of_its_rule_at_its_own_times(name):
+    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.3, lr=0.1, steps=4)
+    run, expected = twolayer.solve(e), solution(name, 1.3, [0.0, 0.1, 0.2, 0.3])
+    assert run.rule == e.rule
+    for value in (*NAMES, "times"):
+        np.testing.assert_allclose(getattr(run, value), getattr(expected, value), rtol=1e-12, err_msg=value)
+    np.testing.assert_array_equal(twolayer.solve(e, [0.7, np.inf]).f, solution(name, 1.3, [0.7, np.inf]).f)
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(dl.GD):
+    """A rule derived from one that has a closed form may be another."""
+
+    def pseudo_gradient(self, layer):
+        return 2 * layer.g
+
+
+WHITE = dl.Experiment(TASK, dl.GD(), 1, "linear", gamma0=1.3, lr=0.1, steps=4)
+OFF = dl.Task(np.array([[1.5, 0.0], [0.0, 1.0]]), Y)  # K_x = diag(1.125, 0.5)
+REFUSED = [
+    (TASK, TypeError, r"`experiment` must be a dmftlib.Experiment; got Task. Build one .* twolayer.gd"),
+    (dataclasses.replace(WHITE, activation="tanh"), ValueError,
+     "`experiment` has the activation 'tanh', and its φ.h. is not h, .* Use activation \"linear\", or meanfield"),
+    (dataclasses.replace(WHITE, hidden_layers=3), ValueError,
+     "`experiment` has hidden_layers = 3; the closed forms hold for 1. Use hidden_layers = 1, or meanfield.solve"),
+    (dataclasses.replace(WHITE, rule=dl.GLN()), ValueError,
+     r"`experiment` has the rule GLN\(\), which has no closed form of its own: .* every gate is 1. Use GD\(\)"),
+    (dataclasses.replace(WHITE, rule=Own()), ValueError,
+     r"`experiment` has the rule Own\(\), .* there are some for GD, FA, DFA, Hebb. Use one of these, or meanfield.solve"),
+    (dataclasses.replace(WHITE, task=OFF), ValueError,
+     r"`task` must be whitened .* largest entry of \|K_x − I\| is 0.5. Use Task.whitened\(y\), or meanfield.solve"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("experiment, error, message", REFUSED)
+def test_an_experiment_without_closed_form_is_refused_before_computing(experiment, error, message, monkeypatch):
+    monkeypatch.setattr(twolayer, "solve_ivp", lambda *_, **__: pytest.fail("it was computed"))
+    with pytest.raises(error, match=message):
+        twolayer.solve(experiment)
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
+
+BAD = [
+    ((np.eye(2), 1.0, [0.0]), TypeError, r"`task` must be a dmftlib.Task; got ndarray. Build one with Task.whitened\(y\)"),
+    ((dl.Task.whitened([0.0, 0.0]), 1.0, [0.0]), ValueError, "`task` has targets that are all zero"),
+    ((TASK, 0.0, [0.0]), ValueError, "`gamma0` .richness.* must be a finite number above 0; got 0.0"),
+    ((TASK, np.nan, [0.0]), ValueError, "`gamma0` .*got nan"),
+    ((TASK, 1.0, "late"), TypeError, r"`times` must be an array of numbers of shape \(T,\); got str"),
+    ((TASK, 1.0, 2.0), ValueError, r"`times` must have shape \(T,\) with at least one time; got shape \(\)"),
+    ((TASK, 1.0, []), ValueError, r"`times` must have shape .*got shape \(0,\)"),
+    ((TASK, 1.0, [-1.0, 0.0]), ValueError, "`times` must rise from 0 or later"),
+    ((TASK, 1.0, [0.0, 2.0, 1.0]), ValueError, "`times` must rise from 0 or later, each once"),
+    ((TASK, 1.0, [0.0, np.nan]), ValueError, "`times` must rise"),
+    ((TASK, 1.0, [0.0, np.inf, np.inf]), ValueError, "Only the last may be infinite"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments, error, message", BAD)
+@pytest.mark.parametrize("rule", [twolayer.gd, twolayer.fa, twolayer.hebb])
+def test_bad_arguments_are_named(rule, arguments, error, message):
+    with pytest.raises(error, match=message):
+        rule(*arguments)
+
+
+@pytest.mark.parametrize("rule", [twolayer.gd, twolayer.fa, twolayer.hebb])
+def test_data_that_are_not_whitened_are_refused_with_what_to_use_instead(rule):
+    X = TASK.X.copy()
+    X[0, 1] = 0.1
+    off = np.abs(X @ X.T / 2 - np.eye(2)).max()
+    with pytest.raises(
+        ValueError, match=rf"largest entry of \|K_x − I\| is {off:.2g}.*whitened\(y\), or meanfield.solve"
+    ):
+        rule(dl.Task(X, Y), 1.0, [0.0])
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((2, 2)))
+    rule(dl.Task(TASK.X @ rotation, Y), 1.0, [0.0])  # whitened up to rounding
+
+
+def test_the_correlation_of_the_feedback_is_checked():
+    with pytest.raises(ValueError, match=r"`rho` is the correlation .* 0 ≤ rho ≤ 1; got 1.5"):
+        twolayer.fa(TASK, 1.0, [0.0], rho=1.5)
+
+
+STOPPED = (
+    r"the integration stopped at time {} of 2. Rates grow with `gamma0`.*make one of them smaller, or ask for earlier"
+)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_integration_that_does_not_end_says_how_far_it_came(name):
+    with pytest.raises(RuntimeError, match=STOPPED.format("0")):
+        solution(name, 1e300, [0.0, 2.0])
+
+
+def test_an_integrator_that_gives_up_says_how_far_it_came(monkeypatch):
+    monkeypatch.setattr(twolayer, "solve_ivp", lambda *_, **__: SimpleNamespace(success=False, t=np.array([0, 0.7])))
+    with pytest.raises(RuntimeError, match=re.escape("stopped at time 0.7 of 2")):
+        twolayer.gd(TASK, 1.0, [0.0, 0.7, 2.0])

@@ -1,0 +1,122 @@
+"""The exercises of theory without a published solution: their answers by hand, their fields on the pages, their command."""
+
+import re
+
+import numpy as np
+import pytest
+from test_browser import browser  # noqa: F401
+
+from dmftlib import machine
+from tools import ROOT, ToolError, chapters, exercises
+from tools.__main__ import main
+
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
+
+
+def after_two_steps(lr=0.1, gamma0=2.0):
+    """f of one linear hidden layer and one sample with target 1: ⟨h²⟩, ⟨w²⟩ and ⟨wh⟩ multiplied out."""
+    squares, product = 2.0, 0.0  # ⟨h²⟩ + ⟨w²⟩, ⟨wh⟩
+    for _ in range(2):
+        step = lr * gamma0 * (1 - product / gamma0)
+        squares, product = squares * (1 + step**2) + 4 * step * product, product * (1 + step**2) + step * squares
+    return product / gamma0
+
+
+def largest_step():
+    """2/λ_max of the lazy K of two inputs at 60°, two hidden layers of ReLU: one angle a layer."""
+    angles = [np.pi / 3]
+    for _ in range(2):
+        theta = angles[-1]
+        angles.append(np.arccos(((np.pi - theta) * np.cos(theta) + np.sin(theta)) / np.pi))
+    Phi, gains = np.cos(angles), 1 - np.array(angles) / np.pi  # Φ⁰ to Φ², ⟨φ̇φ̇⟩ of layers 1 and 2
+    return 2 / (3 + Phi[0] * gains[0] * gains[1] + Phi[1] * gains[1] + Phi[2])
+
+
+def inputs_that_fit(memory=2**37):
+    """P of a quadratic in P, with three sweeps of half of the samples, two layers and two recorded steps in float32."""
+    numbers = 2 * (2 * 4 + 1)  # Φ, G, G̃ and ⟨g̃g̃⟩ of each layer and K, twice, times P²
+    kernels = numbers * (3 * 4 + 8 * machine.COPIES)
+    fields = 3 * 4 * 2048 * machine.FIELDS * 2 * 2  # of two layers, up and down, times P
+    bases = 3 * 4 * 2048 * 400 * 12  # with images, and what adds directions
+    return (np.sqrt(fields**2 + 4 * kernels * (memory - bases)) - fields) / (2 * kernels)
+
+
+BY_HAND = {
+    "networks": after_two_steps(),
+    "entk": largest_step(),
+    "meanfield": 1 + 0.2**2 + (2 * 0.2) ** 2,  # ⟨u²u²⟩ = Φ¹; along w(0) the echo adds 0.2 to what was learned
+    "solver": (3 + 7) + 8,
+    "scale": inputs_that_fit(),
+    "own_rule": np.log(4 / 3),
+}
+
+
+@pytest.mark.parametrize("name", exercises.QUESTIONS)
+def test_the_library_finds_what_is_found_by_hand(name):
+    question = exercises.question(name)
+    np.testing.assert_allclose(question.answer, BY_HAND[name], rtol=3e-3)
+    assert question.judge(BY_HAND[name]) == exercises.check(name, str(BY_HAND[name])) == "Right."
+    for wrong, words in ((0.9, "Too small. "), (1.1, "Too large. ")):
+        assert re.match(rf"{words}\w", question.judge(wrong * BY_HAND[name]))
+
+
+def test_a_lazy_or_forgetful_answer_is_not_right():
+    assert exercises.check("networks", "0.36").startswith("Too small.")  # 1 − (1 − 2η)²
+    assert exercises.check("meanfield", "1.08").startswith("Too small.")  # without the echo
+
+
+def test_every_page_of_theory_with_exercises_ends_them_with_a_self_check():
+    with_exercises = {name for name, text in PAGES.items() if "```{exercise}" in text}
+    assert with_exercises == set(exercises.QUESTIONS)
+    for name in with_exercises:
+        labels = re.findall(r"```{exercise} [^\n]+\n:label: (\S+)", PAGES[name])
+        solved = re.findall(r"```{solution} (\S+)", PAGES[name])
+        assert set(labels) - set(solved) == {labels[-1]}, name
+        assert f"```{{include}} check-{name}.txt" in PAGES[name].split(labels[-1])[1]
+
+
+@pytest.mark.parametrize("name", chapters.names())
+def test_the_exercises_of_a_chapter_rise_and_only_the_last_has_no_solution(name):
+    cells = chapters.read(chapters.committed(name)).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    posed = re.findall(r"```{exercise} (★+) [^\n]+\n:label: (\S+)", text)
+    solved = re.findall(r"```{solution(?:-start)?} (\S+)", text)
+    assert "The last one has none" in text and [label for _, label in posed[:-1]] == solved
+    stars = [len(stars) for stars, _ in posed]
+    assert 3 <= len(posed) <= 5 and stars == sorted(stars) and (stars[0], stars[-1]) == (1, 3)
+    (unsolved,) = (k for k, cell in enumerate(cells) if f":label: {posed[-1][1]}\n" in cell.source)
+    assert "self_check(" in cells[unsolved + 1].source
+
+
+@pytest.mark.parametrize("name", exercises.QUESTIONS)
+def test_the_field_works_from_a_file_and_the_page_names_the_command(browser, html, name):  # noqa: F811
+    page = browser.new_page()
+    page.goto((html / "book" / f"{name}.html").as_uri())
+    field = f"#check-{name.replace('_', '-')}"
+    page.fill(f"{field}-guess", f"{BY_HAND[name]:.4g}")
+    page.press(f"{field}-guess", "Enter")
+    assert page.inner_text(f"{field}-told") == "Right."
+    page.fill(f"{field}-guess", f"{2 * BY_HAND[name]:.4g}")
+    page.press(f"{field}-guess", "Enter")
+    assert page.inner_text(f"{field}-told") == exercises.check(name, str(2 * BY_HAND[name]))
+    assert f"make check EXERCISE={name} ANSWER=0.5" in page.inner_text("main")
+    page.close()
+
+
+def test_the_command_says_what_the_page_says(capsys):
+    assert main(["check", "meanfield", "1.2"]) == 0
+    assert capsys.readouterr().out == "Right.\n"
+
+
+@pytest.mark.parametrize(
+    "name, answer, message",
+    [
+        ("", "1", "no exercise was named; add EXERCISE=name; the pages that have one are: networks, entk"),
+        ("gd", "1", "there is no exercise 'gd'"),
+        ("entk", "", "ANSWER is a number, as in ANSWER=0.5; got ''"),
+        ("entk", "half", "ANSWER is a number, as in ANSWER=0.5; got 'half'"),
+    ],
+)
+def test_a_wrong_exercise_or_answer_is_refused(name, answer, message):
+    with pytest.raises(ToolError, match=re.escape(message)):
+        exercises.check(name, answer)

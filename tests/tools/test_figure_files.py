@@ -1,0 +1,296 @@
+"""What stands beneath a figure: files, citation, provenance; what a run with other parameters says; the index."""
+
+import base64
+import copy
+import dataclasses
+import functools
+import json
+import re
+import subprocess
+
+import nbformat
+import numpy as np
+import pytest
+from pybtex.database import parse_string
+from test_drawing import assert_curves_are_the_data, assert_images_are_the_data
+
+from companion import drawing, figures, sliders
+from tools import ROOT, chapters, pages, reproduction
+from tools import figures as shelf
+
+TREE = {"version": "0.1.0", "commit": "abc1234", "dirty": False, "date": "2026-01-02", "machine": {"processors": 2}}
+RECORD = {
+    "parameters": {},
+    "version": "0.1.0",
+    "commit": "abc1234",
+    "dirty": True,
+    "date": "2026-03-04",
+    "seconds": 3.0,
+}
+RECORD["machine"] = {"processors": 2, "architecture": "m68k", "system": "AmigaOS"}
+CAPTION = "Loss for small $\\gamma_0$, {glue:text}`distance` off. Lines: theory of {numref}`fig-small`."
+x = np.linspace(0, 1, 30)
+
+
+def picture():
+    lines, marks = {"GD": (x, np.exp(-x))}, {"GD": (x, np.exp(-x) + 0.01, 0.01 + 0 * x)}
+    return figures.curves({"loss": (lines, marks)}, "time t (lr × step)", log="y")
+
+
+@functools.cache
+def stored():
+    """What the two figures leave in a notebook: data and metadata of their outputs."""
+    shown, moved = picture(), sliders.two_layer()
+    pairs = ("image/png", base64.b64encode(shown.png()).decode()), ("text/html", moved._repr_html_())
+    return [({kind: text}, one._repr_mimebundle_()[1]) for (kind, text), one in zip(pairs, (shown, moved))]
+
+
+def add_figures(notebook):
+    """A figure with a name and one with sliders, at the end of the notebook of `conftest.write_chapter`."""
+    named = {"mystnb": {"figure": {"caption": CAPTION, "name": "fig-small"}, "image": {"alt": "a curve that falls"}}}
+    for id, looks, (data, carried) in zip(("curve", "sliders"), (named, {}), copy.deepcopy(stored())):
+        output = nbformat.v4.new_output("execute_result", data, metadata=carried, execution_count=2)
+        cell = nbformat.v4.new_code_cell("shown", id=id, metadata=looks, execution_count=2, outputs=[output])
+        notebook.cells.append(cell)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("{numref}`fig-small` and {numref}`fig-other`.", id="text"))
+    return notebook
+
+
+@pytest.fixture
+def notebook(small_tree):
+    return add_figures(nbformat.read(small_tree / "notebooks" / "small.ipynb", as_version=4))
+
+
+@pytest.fixture
+def small_book(small_tree, notebook, monkeypatch):
+    """A book in which the small chapter shows both figures."""
+    for module in (chapters, pages, shelf):
+        monkeypatch.setattr(module, "ROOT", small_tree)
+    notebook.cells[-1].source = "{numref}`fig-small`"
+    notebook.cells[-3].metadata["mystnb"]["figure"]["caption"] = "Loss."
+    nbformat.write(notebook, small_tree / "notebooks" / "small.ipynb")
+    return small_tree
+
+
+def about(notebook, name="fig-small", **record):
+    if record:
+        notebook.metadata["dmftlib"] = RECORD | record
+    figure = next(figure for figure in shelf.shown(notebook) if figure.id == name)
+    return figure, shelf.provenance("small", figure, notebook, TREE)
+
+
+# --- Where a figure comes from ----------------------------------------------------------------------------------------
+
+
+def test_stored_outputs_say_so_and_name_the_version_and_commit_of_the_tree(notebook):
+    _, known = about(notebook)
+    assert known["made by"] == "outputs stored in the repository" and known["machine"] == "not recorded"
+    assert (known["version"], known["commit"], known["modified"]) == ("0.1.0", "abc1234", False)
+    assert known["parameters"] == {"n": 3, "word": "a"} and known["not as in the book"] == {}
+    assert known["licence"].startswith("CC BY 4.0")
+
+
+def test_a_run_says_with_what_it_was_made(notebook):
+    _, known = about(notebook, parameters={"n": 5, "word": "a"})
+    assert known["parameters"] == {"n": 5, "word": "a"} and known["not as in the book"] == {"n": 5}
+    assert (known["date"], known["modified"], known["machine"]["system"]) == ("2026-03-04", True, "AmigaOS")
+
+
+MEASURED = {"command": "make full CHAPTER=small", "version": "0.0.9", "commit": "def5678", "dirty": False}
+MEASURED |= {"date": "2026-02-03", "machine": {"processors": 64}, "parameters": {"P": [300], "seed": [0, 1]}}
+
+
+def test_a_figure_of_data_measured_before_says_so_whatever_the_chapter_was_run_with(notebook):
+    carried = dataclasses.replace(picture(), source=MEASURED)._repr_mimebundle_()[1]["dmftlib"]
+    notebook.cells[-3].outputs[0].metadata["dmftlib"] = carried
+    notebook.metadata["dmftlib"] = RECORD | {"parameters": {"n": 5, "word": "a"}}
+    before = notebook.cells[-3].outputs[0].data["image/png"]
+    shelf.mark(notebook, {"n": 5, "word": "a"})
+    _, known = about(notebook)  # by the published id, which it keeps
+    assert notebook.cells[-3].outputs[0].data["image/png"] == before
+    assert known["made by"] == "make full CHAPTER=small, whose result is in the repository"
+    assert known["parameters"] == MEASURED["parameters"] and known["seed"] == [0, 1]
+    assert [known[name] for name in ("version", "commit", "modified", "date")] == [
+        "0.0.9",
+        "def5678",
+        False,
+        "2026-02-03",
+    ]
+    assert known["machine"] == {"processors": 64} and known["not as in the book"] == {}
+    assert "figures (but for `fig-small`, of data that was measured before)" in pages.banner(notebook)
+
+
+def test_the_date_of_stored_outputs_is_that_of_their_commit():
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs", "--", "notebooks/gd.ipynb"]
+    inside = subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    assert shelf._last_change("gd") == inside
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d|unknown", inside)
+
+
+# --- How to cite it ---------------------------------------------------------------------------------------------------
+
+
+def test_bibtex_has_the_figure_the_book_and_the_paper(notebook):
+    _, known = about(notebook)
+    entries = parse_string(shelf.bibtex(known, "https://example.org/book"), "bibtex").entries
+    assert list(entries) == ["fig-small", "dmftlib", "bordelon2023influence"]
+    figure, book, paper = entries.values()
+    assert figure.fields["title"] == r"Loss for small $\gamma_0$, off"
+    for part in ("fig-small", "chapter small", "version 0.1.0", "commit abc1234", "CC BY 4.0"):
+        assert part in figure.fields["note"]
+    assert "Version 0.1.0, commit abc1234" in book.fields["note"] and book.fields["url"] == "https://example.org/book"
+    assert [str(person) for person in paper.persons["author"]] == ["Bordelon, Blake", "Pehlevan, Cengiz"]
+    assert paper.fields["year"] == "2023"
+
+
+def test_bibtex_of_other_parameters_says_so_and_bears_another_key(notebook):
+    shelf.mark(notebook, {"n": 5, "word": "a"})
+    figure = next(shelf.shown(notebook))
+    _, known = about(notebook, figure.id, parameters={"n": 5, "word": "a"})
+    entry, *_ = parse_string(shelf.bibtex(known), "bibtex").entries.items()
+    assert re.fullmatch(r"fig-small-[0-9a-f]{8}", entry[0])
+    assert "not as in the book: n = 5" in entry[1].fields["title"] and "n = 5" in entry[1].fields["note"]
+    assert "with uncommitted changes" in entry[1].fields["note"]
+
+
+# --- Other parameters -------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_leave_every_figure_alone(notebook):
+    before = json.dumps(notebook)
+    shelf.mark(notebook, {})
+    shelf.mark(notebook, {"n": 3})
+    assert json.dumps(notebook) == before
+
+
+def test_other_parameters_stand_on_the_face_and_no_published_id_is_left(notebook):
+    before = notebook.cells[-3].outputs[0].data["image/png"]
+    shelf.mark(notebook, {"n": 5})
+    curve, sliders = shelf.shown(notebook)
+    text = "not as in the book: n = 5"
+    expected = drawing.save(figures.draw(figures.read_csv(picture().csv()), text), "png")
+    assert base64.b64decode(curve.output.data["image/png"]) == expected != base64.b64decode(before)
+    assert sliders.output.data["text/html"].endswith(f"<p><small>{text}</small></p>")
+    assert re.fullmatch(r"fig-small-[0-9a-f]{8}", curve.id) and re.fullmatch(r"fig-sliders-[0-9a-f]{8}", sliders.id)
+    assert curve.cell.metadata.mystnb.figure.name == curve.id
+    assert notebook.cells[-1].source == f"{{numref}}`{curve.id}` and {{numref}}`fig-other`."
+    assert curve.cell.metadata.mystnb.figure.caption.endswith(f"{{numref}}`{curve.id}`.")
+    nbformat.validate(notebook)
+
+
+def test_other_values_give_other_ids(notebook):
+    ids = set()
+    for values in ({"n": 5}, {"n": 6}, {"n": 5, "word": "b"}, {"n": 5, "word": "a"}):
+        other = copy.deepcopy(notebook)
+        shelf.mark(other, values)
+        ids.add(next(shelf.shown(other)).id)
+    assert len(ids) == 3  # the last has the values of the first: "a" is the default
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_every_kind_and_a_link_to_each(notebook, tmp_path):
+    known = shelf.add("small", notebook, tmp_path, TREE)
+    assert [figure["id"] for figure in known] == ["fig-small", "fig-sliders"]
+    for id, more in (("fig-small", set()), ("fig-sliders", {"grid.json"})):
+        made = {path.name.removeprefix(f"{id}.") for path in (tmp_path / shelf.FOLDER).glob(f"{id}.*")}
+        assert made == {"svg", "pdf", "png", "csv", "bib", "json"} | more
+        (line,) = (cell.source for cell in notebook.cells if f"{id}.svg" in cell.source)
+        assert set(re.findall(rf'href="\.\./_static/figures/{id}\.([\w.]+)"', line)) == made
+        for name, label in re.findall(r'aria-label="([^"]*)">([^<]*)</a>', line):
+            assert name == f"{label} of {id}"
+    places = [cell.id for cell in notebook.cells]
+    assert places[places.index("curve") + 1] == "curve-files"
+    nbformat.validate(notebook)
+    grid = json.loads((tmp_path / shelf.FOLDER / "fig-sliders.grid.json").read_text())
+    assert np.shape(grid["rules"][1]["curves"]["H_y"]) == (len(sliders.GAMMA0), len(sliders.RHO), 51)
+
+
+def test_an_output_without_data_keeps_its_picture(notebook, tmp_path):
+    del notebook.cells[-3].outputs[0]["metadata"]["dmftlib"]
+    shelf.add("small", notebook, tmp_path, TREE)
+    made = {path.suffix for path in (tmp_path / shelf.FOLDER).glob("fig-small.*")}
+    assert made == {".png", ".bib", ".json"}
+
+
+def test_from_the_built_site_the_data_give_the_picture_again(small_book):
+    """The CSV of the site, drawn by the public function, against the curves read from the site's SVG."""
+    pages.build(small_book / "html", {}, {"repository_url": "", "doi": ""})
+    page = (small_book / "html" / "notebooks" / "small.html").read_text()
+    for id in ("fig-small", "fig-sliders"):
+        (place,) = set(re.findall(rf'href="\.\./([^"]*{id})\.csv"', page))
+        csv, svg = (small_book / "html" / f"{place}.{kind}" for kind in ("csv", "svg"))
+        panels = figures.read_csv(csv)
+        assert {*assert_curves_are_the_data(svg.read_bytes(), panels)} == set(range(1, len(panels) + 1))
+        assert drawing.save(figures.draw(panels), "svg") == svg.read_bytes()
+
+
+def assert_files_show_the_data(folder, id):
+    """A figure's CSV, drawn by the public function, is its SVG, whose every curve and image show the numbers of the CSV."""
+    panels, svg = figures.read_csv(folder / f"{id}.csv"), (folder / f"{id}.svg").read_bytes()
+    assert drawing.save(figures.draw(panels), "svg") == svg, id
+    images, curves = assert_images_are_the_data(svg, panels), assert_curves_are_the_data(svg, panels)
+    assert images == [p for p, panel in enumerate(panels, 1) if panel.is_image]
+    assert {*images, *curves} == set(range(1, len(panels) + 1)), f"{id}: nothing to compare in a panel"
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_in_the_book_the_data_of_every_figure_give_it_again(chapter, html):
+    for figure in shelf.shown(chapters.read(chapters.committed(chapter))):
+        assert_files_show_the_data(html / shelf.FOLDER, figure.id)
+
+
+def test_every_file_of_data_in_the_book_is_that_of_a_figure(html):
+    ids = {figure.id for name in chapters.names() for figure in shelf.shown(chapters.read(chapters.committed(name)))}
+    assert len(ids) > 50 and {path.stem for path in (html / shelf.FOLDER).glob("*.csv")} == ids
+
+
+# --- Index ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_names_every_figure_and_the_panels_that_are_absent(notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "panels", lambda: {"1a": ["fig-small"], "1b": ["fig-gone"]})
+    index = shelf.index(shelf.add("small", notebook, tmp_path, TREE))
+    page, command = "[small](../notebooks/small.ipynb)", "`make run CHAPTER=small`"
+    assert f"| 1a | {{numref}}`fig-small` | {page} | {command} |" in index
+    assert "| 1b | absent from this book |  |  |" in index
+    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off<br>`fig-small` | {page} | 1a |" in index
+    title = "Figure with sliders: the two-layer closed forms of every rule"
+    assert f"| with sliders | {title}<br>`fig-sliders` | {page} |  |" in index
+
+
+def test_a_panel_of_the_paper_leads_to_its_figures(monkeypatch):
+    monkeypatch.setattr(shelf, "panels", lambda: {"1a": ["fig-a", "fig-b"], "1b": ["fig-gone"]})
+    known = [{"id": "fig-a", "named": True}, {"id": "fig-b", "named": False}]
+    assert shelf.homes(known) == {"1a": ["{numref}`fig-a`", "`fig-b`"]}
+    assert "Drawn in {numref}`fig-a`, `fig-b`." in reproduction.block(pages.table, shelf.homes(known))
+
+
+def test_every_panel_of_the_paper_has_one_home_that_exists():
+    named = {
+        cell.metadata.get("mystnb", {}).get("figure", {}).get("name"): chapter
+        for chapter in chapters.names()
+        for cell in chapters.read(chapters.committed(chapter)).cells
+    }
+    counts = {"1": "abcdef", "2": "abcdef", "3": "abcde", "4": "abcd", "5": "abc"}
+    assert list(shelf.panels()) == [figure + panel for figure, letters in counts.items() for panel in letters]
+    for panel, ids in shelf.panels().items():
+        assert ids and set(ids) <= set(named), panel
+        assert len({named[id] for id in ids}) == 1, panel
+
+
+def test_ids_are_unique_in_the_book():
+    ids = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for chapter in chapters.names()
+        for cell in chapters.read(chapters.committed(chapter)).cells
+        if "figure" in cell.metadata.get("mystnb", {})
+    ]
+    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"fig-[a-z0-9-]+", id) for id in ids)
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_every_stored_figure_carries_its_data(chapter):
+    for figure in shelf.shown(chapters.read(chapters.committed(chapter))):
+        assert figure.carried, f"{figure.id}: run `make accept CHAPTER={chapter}`"

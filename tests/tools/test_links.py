@@ -1,0 +1,114 @@
+"""The cell that installs the package where it is missing, and the links that open chapters elsewhere."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import nbformat
+import pytest
+from conftest import write_chapter
+
+from tools import ROOT, chapters, links, pages
+from tools.parameters import read_notebook
+
+URL = "https://github.com/someone/somewhere"
+
+
+def installers(notebook):
+    return [cell for cell in notebook.cells if links.TAG in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_committed_chapters_agree_with_the_settings(chapter):
+    url, notebook = pages.settings()["repository_url"], chapters.read(chapters.committed(chapter))
+    asked = chapters.read(chapters.committed(chapter))
+    links.put(asked, url)
+    assert asked == notebook, "run `make links`"
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_the_cell_comes_first_is_hidden_and_can_be_taken_out_again(chapter):
+    notebook, before = (chapters.read(chapters.committed(chapter)) for _ in range(2))
+    links.put(notebook, "")
+    without = nbformat.from_dict(notebook)
+    for _ in range(2):  # putting it twice puts it once
+        links.put(notebook, URL)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert installers(notebook) == code[:1] and code[0].outputs == []
+    assert "remove-cell" in code[0].metadata.tags and f'"git+{URL}"' in code[0].source
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert read_notebook(notebook) == read_notebook(before)
+    links.put(notebook, "")
+    assert notebook == without
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_cell_calls_pip_where_the_package_is_missing_and_does_nothing_elsewhere(monkeypatch, found):
+    calls = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: calls.append((command, options)))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find(name) if found or name != "dmftlib" else None)
+    exec(links.cell(URL).source, {})
+    install = [sys.executable, "-m", "pip", "install", "-q", f"git+{URL}"]
+    assert calls == ([] if found else [(install, {"check": True})])
+
+
+def test_make_links_follows_the_settings(small_tree):
+    def make():
+        command = [sys.executable, "-m", "tools", "links"]
+        done = subprocess.run(command, cwd=small_tree, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return chapters.read(small_tree / "notebooks" / "small.ipynb"), done.stdout
+
+    before, said = make()
+    assert installers(before) == [] and said == "1 chapters have no install cell.\n"
+    place = small_tree / "book" / "settings.toml"
+    place.write_text(place.read_text().replace('repository_url = ""', f'repository_url = "{URL}"'))
+    assert tomllib.loads(place.read_text())["repository_url"] == URL
+    notebook, said = make()
+    assert len(installers(notebook)) == 1 and said == f"1 chapters install from {URL}.\n"
+    place.write_text(place.read_text().replace(URL, ""))
+    assert make()[0] == before
+
+
+def test_a_chapter_with_the_cell_runs_and_its_page_does_not_show_it(small_tree, monkeypatch):
+    for module in (chapters, pages):
+        monkeypatch.setattr(module, "ROOT", small_tree)
+    path = chapters.committed("small")
+    notebook = chapters.read(path)
+    links.put(notebook, URL)
+    chapters.write(notebook, path)
+    executed = chapters.cached("small", {"n": 2}, small_tree / "runs")
+    installer, *others = [cell for cell in chapters.read(executed).cells if cell.cell_type == "code"]
+    assert installer.outputs == [] and others[-1].outputs[0].text == "aa 0.2857142857142857\n"
+    pages.build(small_tree / "html", {"small": executed}, {"repository_url": URL, "doi": ""})
+    page = (small_tree / "html" / "notebooks" / "small.html").read_text()
+    assert "aa 0.2857142857142857" in page and "find_spec" not in page
+    targets = [unquote(target) for target in re.findall(r'href="([^"]*(?:mybinder|colab)[^"]*)"', page)]
+    (binder,), (colab,) = ([t for t in targets if host in t] for host in ("mybinder.org", "colab.research.google.com"))
+    in_repository = path.relative_to(small_tree).as_posix()
+    assert urlsplit(colab).path == f"/github/someone/somewhere/blob/main/{in_repository}"
+    assert urlsplit(binder).path == "/v2/gh/someone/somewhere/main"
+    (opened,) = parse_qs(urlsplit(binder.replace("&amp;", "&")).query)["urlpath"]
+    assert opened.endswith(f"/{in_repository}")
+
+
+def test_what_colab_installs_is_what_the_notebooks_import():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w.-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
+    given = names | {"companion", "dmftlib", "myst_nb"} | set(sys.stdlib_module_names)  # jupyter-book brings myst-nb
+    for chapter in chapters.names():
+        for cell in chapters.read(chapters.committed(chapter)).cells:
+            if cell.cell_type == "code":
+                imported = re.findall(r"^\s*(?:from|import) (\w+)", cell.source, re.MULTILINE)
+                assert set(imported) <= given, (chapter, cell.id)
+
+
+def test_a_chapter_without_code_gets_the_cell_at_its_end(tmp_path):
+    write_chapter(tmp_path / "empty.ipynb", [])
+    notebook = chapters.read(tmp_path / "empty.ipynb")
+    links.put(notebook, URL)
+    assert [cell.id for cell in notebook.cells] == ["title", "install"]
