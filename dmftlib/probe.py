@@ -48,23 +48,23 @@ def needs(rule):
 
 
 def images(rule, record=False, linear=False):
-    """Images that the mean field keeps of the directions of each basis, {basis: {array: kind of draw}}.
+    """Images that the mean field keeps of the directions of each basis, {basis: {image: kind of draw}}.
 
-    p is the basis of features; q that of the fields that the rule itself sends down, through W with image b or through
-    frozen weights; r that of the true gradient of a rule that does not use it.
+    The bases are those of `meanfield.revealed.RevealedMatrix`: of features, of the fields that the rule itself sends down,
+    through W or through frozen weights, and of the gradient that is only recorded, of a rule that does not use it.
     """
     asked = needs(rule)
     through_W = bool(asked & {"g", "W_T", "W0_T"})
-    found = {"p": {"a_now": "forward"}, "q": {}, "r": {}}
+    found = {"features": {"now": "forward"}, "sent": {}, "recorded": {}}
     if "W0_T" in asked or linear:
-        found["p"]["a"] = "forward"
+        found["features"]["initial"] = "forward"
     if through_W:
-        found["q"]["b"] = "backward"
+        found["sent"]["weights"] = "backward"
     if "fresh_T" in asked:
-        found["q"]["fresh"] = "feedback"
+        found["sent"]["feedback"] = "feedback"
     # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
     if "g" not in asked and not (record and through_W):
-        found["r"]["unused"] = "unused" if through_W else "backward"
+        found["recorded"]["weights"] = "unused" if through_W else "backward"
     return found
 
 

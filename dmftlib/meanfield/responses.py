@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..probe import BACKWARD, needs
-from .layer import SampledLayer
+from ..step import Frozen, HiddenLayer
 
 BYTES_AT_ONCE = 2**22  # of moved fields, in the cache of a processor
 MOST_OPERATIONS = 1e13  # in one half, some minutes of a core: where all neurons take more, the first ones are nudged
@@ -39,8 +39,8 @@ def _site(rule, activation, h, frozen, Delta, z, images, echoes):
         return lambda v: images[name] + (v @ echoes[name] if name in echoes else 0.0)
 
     above = SimpleNamespace(**dict(zip(("transpose", "transpose_initial", "transpose_fresh"), map(answer, BACKWARD))))
-    site = SampledLayer(rule, activation, h, frozen)
-    site.backward(above, Delta.reshape(len(h), -1), None, jnp.eye(len(z)))
+    site = HiddenLayer(rule, activation, h, frozen)
+    site.receive(above, Delta.reshape(len(h), -1), None, jnp.eye(len(z)))
     site.z = z
     return site
 
@@ -60,7 +60,7 @@ def _nudged(rule, activation, neurons, Delta, couplings, nudge, start):
         return jax.vmap(jax.linearize(function, *at)[1], in_axes=1, out_axes=1)
 
     def features(h):
-        return SampledLayer(rule, activation, h, frozen).features
+        return HiddenLayer(rule, activation, h, frozen).features
 
     def step(t, moved):
         def driven(field, *by):
@@ -158,7 +158,7 @@ class _Half:
         for block in np.array_split(np.arange(self.neurons), pieces):
             there = slice(block[0], block[-1] + 1)
             fields = {field: F[field][:, l, :, there] for field in F}
-            frozen = {kind: None if rows is None else rows[..., there] for kind, rows in self.frozen[l].items()}
+            frozen = Frozen(*(None if rows is None else rows[..., there] for rows in self.frozen[l]))
             images = {image: fields[image] for image in BACKWARD if image in fields}
             neurons = dict(h=fields["h"], z=fields["z"], images=images, frozen=frozen)
             sums = _nudged(e.rule, e.phi, neurons, self.Delta, couplings, unit, start)
@@ -197,7 +197,7 @@ def _check(experiment, fields, frozen):
     Delta = jnp.asarray(rng.uniform(0.5, 1.5, n))
 
     def layer(values):
-        ones = {k: None if x is None else jnp.ones((len(x), values["h"].shape[1])) for k, x in frozen.items()}
+        ones = Frozen(*(None if x is None else jnp.ones((len(x), values["h"].shape[1])) for x in frozen))
         images = {name: values[name] for name in BACKWARD if name in values}
         return _site(rule, experiment.phi, values["h"], ones, Delta, values["z"], images, {})
 

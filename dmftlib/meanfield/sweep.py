@@ -1,0 +1,255 @@
+"""One causal sweep over time of one independent half of the samples: the step of learning, with revealed matrices."""
+
+from __future__ import annotations
+
+from copy import copy
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ..probe import BACKWARD, images, needs
+from ..results import KERNELS
+from ..stability import check_records
+from ..step import Frozen, InputWeights, kernels, step
+from .draws import Draws
+from .revealed import Basis, RevealedMatrix, SampledReadout
+from .span import CANDIDATES, MANY_A_ROUND, most_a_round
+
+BASES = ("features", "sent", "recorded")  # of a revealed matrix
+MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
+MOST_SPARE = 64  # Gaussians a layer that test samples share
+# How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
+# amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
+# tests/science/test_error_estimates.py).
+COARSER, COARSEST, TOL_POWER = 30.0, 0.3, 0.5
+
+
+def coarser(tol):
+    """The tol of the sweep that shows what tol does."""
+    return jnp.minimum(COARSER * tol, jnp.maximum(COARSEST, tol))
+
+
+class Problem(NamedTuple):
+    """X with X Xᵀ = K_x of all samples, K_x of the training samples, targets (P, C), richness and step size."""
+
+    X: jax.Array
+    K_x: jax.Array
+    y: jax.Array
+    gamma0: jax.Array
+    lr: jax.Array
+
+
+def input_factor(X):
+    """C (P, r) with C Cᵀ = X Xᵀ/D, r = min(P, D): h¹ = C × unit Gaussians. Invariant to rotations of x."""
+    upper = np.linalg.qr(X.T, mode="r")
+    sign = np.where(np.diag(upper) < 0, -1.0, 1.0)
+    return (sign[:, None] * upper).T / np.sqrt(X.shape[1])
+
+
+def _show_what_was_drawn(matrices, starts):
+    """Let each matrix know the Gaussians that fields of its two layers are made of, if the network is linear.
+
+    Of a layer these are the ones that it starts with, and images from either side.
+    """
+
+    def drawn(l):
+        below, above = matrices[max(l - 1, 0) : l], matrices[l : l + 1]
+        pairs = [(starts[l], jnp.ones(len(starts[l]), bool))]
+        pairs += [pair for W in below for pair in W.features.drawn("initial")]
+        return pairs + [p for W in above for p in W.sent.drawn("weights", "feedback") + W.recorded.drawn("weights")]
+
+    for l, W in enumerate(matrices):
+        W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
+
+
+@partial(jax.jit, static_argnames=("rule", "activation"))
+def sweep(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
+    """Steps start … stop − 1, written into `records`; ends early, a basis marked full, when a basis overflows.
+
+    starts    the Gaussians that each layer of a linear network starts with; None for other networks
+    slots     (T,): the place of a step among the recorded kernels, −1 for none; None records those of every step
+    Returns the step it came to, the weights, the records and the last fields h and z.
+    """
+
+    def write(arrays, values, place):
+        return {n: jax.lax.dynamic_update_index_in_dim(arrays[n], values[n], place, 0) for n in arrays}
+
+    def body(carry):
+        t, weights, records, _ = carry
+        if starts is not None:
+            _show_what_was_drawn(weights[1:-1], starts)
+        X, K_x, y, gamma0, lr = problem
+        fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
+        h, z = jnp.stack(fields.h), jnp.stack(fields.z)
+        phi, g, g_tilde = (jnp.stack(rows) for rows in (fields.phi, fields.g, fields.g_tilde))
+        out = dict(f=fields.f, phi=phi, h=h[:, : len(y)], z=z, g=g, g_tilde=g_tilde)
+        out |= {n: jnp.stack([jnp.broadcast_to(x, g[0].shape) for x in rows]) for n, rows in fields.images.items()}
+        out["outside"] = jnp.stack([jnp.zeros((), X.dtype), *(W.outside for W in weights[1:-1])]).max()
+
+        def write_kernels(arrays):
+            return write(arrays, kernels(K_x, phi, g, g_tilde), t if slots is None else slots[t])
+
+        recorded = {name: records[name] for name in KERNELS}
+        if slots is None:
+            recorded = write_kernels(recorded)
+        else:
+            recorded = jax.lax.cond(slots[t] >= 0, write_kernels, lambda arrays: arrays, recorded)
+        records = write({n: records[n] for n in records if n not in KERNELS}, out, t) | recorded
+        return t + 1, weights, records, dict(h=h, z=z)
+
+    L, S, dtype = len(frozen), weights[-1].weights.shape[1], problem.X.dtype
+    last = dict(h=jnp.zeros((L, len(problem.X), S), dtype), z=jnp.zeros((L, problem.y.size, S), dtype))
+
+    def going(carry):
+        full = [getattr(W, basis).full for W in carry[1][1:-1] for basis in BASES]
+        return (carry[0] < stop) & ~jnp.array(full, bool).any()
+
+    return jax.lax.while_loop(going, body, (start, weights, records, last))
+
+
+class HalfSweep:
+    """One independent half, S samples: its draws, its weights, and room for more directions when they are needed."""
+
+    def __init__(self, experiment, S, seed, tol, dtype, record=False, kernels_at=None, linear=False, devices=None):
+        self.experiment, self.S, self.dtype, self.t = experiment, S, dtype, 0
+        self.images = images(experiment.rule, record, linear)
+        task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
+        self.draws = Draws(seed, L, S, dtype)
+        self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
+        X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
+        self.problem = Problem(
+            *(jnp.asarray(value, dtype) for value in (X, task.K_x, y, experiment.gamma0, experiment.lr))
+        )
+        known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
+        rows = [self.draws.start(l, self.starts_with(l, known)) for l in range(L)]
+        self.starts = [jnp.asarray(block, dtype) for block in self.draws.blocks] if linear else None
+        self.weights = [None, *(self.matrix(tol) for _ in range(L - 1)), None]
+        reserved = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
+        for W in range(1, L):
+            self.grow(W, "features", min(6 * P, P * experiment.steps, reserved) + most_a_round(P))
+            for basis in ("sent", "recorded"):
+                if self.images[basis]:
+                    n = min(10 * y.size, 2 * y.size * experiment.steps, reserved)
+                    self.grow(W, basis, n + most_a_round(y.size))
+        self.add_test_samples(rows, X.shape[1] - known, min(len(X) - P, MOST_SPARE), keep=linear)
+        w, none = rows[-1]["readout"], jnp.zeros((len(X), task.outputs), dtype)
+        self.weights[0] = InputWeights(rows[0]["input"], jnp.ones((), dtype))
+        self.weights[-1] = SampledReadout(w, w, rows[-1].get("feedback readout"), none, jnp.array(False), P)
+        gates = [experiment.phi.phi_dot(self.problem.X @ r["gate"]) if "gate" in r else None for r in rows]
+        self.frozen = [Frozen(gate, r.get("vector")) for gate, r in zip(gates, rows)]
+        self.make_records(record, kernels_at)
+        for name in ("problem", "weights", "frozen", "starts", "records"):
+            setattr(self, name, self.shared(getattr(self, name)))
+
+    def starts_with(self, layer, r):
+        """How many unit Gaussians a layer starts with, by name; r of them make the inputs."""
+        asked, C = needs(self.experiment.rule), self.experiment.task.outputs
+        count = {"input": r} if layer == 0 else {}
+        count |= {"gate": r} if "gate" in asked else {}
+        if layer == self.experiment.hidden_layers - 1:
+            count |= {"readout": C} | ({"feedback readout": C} if "fresh_T" in asked else {})
+        return count | ({"vector": C} if "fresh_vector" in asked else {})
+
+    def matrix(self, tol):
+        """A matrix of which nothing is known."""
+        none, no = jnp.zeros((0, self.S), self.dtype), jnp.zeros((), bool)
+        bases = [Basis(none, dict.fromkeys(self.images[name], none), jnp.zeros((), int), no) for name in BASES]
+        tol, outside = jnp.asarray(tol, self.dtype), jnp.zeros((), self.dtype)
+        return RevealedMatrix(*bases, tol, none, outside, self.experiment.task.P)
+
+    def add_test_samples(self, rows, inputs, spares, keep):
+        """Draw what test samples need last, and keep nothing orthogonal to it: training goes as without them."""
+        for l, start in enumerate(rows):
+            names = [name for name in ("input", "gate") if name in start]
+            more = self.draws.images(l, "test", inputs * len(names) + spares, 0, keep)
+            for k, name in enumerate(names):
+                start[name] = jnp.concatenate([start[name], more[k * inputs : (k + 1) * inputs]])
+            if l:
+                self.weights[l].spare = more[inputs * len(names) :]
+
+    def make_records(self, record, kernels_at):
+        task, T, L = self.experiment.task, self.experiment.steps, len(self.frozen)
+        P, n = task.P, task.y.size
+        shapes = dict(f=(len(self.problem.X), task.outputs), outside=())
+        if record:
+            shapes |= dict.fromkeys(("phi", "h"), (L, P, self.S))
+            backward = needs(self.experiment.rule).intersection(BACKWARD)
+            shapes |= dict.fromkeys(("g", "z", "g_tilde", *backward), (L, n, self.S))
+        self.slots, count = None, T
+        if kernels_at is not None:
+            count, slots = len(kernels_at), np.full(T, -1)
+            slots[kernels_at] = np.arange(count)
+            self.slots = jnp.asarray(slots)
+        kernel = {name: (L, n, n) for name in KERNELS} | {"Phi": (L, P, P), "K": (n, n)}
+        shapes = {name: (T, *shape) for name, shape in shapes.items()}
+        shapes |= {name: (count, *shape) for name, shape in kernel.items()}
+        self.records = {name: jnp.zeros(shape, self.dtype) for name, shape in shapes.items()}
+
+    def shared(self, arrays):
+        """Arrays in a tree with their sample axis, the last, split over the devices; those without one on each."""
+        if self.mesh is None:
+            return arrays
+
+        def put(array):
+            axes = [None] * array.ndim
+            if array.ndim > 1 and array.shape[-1] == self.S:
+                axes[-1] = "samples"
+            return jax.device_put(array, NamedSharding(self.mesh, PartitionSpec(*axes)))
+
+        return jax.tree.map(put, arrays)
+
+    def grow(self, number, name, more):
+        """Room for `more` directions in one basis of one matrix; what was there stays as it is."""
+        basis, layer = getattr(self.weights[number], name), number if name == "features" else number - 1
+        kinds = self.images[name]
+        new = {
+            kind: self.draws.images(layer, kind, more, len(basis.directions)) for kind in dict.fromkeys(kinds.values())
+        }
+        rows = {image: jnp.concatenate([basis.images[image], new[kind]]) for image, kind in kinds.items()}
+        directions = jnp.concatenate([basis.directions, jnp.zeros((more, self.S), self.dtype)])
+        basis.directions, basis.images = self.shared((directions, rows))
+
+    def coarser(self):
+        """The same draws, not run yet, with a larger tol."""
+        other = copy(self)
+        other.weights, other.draws = jax.tree.map(lambda array: array, self.weights), self.draws.copy()
+        for W in other.weights[1:-1]:
+            W.tol = coarser(W.tol)
+        return other
+
+    def recorded(self, name):
+        """A recorded array, in float64; outputs have the shape of the targets."""
+        array = np.asarray(self.records[name], np.float64)
+        return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
+
+    def run(self):
+        """Sweep over all steps; an overflow repeats an eighth of them."""
+        T = self.experiment.steps
+        chunk = -(-T // 8)
+        for stop in range(chunk, T + chunk, chunk):
+            self.advance(min(stop, T))
+        return self
+
+    def advance(self, stop):
+        """Sweep on to step `stop`, growing the bases that overflow and repeating from here."""
+        e = self.experiment
+        while self.t < stop:
+            t, weights, records, last = sweep(
+                e.rule, e.phi, self.problem, self.weights, self.frozen, self.starts, self.records, self.slots, self.t, stop
+            )  # fmt: skip
+            full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
+            for l, name in full:
+                room = self.draws.room(l if name == "features" else l - 1)  # the last of it rather than none
+                more = -(-len(getattr(self.weights[l], name).directions) // 2)
+                self.grow(l, name, min(more, room) if room > 2 * MANY_A_ROUND else more)
+            if full:
+                continue
+            checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)
+            K = records["K"][0] if self.slots is None or self.slots[0] == 0 else None
+            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t, K)
+            self.t, self.weights, self.records, self.last = int(t), weights, records, last
+            self.draws.step = self.t

@@ -1,0 +1,208 @@
+r"""One step of learning (paper eqs. 1–4), for any representation of a network's weights.
+
+Weights stand between two layers: W⁰ below the first hidden layer, W^ℓ above layer ℓ, the readout above the last. An
+engine supplies each of them as an object, as matrices at finite width or as what is known of an infinite one:
+
+    apply(features)            h^{ℓ+1} = W^ℓ(t) φ^ℓ/√N
+    transpose(v)               W^ℓ(t)ᵀ v/√N, of a field v of the layer above
+    transpose_recorded(v)      the same of a field that the rule does not use, so that it acts on nothing
+    transpose_initial(v)       W^ℓ(0)ᵀ v/√N
+    transpose_fresh(v)         the same with frozen random weights in place of W^ℓ
+    learn(features, signal)    W^ℓ ← W^ℓ + Σ_μ signal_μ φ^ℓ_μᵀ/√N, where signal = γ₀ η Δ g̃^{ℓ+1}
+
+Fields have a row for each sample and a column for each neuron, or sampled neuron. Gradients have a row for each training
+sample and output, outputs of a sample side by side. Test samples stand below the P training samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .rules import Layer
+
+
+class Frozen(NamedTuple):
+    """Random fields of a layer that never change: gates (P, neurons) and vectors (C, neurons), where the rule asks."""
+
+    gate: jax.Array | None
+    vector: jax.Array | None
+
+
+class ReceivingLayer(Layer):
+    """A layer that answers a rule from the weights above it, once `receive` has told what comes from there."""
+
+    def receive(self, above, error, g_next, g_tilde_next):
+        self.error, self.g_tilde_next = error.reshape(-1, 1), g_tilde_next
+        self._above, self._g_next, self.z, self.images = above, g_next, None, {}
+
+    def _image(self, name, field):
+        self.images[name] = field
+        return field
+
+    def W_T(self, v):
+        return self._image("W_T", self._above.transpose(v))
+
+    def W0_T(self, v):
+        return self._image("W0_T", self._above.transpose_initial(v))
+
+    def fresh_T(self, v):
+        return self._image("fresh_T", self._above.transpose_fresh(v))
+
+    @property
+    def g(self):
+        if self.z is None:
+            self.z = self._above.transpose(self._g_next)
+        return self.gain * self.z
+
+    def recorded_g(self):
+        """g, once the rule has been asked for g̃: by then it is known whether the rule uses g."""
+        if self.z is None:
+            self.z = self._above.transpose_recorded(self._g_next)
+        return self.gain * self.z
+
+
+class HiddenLayer(ReceivingLayer):
+    """A hidden layer whose fields are arrays (P, neurons)."""
+
+    def __init__(self, rule, activation, h, frozen):
+        self.h, self.phi, self.phi_dot = h, activation.phi(h), activation.phi_dot(h)
+        self.gate, self.fresh_vector = frozen.gate, frozen.vector
+        self.features, self.gain = rule.features(self), rule.gain(self)
+
+    def receive(self, above, error, g_next, g_tilde_next):
+        """From here on fields have a row for each training sample and output."""
+        P, C = error.shape
+        for name in ("h", "phi", "phi_dot", "gain", "gate"):
+            if getattr(self, name) is not None:
+                setattr(self, name, jnp.repeat(getattr(self, name)[:P], C, axis=0))
+        if self.fresh_vector is not None and C > 1:
+            self.fresh_vector = jnp.tile(self.fresh_vector, (P, 1))
+        super().receive(above, error, g_next, g_tilde_next)
+
+
+def pytree(cls):
+    """A dataclass whose fields JAX sees; those marked static are part of the compiled function."""
+    cls = dataclass(cls)
+    static = [f.name for f in fields(cls) if f.metadata.get("static")]
+    data = [f.name for f in fields(cls) if f.init and f.name not in static]
+    return jax.tree_util.register_dataclass(cls, data, static)
+
+
+@pytree
+class InputWeights:
+    """W⁰, stored as its transpose (D, neurons) with its scale, 1/√D or what X was divided by already."""
+
+    weights: jax.Array
+    scale: float
+
+    def apply(self, X):
+        return X @ self.weights * self.scale
+
+    def learn(self, X, signal):
+        self.weights = self.weights + X.T @ signal * self.scale
+
+
+@pytree
+class Readout:
+    """The readout w, one row an output (C, neurons), and the outputs at initialization, which are taken off."""
+
+    weights: jax.Array
+    initial: jax.Array
+    fresh: jax.Array | None
+    f0: jax.Array
+    begun: jax.Array
+
+    def outputs(self, features, gamma0):
+        """f = w·φ/(γ₀N) less its value at initialization (paper eq. 1)."""
+        raw = features @ self.weights.T / (gamma0 * features.shape[1])
+        self.f0 = jnp.where(self.begun, self.f0, raw)
+        f = jnp.where(self.begun, raw - self.f0, 0.0)
+        self.begun = jnp.ones_like(self.begun)
+        return f
+
+    def transpose(self, v):
+        return v @ self.weights
+
+    transpose_recorded = transpose
+
+    def transpose_initial(self, v):
+        return v @ self.initial
+
+    def transpose_fresh(self, v):
+        return v @ self.fresh
+
+    def learn(self, features, signal):
+        self.weights = self.weights + signal.T @ features
+
+
+class Fields(NamedTuple):
+    """What a step computed: outputs f (P, C), test samples last, and fields by layer, lists of (rows, neurons).
+
+    h has test samples, too. images: what W(t)ᵀ, W(0)ᵀ and the feedback made of g̃, by the name that the rule used.
+    """
+
+    f: jax.Array
+    h: list
+    phi: list
+    z: list
+    g: list
+    g_tilde: list
+    images: dict
+
+
+def forward(weights, X, make_layer):
+    """The hidden layers, h^{ℓ+1} = W^ℓ φ^ℓ/√N; `make_layer(ℓ, h)` makes the one with index ℓ, 0 for the first."""
+    features, layers = X, []
+    for l, W in enumerate(weights[:-1]):
+        layers.append(make_layer(l, W.apply(features)))
+        features = layers[-1].features
+    return layers
+
+
+def backward(rule, weights, layers, Delta, ones):
+    """g^ℓ and g̃^ℓ from the first layer up to g^{L+1} = g̃^{L+1} = 1: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says."""
+    g, g_tilde = [ones], [ones]
+    for layer, above in zip(reversed(layers), reversed(weights)):
+        layer.receive(above, Delta, g[0], g_tilde[0])
+        g_tilde.insert(0, rule.pseudo_gradient(layer))
+        g.insert(0, layer.recorded_g())
+    return g, g_tilde
+
+
+def step(rule, activation, weights, frozen, X, y, gamma0, lr):
+    """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields."""
+    P, C = y.shape
+    layers = forward(weights, X, lambda l, h: HiddenLayer(rule, activation, h, frozen[l]))
+    h, phi = [layer.h for layer in layers], [layer.features for layer in layers]
+    f = weights[-1].outputs(phi[-1], gamma0)
+    Delta = y - f[:P]
+    phi = [features[:P] for features in phi]
+    g, g_tilde = backward(rule, weights, layers, Delta, jnp.tile(jnp.eye(C, dtype=X.dtype), (P, 1)))
+    for W, features, above in zip(weights, [X[:P], *phi], g_tilde):
+        W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * above).reshape(P, C, -1).sum(axis=1))
+    images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
+    return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)
+
+
+def entk(K_x, Phi, G_tilde):
+    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
+    P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
+    below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
+    above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
+    return sum(a * b for a, b in zip(above, below))
+
+
+def kernels(K_x, phi, g, g_tilde):
+    """Φ, G, G̃, ⟨g̃g̃⟩ and K of one step by name: averages over neurons of its fields."""
+
+    def average(a, b):
+        return jnp.stack([x @ y.T / x.shape[1] for x, y in zip(a, b)])
+
+    Phi, G_tilde = average(phi, phi), average(g, g_tilde)
+    others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
+    return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde)) | others
