@@ -19,8 +19,8 @@ from .activations import ACCURACY, gaussian_average
 from .experiment import Experiment, check_experiment
 from .probe import needs
 from .results import OBSERVABLES, Dynamics, Provenance
-from .rules import Layer
 from .stability import check_records
+from .step import ReceivingLayer, backward, forward
 from .validate import finite_array
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -82,26 +82,19 @@ class _Output:
         return self.below
 
 
-class _Kernels(Layer):
+class _Kernels(ReceivingLayer):
     """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
 
-    def __init__(self, activation, below, K_x, top):
-        self.activation, self.below, self.K_x = activation, below, K_x
+    def __init__(self, experiment, below, K_x, top):
+        self.activation, self.below, self.K_x = experiment.phi, below, K_x
         self.averages, self.image_averages = {}, {}
         for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
             setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
         self.fresh_vector = self.image("z", top)
+        self.features, self.gain = experiment.rule.features(self), experiment.rule.gain(self)
 
     def image(self, matrix, argument):
         return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument)),))
-
-    def W_T(self, v):
-        return self.image("W", v)
-
-    W0_T = W_T  # weights do not move at γ₀ → 0
-
-    def fresh_T(self, v):
-        return self.image("fresh", v)
 
     def local_average(self, a, b):
         """⟨F_a(h_μ) F_b(h_ν)⟩ over the layer's Gaussian h (and gates)."""
@@ -124,6 +117,29 @@ class _Kernels(Layer):
             else:
                 raise NotImplementedError(f"the lazy limit has no average of {a} with {b}.")
         return self.averages[key]
+
+
+class _Weights:
+    """W^ℓ at γ₀ → 0, which do not move: fields of the layer above have images in the layer below, `apply` gives ⟨hh⟩."""
+
+    def apply(self, features):
+        self.below = features.layer
+        return _average(features, features)
+
+    def transpose(self, v):
+        return self.below.image("W", v)
+
+    transpose_initial = transpose_recorded = transpose
+
+    def transpose_fresh(self, v):
+        return self.below.image("fresh", v)
+
+
+class _InputWeights:
+    """W⁰, for which ⟨hh⟩ is the kernel of the inputs."""
+
+    def apply(self, X):
+        return X @ X.T / X.shape[1]
 
 
 def _image_average(a, b):
@@ -188,40 +204,36 @@ def initial(experiment):
     return Dynamics(experiment, provenance, np.zeros((1, *experiment.task.y.shape)), **arrays)
 
 
-def _forward(experiment, X, C):
-    """K_x, the hidden layers from the first on, and what is above them: one symbolic row for each sample and output."""
-    X, top = np.repeat(X, C, axis=0), _Output(len(X), C)
-    K_x = X @ X.T / X.shape[1]
-    Phi, layers = K_x, []
-    for _ in range(experiment.hidden_layers):
-        layer = _Kernels(experiment.phi, Phi, K_x, top.field)
-        layer.features, layer.gain = experiment.rule.features(layer), experiment.rule.gain(layer)
-        Phi = layer.Phi = _average(layer.features, layer.features)
-        layers.append(layer)
-    return K_x, layers, top
+class _State:
+    """The layers at initialization for the rows of X, one symbolic row for each sample and output."""
 
+    def __init__(self, experiment, X, C):
+        X, self.top = np.repeat(X, C, axis=0), _Output(len(X), C)
+        self.rule, self.C, self.K_x = experiment.rule, C, X @ X.T / X.shape[1]
+        self.weights = [_InputWeights(), *(_Weights() for _ in range(experiment.hidden_layers))]
 
-def _backward(rule, K_x, layers, top, Delta):
-    """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
-    g = g_tilde = top.field
-    G, G_tilde, G_tilde_tilde = [], [_average(g, g)], []
-    for layer in (top, *layers):
-        layer.image_averages.clear()
-    for layer in reversed(layers):
-        layer.error, layer.g, layer.g_tilde_next = Delta.reshape(-1, 1), layer.gain * layer.W_T(g), g_tilde
-        g_tilde, g = rule.pseudo_gradient(layer), layer.g
-        G.insert(0, _average(g, g))
-        G_tilde.insert(0, _average(g, g_tilde))
-        G_tilde_tilde.insert(0, _average(g_tilde, g_tilde))
-    Phi, C = [layer.Phi for layer in layers], Delta.shape[1]
-    K = sum(a * b for a, b in zip(G_tilde, [K_x, *Phi]))
-    kernels = map(np.stack, ([k[::C, ::C] for k in Phi], G, G_tilde[:-1], G_tilde_tilde))
-    return Kernels(*kernels, K)
+        def layer(_, kernel):
+            return _Kernels(experiment, kernel, self.K_x, self.top.field)
+
+        self.layers = forward(self.weights, X, layer)
+        self.Phi = [W.apply(layer.features) for W, layer in zip(self.weights[1:], self.layers)]
+
+    def kernels(self, Delta):
+        """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
+        for layer in (self.top, *self.layers):
+            layer.image_averages.clear()
+        fields = zip(*backward(self.rule, self.weights, self.layers, Delta, self.top.field))
+        G, G_tilde, G_tilde_tilde = zip(
+            *((_average(g, g), _average(g, g_tilde), _average(g_tilde, g_tilde)) for g, g_tilde in fields)
+        )
+        K = sum(a * b for a, b in zip(G_tilde, [self.K_x, *self.Phi]))
+        Phi = [k[:: self.C, :: self.C] for k in self.Phi]
+        return Kernels(*map(np.stack, (Phi, G[:-1], G_tilde[:-1], G_tilde_tilde[:-1])), K)
 
 
 def _kernels(experiment, X, Delta):
     """Kernels for the rows of X and the errors (rows, C)."""
-    return _backward(experiment.rule, *_forward(experiment, X, Delta.shape[1]), Delta)
+    return _State(experiment, X, Delta.shape[1]).kernels(Delta)
 
 
 @dataclass(frozen=True)
@@ -290,14 +302,14 @@ def predict(experiment):
     Delta[:P] = y
     depends_on_error = "error" in needs(experiment.rule)
     if depends_on_error:
-        forward = _forward(experiment, X, y.shape[1])
+        state = _State(experiment, X, y.shape[1])
     else:  # then outputs have the same kernel and do not mix
         K = _kernels(experiment, X, Delta[:, :1]).K[:, :P]
     f = np.zeros((experiment.steps, *Delta.shape))
     for t in range(1, experiment.steps):
         Delta[:P] = y - f[t - 1, :P]
         if depends_on_error:
-            step = (_backward(experiment.rule, *forward, Delta).K @ Delta.ravel()).reshape(Delta.shape)
+            step = (state.kernels(Delta).K @ Delta.ravel()).reshape(Delta.shape)
         else:
             step = K @ Delta[:P]
         f[t] = f[t - 1] + experiment.lr * step
