@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -18,6 +19,7 @@ from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 
 KINDS = ("weights", "feedback", "gates", "vectors")  # of random matrices, each with draws of its own
+LEAST_DRAWN = 4**6
 
 
 @pytree
@@ -61,14 +63,21 @@ class HiddenWeights:
         return HiddenWeights(self.now + self.U.T @ self.V * self.scale, self.initial, self.fresh, empty, empty, 0)
 
 
-@partial(jax.jit, static_argnames=("shape", "dtype"))
-def _draw(key, kind, layer, shape, dtype):
-    return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, kind), layer), shape, dtype)
+@partial(jax.jit, static_argnames=("count", "dtype"), compiler_options={"xla_backend_optimization_level": 3})
+def _draw(key, kind, layer, count, dtype):
+    return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, kind), layer), (count,), dtype)
 
 
 def _gaussian(key, name, layer, shape, dtype):
-    """Every random matrix has its own key: (seed, kind, layer). One compiled draw serves all of one shape."""
-    return _draw(key, KINDS.index(name), layer, shape, dtype)
+    """Every random matrix has its own key: (seed, kind, layer).
+
+    Of one key, many numbers begin with those that fewer are: draws of a few sizes, each compiled once, serve all shapes.
+    """
+    count, drawn = math.prod(shape), LEAST_DRAWN
+    while drawn < count:
+        drawn *= 4
+    values = np.asarray(_draw(key, KINDS.index(name), layer, drawn, dtype))
+    return jax.device_put(values[:count].reshape(shape))
 
 
 def initialize(key, X, L, N, C, asked, dtype, phi_dot):
@@ -83,30 +92,36 @@ def initialize(key, X, L, N, C, asked, dtype, phi_dot):
         gates = [phi_dot(X @ _gaussian(key, "gates", l, (N, D), dtype).T / np.sqrt(D)) for l in range(L)]
     if "fresh_vector" in asked:
         vectors = [_gaussian(key, "vectors", l, (C, N), dtype) for l in range(L)]
-    none = jnp.zeros((0, N), dtype)
+    none = np.zeros((0, N), dtype)
     hidden = [HiddenWeights(W[l], W[l], fresh[l], none, none, 0) for l in range(1, L)]
-    readout = Readout(W[L], W[L], fresh[L], jnp.zeros((len(X), C), dtype), jnp.array(False))
+    readout = Readout(W[L], W[L], fresh[L], np.zeros((len(X), C), dtype), np.array(False))
     return [InputWeights(W[0].T, 1 / np.sqrt(D)), *hidden, readout], [*map(Frozen, gates, vectors)]
 
 
 @partial(jax.jit, static_argnames=("rule", "activation", "steps", "record", "with_kernels"))
-def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen):
-    """`steps` steps of training; returns the weights after them, the last fields and what was recorded before each."""
+def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen, count):
+    """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each."""
     P, K_x = len(y), X[: len(y)] @ X[: len(y)].T / X.shape[1]
     weights = [weights[0], *(W.with_room(steps * P) for W in weights[1:-1]), weights[-1]]
     L, n, N = len(frozen), y.size, weights[-1].weights.shape[1]
 
-    def body(carry, _):
-        weights, _ = carry
+    def one(weights):
         fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
         out = dict(f=fields.f) | (kernels(K_x, phi, g, g_tilde) if with_kernels else {})
         if record:
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(g), g_tilde=jnp.stack(g_tilde))
-        return (weights, dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z))), out
+        return weights, dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z)), out
+
+    def body(t, carry):
+        weights, _, out = carry
+        weights, last, new = one(weights)
+        return weights, last, {n: jax.lax.dynamic_update_index_in_dim(out[n], new[n], t, 0) for n in out}
 
     last = dict(h=jnp.zeros((L, len(X), N), X.dtype), z=jnp.zeros((L, n, N), X.dtype))
-    (weights, last), out = jax.lax.scan(body, (weights, last), length=steps)
+    shapes = jax.eval_shape(lambda weights: one(weights)[2], weights)
+    out = {name: jnp.zeros((steps, *value.shape), value.dtype) for name, value in shapes.items()}
+    weights, last, out = jax.lax.fori_loop(0, count, body, (weights, last, out))
     return [weights[0], *(W.with_room(0) for W in weights[1:-1]), weights[-1]], last, out
 
 
@@ -148,9 +163,10 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
         parts, start = [], 0
         for count, with_kernels in _parts(T, chunk, kernels_at):
             weights, last, out = _run(
-                rule, activation, count, record, with_kernels, X, y, experiment.gamma0, experiment.lr, weights, frozen
-            )
-            parts.append({name: np.asarray(value, np.float64) for name, value in out.items()})
+                rule, activation, chunk if count > 1 else 1, record, with_kernels, X, y, experiment.gamma0, experiment.lr,
+                weights, frozen, count,
+            )  # fmt: skip
+            parts.append({name: np.asarray(value, np.float64)[:count] for name, value in out.items()})
             parts[-1]["f"] = parts[-1]["f"].reshape(-1, len(X), *task.y.shape[1:])
             check_records(experiment, parts[-1], start, parts[0]["K"][0] if "K" in parts[0] else None)
             start += count
