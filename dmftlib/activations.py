@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -350,3 +350,16 @@ def activation_from(value):
     raise (ValueError if isinstance(value, str) else TypeError)(
         f"`activation` must be one of {', '.join(map(repr, ACTIVATIONS))} or an Activation object; got {value!r}."
     )
+
+
+def with_derivative(activation, h):
+    """φ(h) and φ̇(h), of numpy arrays as such; compiled, since JAX would take each operation on them by itself."""
+    if isinstance(h, np.ndarray):
+        return [np.asarray(value) for value in _compiled(activation, h)]
+    return activation.phi(h), activation.phi_dot(h)
+
+
+# It runs often and compiles fast, so it is worth the compiler's full effort, whatever the process asks for.
+@partial(jax.jit, static_argnames="activation", compiler_options={"xla_backend_optimization_level": 3})
+def _compiled(activation, h):
+    return activation.phi(h), activation.phi_dot(h)

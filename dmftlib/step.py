@@ -20,9 +20,9 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .activations import with_derivative
 from .rules import Layer
 
 
@@ -59,6 +59,10 @@ class ReceivingLayer(Layer):
             self.z = self._above.transpose(self._g_next)
         return self.gain * self.z
 
+    def field(self, value):
+        """What a rule returned, as a field of this layer."""
+        return value
+
     def recorded_g(self):
         """g, once the rule has been asked for g̃: by then it is known whether the rule uses g."""
         if self.z is None:
@@ -70,19 +74,22 @@ class HiddenLayer(ReceivingLayer):
     """A hidden layer whose fields are arrays (P, neurons)."""
 
     def __init__(self, rule, activation, h, frozen):
-        self.h, self.phi, self.phi_dot = h, activation.phi(h), activation.phi_dot(h)
+        self.h, (self.phi, self.phi_dot) = h, with_derivative(activation, h)
         self.gate, self.fresh_vector = frozen.gate, frozen.vector
-        self.features, self.gain = rule.features(self), rule.gain(self)
+        self.features, self.gain = (self.field(value(self)) for value in (rule.features, rule.gain))
 
     def receive(self, above, error, g_next, g_tilde_next):
         """From here on fields have a row for each training sample and output."""
-        P, C = error.shape
+        (P, C), xp = error.shape, error.__array_namespace__()
         for name in ("h", "phi", "phi_dot", "gain", "gate"):
             if getattr(self, name) is not None:
-                setattr(self, name, jnp.repeat(getattr(self, name)[:P], C, axis=0))
+                setattr(self, name, xp.repeat(getattr(self, name)[:P], C, axis=0))
         if self.fresh_vector is not None and C > 1:
-            self.fresh_vector = jnp.tile(self.fresh_vector, (P, 1))
+            self.fresh_vector = xp.tile(self.fresh_vector, (P, 1))
         super().receive(above, error, g_next, g_tilde_next)
+
+    def field(self, value):
+        return self.h.__array_namespace__().asarray(value, self.h.dtype)
 
 
 def pytree(cls):
@@ -120,9 +127,10 @@ class Readout:
     def outputs(self, features, gamma0):
         """f = w·φ/(γ₀N) less its value at initialization (paper eq. 1)."""
         raw = features @ self.weights.T / (gamma0 * features.shape[1])
-        self.f0 = jnp.where(self.begun, self.f0, raw)
-        f = jnp.where(self.begun, raw - self.f0, 0.0)
-        self.begun = jnp.ones_like(self.begun)
+        xp = raw.__array_namespace__()
+        self.f0 = xp.where(self.begun, self.f0, raw)
+        f = xp.where(self.begun, raw - self.f0, 0.0)
+        self.begun = xp.ones_like(self.begun)
         return f
 
     def transpose(self, v):
@@ -169,20 +177,20 @@ def backward(rule, weights, layers, Delta, ones):
     g, g_tilde = [ones], [ones]
     for layer, above in zip(reversed(layers), reversed(weights)):
         layer.receive(above, Delta, g[0], g_tilde[0])
-        g_tilde.insert(0, rule.pseudo_gradient(layer))
+        g_tilde.insert(0, layer.field(rule.pseudo_gradient(layer)))
         g.insert(0, layer.recorded_g())
     return g, g_tilde
 
 
 def step(rule, activation, weights, frozen, X, y, gamma0, lr):
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields."""
-    P, C = y.shape
+    (P, C), xp = y.shape, y.__array_namespace__()
     layers = forward(weights, X, lambda l, h: HiddenLayer(rule, activation, h, frozen[l]))
     h, phi = [layer.h for layer in layers], [layer.features for layer in layers]
     f = weights[-1].outputs(phi[-1], gamma0)
     Delta = y - f[:P]
     phi = [features[:P] for features in phi]
-    g, g_tilde = backward(rule, weights, layers, Delta, jnp.tile(jnp.eye(C, dtype=X.dtype), (P, 1)))
+    g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
     for W, features, above in zip(weights, [X[:P], *phi], g_tilde):
         W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * above).reshape(P, C, -1).sum(axis=1))
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
@@ -201,7 +209,7 @@ def kernels(K_x, phi, g, g_tilde):
     """Φ, G, G̃, ⟨g̃g̃⟩ and K of one step by name: averages over neurons of its fields."""
 
     def average(a, b):
-        return jnp.stack([x @ y.T / x.shape[1] for x, y in zip(a, b)])
+        return a[0].__array_namespace__().stack([x @ y.T / x.shape[1] for x, y in zip(a, b)])
 
     Phi, G_tilde = average(phi, phi), average(g, g_tilde)
     others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import copy
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
@@ -46,7 +45,7 @@ class Draws:
     def images(self, layer, kind, n, start, keep=True):
         """Images number start … start + n of one kind, in a layer: the same ones, however the draws are divided."""
         if not n:
-            return jnp.zeros((0, self.S), self.dtype)
+            return np.zeros((0, self.S), self.dtype)
         key = (*self.seed, layer, KINDS.index(kind))
         blocks = range(start // DRAWN_TOGETHER, -(-(start + n) // DRAWN_TOGETHER))
         rows = [np.random.default_rng((*key, k)).standard_normal((DRAWN_TOGETHER, self.S)) for k in blocks]
@@ -68,4 +67,4 @@ class Draws:
         rows = np.linalg.inv(np.linalg.cholesky(rows @ rows.T / self.S)) @ rows
         if keep:
             self.blocks[layer] = np.concatenate([block, rows])
-        return jnp.asarray(rows, self.dtype)
+        return rows.astype(self.dtype)

@@ -15,9 +15,10 @@ from dataclasses import field
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..step import Readout, pytree
-from .span import extend_span, orthogonal_to
+from .span import extend_in_place, extend_span, orthogonal_to
 
 
 @pytree
@@ -33,10 +34,44 @@ class Basis:
     count: jax.Array
     full: jax.Array
 
+    def rows(self, image=None):
+        """The directions, or their images of one name."""
+        return self.directions if image is None else self.images[image]
+
+    def extend(self, fields, length, tol, partner, drawn):
+        """Coefficients of the fields once the basis holds them, and the largest share outside: see `extend_span`."""
+        self.directions, self.count, rows, coefficients, outside, lacks = extend_span(
+            fields, length, self.directions, self.count, tol, tuple(self.images.values()), partner, drawn()
+        )
+        self.images = dict(zip(self.images, rows))
+        self.full |= lacks
+        return coefficients, outside
+
+    def learn(self, image, increment):
+        self.images[image] = self.images[image] + increment
+
     def drawn(self, *names):
         """Pairs (images, which of them were drawn) of these names, if there are such."""
         found = [self.images[name] for name in names if name in self.images]
         return [(rows, jnp.arange(len(rows)) < self.count) for rows in found]
+
+
+@pytree
+class BasisInPlace(Basis):
+    """The same as numpy arrays that are written in place, and products take the rows in use alone."""
+
+    def rows(self, image=None):
+        return super().rows(image)[: self.count]
+
+    def extend(self, fields, length, tol, partner, drawn):
+        self.count, coefficients, outside, lacks = extend_in_place(
+            fields, length, self.directions, int(self.count), tol, tuple(self.images.values()), partner
+        )
+        self.full |= lacks
+        return coefficients, outside
+
+    def learn(self, image, increment):
+        self.rows(image)[...] += increment
 
 
 @pytree
@@ -64,62 +99,59 @@ class RevealedMatrix:
 
     def _extend(self, basis, fields, partner, drawn, length=None):
         """Coefficients of the fields in a basis that was extended to hold them, up to tol of their `length` squared."""
-        length = jnp.sqrt((fields**2).mean(axis=1)) if length is None else length
-        basis.directions, basis.count, rows, coefficients, outside, lacks = extend_span(
-            fields, length, basis.directions, basis.count, self.tol, tuple(basis.images.values()), partner, drawn()
-        )
-        basis.images = dict(zip(basis.images, rows))
-        basis.full |= lacks
-        self.outside = jnp.maximum(self.outside, outside)
+        length = (fields**2).mean(axis=1) ** 0.5 if length is None else length
+        coefficients, outside = basis.extend(fields, length, self.tol, partner, drawn)
+        self.outside = fields.__array_namespace__().maximum(self.outside, outside)
         return coefficients
 
     def _send(self, v, length=None, basis=None):
-        return self._extend(basis or self.sent, v, self.features.directions, self.drawn_above, length)
+        return self._extend(basis or self.sent, v, self.features.rows(), self.drawn_above, length)
 
     def apply(self, features):
         """Preactivations above. Test samples, those after the first P, act on nothing, so no direction is added for them:
         what the basis misses of one is a Gaussian of that variance, from the rows of `spare`.
         """
-        S, P, p, spare = features.shape[1], self.P, self.features, self.spare
-        self.outside = jnp.zeros_like(self.outside)
-        self.coefficients = c = self._extend(p, features[:P], self.sent.directions, self.drawn_below)
+        S, P, xp = features.shape[1], self.P, features.__array_namespace__()
+        self.outside = 0 * self.outside
+        self.coefficients = c = self._extend(self.features, features[:P], self.sent.rows(), self.drawn_below)
+        p = self.features.rows()
         if len(features) > P:
-            passive = features[P:] @ p.directions.T / S
-            c = jnp.concatenate([c, passive])
-            missed = jnp.sqrt(((features[P:] - passive @ p.directions) ** 2).mean(axis=1))
-        h = c @ p.images["now"]
+            passive = features[P:] @ p.T / S
+            c = xp.concatenate([c, passive])
+            missed = ((features[P:] - passive @ p) ** 2).mean(axis=1) ** 0.5
+        h = c @ self.features.rows("now")
         if len(features) > P:
-            h = h.at[P:].add(missed[:, None] * spare[jnp.arange(len(missed)) % len(spare)])
+            noise = missed[:, None] * self.spare[np.arange(len(missed)) % len(self.spare)]
+            h = xp.concatenate([h[:P], h[P:] + noise])
         if "weights" in self.sent.images:
-            h = h + (features @ self.sent.images["weights"].T / S) @ self.sent.directions
+            h = h + (features @ self.sent.rows("weights").T / S) @ self.sent.rows()
         return h
 
     def _response(self, v, image):
-        return (v @ self.features.images[image].T / v.shape[1]) @ self.features.directions
+        return (v @ self.features.rows(image).T / v.shape[1]) @ self.features.rows()
 
     def transpose(self, v):
-        return self._send(v) @ self.sent.images["weights"] + self._response(v, "now")
+        return self._send(v) @ self.sent.rows("weights") + self._response(v, "now")
 
     def transpose_initial(self, v):
-        return self._send(v) @ self.sent.images["weights"] + self._response(v, "initial")
+        return self._send(v) @ self.sent.rows("weights") + self._response(v, "initial")
 
     def transpose_fresh(self, v):
-        return self._send(v) @ self.sent.images["feedback"]
+        return self._send(v) @ self.sent.rows("feedback")
 
     def transpose_recorded(self, v):
         """`transpose` of a field that acts on nothing: directions that it adds stay out of the forward pass."""
         if not self.recorded.images:
             return self.transpose(v)
-        z, length = self._response(v, "now"), jnp.sqrt((v**2).mean(axis=1))
+        z, length = self._response(v, "now"), (v**2).mean(axis=1) ** 0.5
         if "weights" in self.sent.images:
-            known = v @ self.sent.directions.T / v.shape[1]
-            z, v = z + known @ self.sent.images["weights"], v - known @ self.sent.directions
-        return z + self._send(v, length, self.recorded) @ self.recorded.images["weights"]
+            known = v @ self.sent.rows().T / v.shape[1]
+            z, v = z + known @ self.sent.rows("weights"), v - known @ self.sent.rows()
+        return z + self._send(v, length, self.recorded) @ self.recorded.rows("weights")
 
     def learn(self, features, signal):
         """What is learned of the features that were applied last: a_k(t) ← a_k(t) + Σ_μ ⟨φ_μ p_k⟩ signal_μ."""
-        now = self.features.images["now"]
-        self.features.images["now"] = now + self.coefficients[: len(signal)].T @ signal
+        self.features.learn("now", self.coefficients[: len(signal)].T @ signal)
 
 
 @pytree
@@ -129,7 +161,10 @@ class SampledReadout(Readout):
     P: int = field(metadata=dict(static=True))
 
     def outputs(self, features, gamma0):
-        arguments = self.initial, features[: self.P]
-        self.initial = jax.lax.cond(self.begun, lambda w, _: w, orthogonal_to, *arguments)
-        self.weights = jnp.where(self.begun, self.weights, self.initial)
+        arguments, kept = (self.initial, features[: self.P]), lambda w, _: w
+        if isinstance(features, np.ndarray):
+            self.initial = (kept if self.begun else orthogonal_to)(*arguments)
+        else:
+            self.initial = jax.lax.cond(self.begun, kept, orthogonal_to, *arguments)
+        self.weights = features.__array_namespace__().where(self.begun, self.weights, self.initial)
         return super().outputs(features, gamma0)

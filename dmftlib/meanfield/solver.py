@@ -137,7 +137,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         """`function`, run with the precision asked for: a setting of each thread."""
 
         def run(argument):
-            with computing(dtype):
+            with computing(dtype), np.errstate(all="ignore"):
                 return function(argument)
 
         return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
 CANDIDATES = 32  # fields whose residuals are made at a time; more of them are many
@@ -12,18 +13,19 @@ DIRECTIONS_A_ROUND, MANY_A_ROUND = 4, 16
 
 def orthonormal(rows, against):
     """Rows made orthogonal to the orthonormal rows `against` and orthonormal; zero rows stay zero."""
-    S = rows.shape[1]
+    S, xp = rows.shape[1], rows.__array_namespace__()
     rows = rows - (rows @ against.T / S) @ against
     gram = rows @ rows.T / S
-    return jnp.linalg.inv(jnp.linalg.cholesky(gram + jnp.diag(jnp.diag(gram) == 0))) @ rows
+    return xp.linalg.inv(xp.linalg.cholesky(gram + xp.diag(xp.diag(gram) == 0))) @ rows
 
 
 def principal_directions(rows, count):
     """Unit vectors along the first `count` principal directions of rows (n, S), strongest first; zero rows for none."""
-    variance, vectors = jnp.linalg.eigh(rows @ rows.T / rows.shape[1])
+    xp = rows.__array_namespace__()
+    variance, vectors = xp.linalg.eigh(rows @ rows.T / rows.shape[1])
     variance, vectors = variance[::-1][:count], vectors[:, ::-1][:, :count]
-    some = variance > jnp.finfo(rows.dtype).eps * variance[0]
-    return jnp.where(some, vectors / jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0).T @ rows
+    some = variance > xp.finfo(rows.dtype).eps * variance[0]
+    return xp.where(some, vectors / xp.sqrt(xp.where(some, variance, 1.0)), 0.0).T @ rows
 
 
 def most_a_round(fields):
@@ -126,16 +128,67 @@ def extend_span(fields, length, basis, count, tol, images, partner, drawn):
     return basis, count, images, coefficients * length[:, None], outside(state).max(), lacks(outside(state))
 
 
+def extend_in_place(fields, length, basis, count, tol, images, partner):
+    """`extend_span` of few sampled fields, in numpy: `basis` and `images` are written in place.
+
+    Returns count, the projections, the largest share outside and whether room was lacking.
+    """
+    n, S = fields.shape
+    most = most_a_round(n)
+    share = lambda rows: (rows**2).mean(axis=1)  # noqa: E731
+    fields = fields / np.where(length > 0, length, 1.0).astype(fields.dtype)[:, None]
+    weight = length**2 * (1 - 1e-6 * np.arange(n) / n).astype(fields.dtype)
+
+    def lacks(outside):
+        return not (outside.mean() <= tol and outside.max() <= MOST_OF_ONE_FIELD * tol)
+
+    def largest(residual):
+        new = []
+        while len(new) < most and (outside := share(residual)).max() > tol:
+            row = residual[np.argmax(np.where(outside > tol, outside * weight, 0.0))]
+            row = row / np.sqrt(max((row**2).mean(), tol))
+            residual = residual - (residual @ row / S)[:, None] * row
+            new.append(row)
+        return np.stack(new)
+
+    coefficients = np.zeros((n, len(basis)), fields.dtype)
+    coefficients[:, :count] = fields @ basis[:count].T / S
+    outside = share(fields) - (coefficients[:, :count] ** 2).sum(axis=1)
+    if lacks(outside):  # differences tell that something is missing, residuals what
+        left = fields - coefficients[:, :count] @ basis[:count]
+        outside = share(left)
+    while lacks(outside) and count <= len(basis) - most:
+        if not np.isfinite(outside).all():
+            raise np.linalg.LinAlgError("fields are not finite")
+        new = orthonormal(largest(left), basis[:count])
+        overlap = left @ new.T / S
+        left = left - overlap @ new
+        outside = share(left)
+        more = slice(count, count + len(new))
+        for image in images:
+            image[more] = orthonormal(image[more], partner)
+        basis[more], coefficients[:, more] = new, overlap
+        count += len(new)
+    return count, coefficients[:, :count] * length[:, None], outside.max(), lacks(outside)
+
+
 def orthogonal_to(w, phi):
     """w (C, S) without what lies along phi, its rows orthonormal as they were drawn: then f(0) = ⟨w φ⟩/γ₀ = 0."""
-    S = phi.shape[1]
-    floor = 1e3 * jnp.finfo(phi.dtype).eps * (phi**2).mean()
+    S, xp, in_numpy = phi.shape[1], phi.__array_namespace__(), isinstance(phi, np.ndarray)
+    floor = 1e3 * xp.finfo(phi.dtype).eps * (phi**2).mean()
+
+    def left(state):
+        return (state[0] ** 2).mean(axis=1).max() > floor
 
     def remove(state):
         residual, w = state
-        largest = jax.lax.top_k((residual**2).mean(axis=1), min(CANDIDATES, len(residual)))[1]
-        new = principal_directions(residual[largest], len(largest))
+        size, most = (residual**2).mean(axis=1), min(CANDIDATES, len(residual))
+        largest = np.argsort(-size, kind="stable")[:most] if in_numpy else jax.lax.top_k(size, most)[1]
+        new = principal_directions(residual[largest], most)
         return residual - (residual @ new.T / S) @ new, w - (w @ new.T / S) @ new
 
-    w = jax.lax.while_loop(lambda state: (state[0] ** 2).mean(axis=1).max() > floor, remove, (phi, w))[1]
-    return jnp.linalg.inv(jnp.linalg.cholesky(w @ w.T / S)) @ w
+    state = phi, w
+    while in_numpy and left(state):
+        state = remove(state)
+    w = state[1] if in_numpy else jax.lax.while_loop(left, remove, state)[1]
+    return xp.linalg.inv(xp.linalg.cholesky(w @ w.T / S)) @ w

@@ -16,7 +16,7 @@ from ..results import KERNELS
 from ..stability import check_records
 from ..step import Frozen, InputWeights, kernels, step
 from .draws import Draws
-from .revealed import Basis, RevealedMatrix, SampledReadout
+from .revealed import Basis, BasisInPlace, RevealedMatrix, SampledReadout
 from .span import CANDIDATES, MANY_A_ROUND, most_a_round
 
 BASES = ("features", "sent", "recorded")  # of a revealed matrix
@@ -30,7 +30,7 @@ COARSER, COARSEST, TOL_POWER = 30.0, 0.3, 0.5
 
 def coarser(tol):
     """The tol of the sweep that shows what tol does."""
-    return jnp.minimum(COARSER * tol, jnp.maximum(COARSEST, tol))
+    return np.minimum(COARSER * tol, np.maximum(COARSEST, tol))
 
 
 class Problem(NamedTuple):
@@ -66,6 +66,38 @@ def _show_what_was_drawn(matrices, starts):
         W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
 
 
+def _one(rule, activation, problem, weights, frozen):
+    """One step: what is recorded of it, and the last fields."""
+    X, _, y, gamma0, lr = problem
+    xp = X.__array_namespace__()
+    fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
+    h, z = xp.stack(fields.h), xp.stack(fields.z)
+    phi, g, g_tilde = (xp.stack(rows) for rows in (fields.phi, fields.g, fields.g_tilde))
+    out = dict(f=fields.f, phi=phi, h=h[:, : len(y)], z=z, g=g, g_tilde=g_tilde)
+    out |= {n: xp.stack([xp.broadcast_to(x, g[0].shape) for x in rows]) for n, rows in fields.images.items()}
+    out["outside"] = xp.stack([xp.zeros((), X.dtype), *(W.outside for W in weights[1:-1])]).max()
+    return out, dict(h=h, z=z)
+
+
+def sweep_in_place(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
+    """`sweep` in numpy: nothing to compile, and no work on rows that are not in use. Writes `records` in place."""
+    weights = jax.tree.map(np.copy, weights)
+    for t in range(start, stop):
+        try:
+            out, last = _one(rule, activation, problem, weights, frozen)
+        except np.linalg.LinAlgError:  # of fields that are not finite
+            records["f"][t:stop] = np.nan
+            return stop, weights, records, None
+        for name in records.keys() - set(KERNELS):
+            records[name][t] = out[name]
+        if slots is None or slots[t] >= 0:
+            for name, value in kernels(problem.K_x, out["phi"], out["g"], out["g_tilde"]).items():
+                records[name][t if slots is None else slots[t]] = value
+        if any(getattr(W, basis).full for W in weights[1:-1] for basis in BASES):
+            break
+    return t + 1, weights, records, last
+
+
 @partial(jax.jit, static_argnames=("rule", "activation"))
 def sweep(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
     """Steps start … stop − 1, written into `records`; ends early, a basis marked full, when a basis overflows.
@@ -82,16 +114,11 @@ def sweep(rule, activation, problem, weights, frozen, starts, records, slots, st
         t, weights, records, _ = carry
         if starts is not None:
             _show_what_was_drawn(weights[1:-1], starts)
-        X, K_x, y, gamma0, lr = problem
-        fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
-        h, z = jnp.stack(fields.h), jnp.stack(fields.z)
-        phi, g, g_tilde = (jnp.stack(rows) for rows in (fields.phi, fields.g, fields.g_tilde))
-        out = dict(f=fields.f, phi=phi, h=h[:, : len(y)], z=z, g=g, g_tilde=g_tilde)
-        out |= {n: jnp.stack([jnp.broadcast_to(x, g[0].shape) for x in rows]) for n, rows in fields.images.items()}
-        out["outside"] = jnp.stack([jnp.zeros((), X.dtype), *(W.outside for W in weights[1:-1])]).max()
+        out, last = _one(rule, activation, problem, weights, frozen)
 
         def write_kernels(arrays):
-            return write(arrays, kernels(K_x, phi, g, g_tilde), t if slots is None else slots[t])
+            found = kernels(problem.K_x, out["phi"], out["g"], out["g_tilde"])
+            return write(arrays, found, t if slots is None else slots[t])
 
         recorded = {name: records[name] for name in KERNELS}
         if slots is None:
@@ -99,7 +126,7 @@ def sweep(rule, activation, problem, weights, frozen, starts, records, slots, st
         else:
             recorded = jax.lax.cond(slots[t] >= 0, write_kernels, lambda arrays: arrays, recorded)
         records = write({n: records[n] for n in records if n not in KERNELS}, out, t) | recorded
-        return t + 1, weights, records, dict(h=h, z=z)
+        return t + 1, weights, records, last
 
     L, S, dtype = len(frozen), weights[-1].weights.shape[1], problem.X.dtype
     last = dict(h=jnp.zeros((L, len(problem.X), S), dtype), z=jnp.zeros((L, problem.y.size, S), dtype))
@@ -118,15 +145,18 @@ class HalfSweep:
         self.experiment, self.S, self.dtype, self.t = experiment, S, dtype, 0
         self.images = images(experiment.rule, record, linear)
         task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
+        # Of few fields compiling takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
+        few = max(P, task.y.size) <= CANDIDATES
+        self.in_numpy = few and not (linear or devices) and jax.default_backend() == "cpu"
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
         self.problem = Problem(
-            *(jnp.asarray(value, dtype) for value in (X, task.K_x, y, experiment.gamma0, experiment.lr))
+            *(np.asarray(value, dtype) for value in (X, task.K_x, y, experiment.gamma0, experiment.lr))
         )
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         rows = [self.draws.start(l, self.starts_with(l, known)) for l in range(L)]
-        self.starts = [jnp.asarray(block, dtype) for block in self.draws.blocks] if linear else None
+        self.starts = [block.astype(dtype) for block in self.draws.blocks] if linear else None
         self.weights = [None, *(self.matrix(tol) for _ in range(L - 1)), None]
         reserved = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for W in range(1, L):
@@ -136,9 +166,9 @@ class HalfSweep:
                     n = min(10 * y.size, 2 * y.size * experiment.steps, reserved)
                     self.grow(W, basis, n + most_a_round(y.size))
         self.add_test_samples(rows, X.shape[1] - known, min(len(X) - P, MOST_SPARE), keep=linear)
-        w, none = rows[-1]["readout"], jnp.zeros((len(X), task.outputs), dtype)
-        self.weights[0] = InputWeights(rows[0]["input"], jnp.ones((), dtype))
-        self.weights[-1] = SampledReadout(w, w, rows[-1].get("feedback readout"), none, jnp.array(False), P)
+        w, none = rows[-1]["readout"], np.zeros((len(X), task.outputs), dtype)
+        self.weights[0] = InputWeights(rows[0]["input"], np.ones((), dtype))
+        self.weights[-1] = SampledReadout(w, w, rows[-1].get("feedback readout"), none, np.array(False), P)
         gates = [experiment.phi.phi_dot(self.problem.X @ r["gate"]) if "gate" in r else None for r in rows]
         self.frozen = [Frozen(gate, r.get("vector")) for gate, r in zip(gates, rows)]
         self.make_records(record, kernels_at)
@@ -156,9 +186,9 @@ class HalfSweep:
 
     def matrix(self, tol):
         """A matrix of which nothing is known."""
-        none, no = jnp.zeros((0, self.S), self.dtype), jnp.zeros((), bool)
-        bases = [Basis(none, dict.fromkeys(self.images[name], none), jnp.zeros((), int), no) for name in BASES]
-        tol, outside = jnp.asarray(tol, self.dtype), jnp.zeros((), self.dtype)
+        none, kind = np.zeros((0, self.S), self.dtype), BasisInPlace if self.in_numpy else Basis
+        bases = [kind(none, dict.fromkeys(self.images[name], none), np.array(0), np.array(False)) for name in BASES]
+        tol, outside = np.asarray(tol, self.dtype), np.zeros((), self.dtype)
         return RevealedMatrix(*bases, tol, none, outside, self.experiment.task.P)
 
     def add_test_samples(self, rows, inputs, spares, keep):
@@ -167,7 +197,7 @@ class HalfSweep:
             names = [name for name in ("input", "gate") if name in start]
             more = self.draws.images(l, "test", inputs * len(names) + spares, 0, keep)
             for k, name in enumerate(names):
-                start[name] = jnp.concatenate([start[name], more[k * inputs : (k + 1) * inputs]])
+                start[name] = np.concatenate([start[name], more[k * inputs : (k + 1) * inputs]])
             if l:
                 self.weights[l].spare = more[inputs * len(names) :]
 
@@ -183,16 +213,16 @@ class HalfSweep:
         if kernels_at is not None:
             count, slots = len(kernels_at), np.full(T, -1)
             slots[kernels_at] = np.arange(count)
-            self.slots = jnp.asarray(slots)
+            self.slots = slots
         kernel = {name: (L, n, n) for name in KERNELS} | {"Phi": (L, P, P), "K": (n, n)}
         shapes = {name: (T, *shape) for name, shape in shapes.items()}
         shapes |= {name: (count, *shape) for name, shape in kernel.items()}
-        self.records = {name: jnp.zeros(shape, self.dtype) for name, shape in shapes.items()}
+        self.records = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
 
     def shared(self, arrays):
         """Arrays in a tree with their sample axis, the last, split over the devices; those without one on each."""
         if self.mesh is None:
-            return arrays
+            return jax.tree.map(np.asarray, arrays) if self.in_numpy else jax.device_put(arrays)
 
         def put(array):
             axes = [None] * array.ndim
@@ -209,8 +239,8 @@ class HalfSweep:
         new = {
             kind: self.draws.images(layer, kind, more, len(basis.directions)) for kind in dict.fromkeys(kinds.values())
         }
-        rows = {image: jnp.concatenate([basis.images[image], new[kind]]) for image, kind in kinds.items()}
-        directions = jnp.concatenate([basis.directions, jnp.zeros((more, self.S), self.dtype)])
+        rows = {image: np.concatenate([basis.images[image], new[kind]]) for image, kind in kinds.items()}
+        directions = np.concatenate([basis.directions, np.zeros((more, self.S), self.dtype)])
         basis.directions, basis.images = self.shared((directions, rows))
 
     def coarser(self):
@@ -219,6 +249,7 @@ class HalfSweep:
         other.weights, other.draws = jax.tree.map(lambda array: array, self.weights), self.draws.copy()
         for W in other.weights[1:-1]:
             W.tol = coarser(W.tol)
+        other.records = jax.tree.map(np.copy, self.records) if self.in_numpy else self.records
         return other
 
     def recorded(self, name):
@@ -238,7 +269,7 @@ class HalfSweep:
         """Sweep on to step `stop`, growing the bases that overflow and repeating from here."""
         e = self.experiment
         while self.t < stop:
-            t, weights, records, last = sweep(
+            t, weights, records, last = (sweep_in_place if self.in_numpy else sweep)(
                 e.rule, e.phi, self.problem, self.weights, self.frozen, self.starts, self.records, self.slots, self.t, stop
             )  # fmt: skip
             full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
@@ -249,7 +280,7 @@ class HalfSweep:
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)
-            K = records["K"][0] if self.slots is None or self.slots[0] == 0 else None
-            check_records(e, {name: np.asarray(records[name][self.t : stop]) for name in checked}, self.t, K)
+            K = np.asarray(records["K"])[0] if self.slots is None or self.slots[0] == 0 else None
+            check_records(e, {name: np.asarray(records[name])[self.t : stop] for name in checked}, self.t, K)
             self.t, self.weights, self.records, self.last = int(t), weights, records, last
             self.draws.step = self.t
