@@ -9,6 +9,7 @@ import numpy as np
 import reference
 
 import dmftlib as dl
+from dmftlib.meanfield import solver
 
 KERNELS = ("f", "Phi", "G_tilde", "K")
 
@@ -56,13 +57,13 @@ def width_bias(widths=(256, 512, 1024, 2048, 4096), seeds=300):
 
 def known_start(seeds=6, steps=12):
     """Errors of f, Φ, G, K with and without the correction by the exact kernels at step 0, and what is stated of them."""
-    correct = dl.meanfield._without_known_noise
+    correct = solver.without_known_noise
     for activation in ("relu", "tanh"):
         e = dl.Experiment(dl.Task.random(4, 10, seed=1), dl.GD(), 3, activation, 1.0, 0.05, steps)
         fine = [dl.meanfield.solve(e, 32768, 100 + seed, 1e-4) for seed in range(3)]
         truth = dl.meanfield.average(fine)
         for label, function in (("corrected", correct), ("as sampled", lambda *_: {})):
-            dl.meanfield._without_known_noise = function
+            solver.without_known_noise = function
             runs = [dl.meanfield.solve(e, seed=seed) for seed in range(seeds)]
             print(f"\n{activation}, L = 3, 4096 samples, kernels {label}: rms error over {seeds} seeds (stated)")
             for name in ("f", "Phi", "G", "K"):
@@ -70,7 +71,7 @@ def known_start(seeds=6, steps=12):
                 off = [np.linalg.norm(getattr(run, name) - value) / np.linalg.norm(value) for run in runs]
                 stated = [run.provenance.errors["monte_carlo"][name] for run in runs]
                 print(f"  {name:<4} {100 * np.sqrt(np.mean(np.square(off))):.2f} % ({100 * np.mean(stated):.2f} %)")
-    dl.meanfield._without_known_noise = correct
+    solver.without_known_noise = correct
 
 
 if __name__ == "__main__":

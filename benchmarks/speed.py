@@ -23,7 +23,8 @@ import numpy as np
 import reference
 
 import dmftlib as dl
-from dmftlib import activations, meanfield
+from dmftlib import activations
+from dmftlib.meanfield.sweep import HalfSweep
 from dmftlib.stability import largest_eigenvalue
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tools is not installed
@@ -234,14 +235,13 @@ def sweep_profile(name, experiment, tol, dtype, kernels_at):
     with jax.enable_x64(dtype == "float64"):
 
         def draw():
-            return meanfield._Half(experiment, S, (0, 0), tol, dtype, False, kernels_at)
+            return HalfSweep(experiment, S, (0, 0), tol, dtype, False, kernels_at)
 
         draw().run()
         half, drawing = timed(draw)
-        drawn = [len(gap[basis]) for gap in half.state["gaps"] for basis in "pq"]
+        drawn = [len(basis.directions) for W in half.weights[1:-1] for basis in (W.features, W.sent)]
         _, sweep = timed(half.run)
-        gaps = half.state["gaps"]
-        rank = [(int(gap["n_p"]), int(gap["n_q"])) for gap in gaps]
+        rank = [(int(W.features.count), int(W.sent.count)) for W in half.weights[1:-1]]
         n, R = len(experiment.task.X_all), round(np.mean(rank))
         skinny, square = product_speed(dtype, (n, S, R), (n, R, S)), product_speed(dtype, (2048, 2048, 2048))
     recorded = experiment.steps if kernels_at is None else len(kernels_at)
