@@ -248,7 +248,7 @@ def sweep_profile(name, experiment, tol, dtype, kernels_at):
     done = operations(experiment, S, rank, recorded)
     row = dict(name=name, dtype=dtype, draws=drawing["cpu"], sweep=sweep["cpu"], operations=done)
     row |= dict(skinny=skinny, square=square, share_skinny=done / skinny / sweep["cpu"])
-    room = [len(gap[basis]) for gap in gaps for basis in "pq"]
+    room = [len(basis.directions) for W in half.weights[1:-1] for basis in (W.features, W.sent)]
     return show(
         row | dict(share_square=done / square / sweep["cpu"], rank=rank, room=room, grown=sum(room) - sum(drawn))
     )
