@@ -65,13 +65,16 @@ class BasisInPlace(Basis):
 
     def extend(self, fields, length, tol, partner, drawn):
         self.count, coefficients, outside, lacks = extend_in_place(
-            fields, length, self.directions, int(self.count), tol, tuple(self.images.values()), partner
+            fields, length, self.directions, int(self.count), tol, tuple(self.images.values()), partner, drawn()
         )
         self.full |= lacks
         return coefficients, outside
 
     def learn(self, image, increment):
         self.rows(image)[...] += increment
+
+    def drawn(self, *names):
+        return [(self.rows(name), True) for name in names if name in self.images]
 
 
 @pytree

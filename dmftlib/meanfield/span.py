@@ -128,8 +128,8 @@ def extend_span(fields, length, basis, count, tol, images, partner, drawn):
     return basis, count, images, coefficients * length[:, None], outside(state).max(), lacks(outside(state))
 
 
-def extend_in_place(fields, length, basis, count, tol, images, partner):
-    """`extend_span` of few sampled fields, in numpy: `basis` and `images` are written in place.
+def extend_in_place(fields, length, basis, count, tol, images, partner, drawn):
+    """`extend_span` of few fields, in numpy: `basis` and `images` are written in place.
 
     Returns count, the projections, the largest share outside and whether room was lacking.
     """
@@ -154,13 +154,16 @@ def extend_in_place(fields, length, basis, count, tol, images, partner):
     coefficients = np.zeros((n, len(basis)), fields.dtype)
     coefficients[:, :count] = fields @ basis[:count].T / S
     outside = share(fields) - (coefficients[:, :count] ** 2).sum(axis=1)
-    if lacks(outside):  # differences tell that something is missing, residuals what
+    if drawn or lacks(outside):  # differences tell that something is missing, residuals what
         left = fields - coefficients[:, :count] @ basis[:count]
         outside = share(left)
     while lacks(outside) and count <= len(basis) - most:
         if not np.isfinite(outside).all():
             raise np.linalg.LinAlgError("fields are not finite")
-        new = orthonormal(largest(left), basis[:count])
+        new = largest(left)
+        if drawn:
+            new = sum((new @ rows.T / S) @ rows for rows, _ in drawn)
+        new = orthonormal(new, basis[:count])
         overlap = left @ new.T / S
         left = left - overlap @ new
         outside = share(left)

@@ -58,7 +58,7 @@ def _show_what_was_drawn(matrices, starts):
 
     def drawn(l):
         below, above = matrices[max(l - 1, 0) : l], matrices[l : l + 1]
-        pairs = [(starts[l], jnp.ones(len(starts[l]), bool))]
+        pairs = [(starts[l], True)]
         pairs += [pair for W in below for pair in W.features.drawn("initial")]
         return pairs + [p for W in above for p in W.sent.drawn("weights", "feedback") + W.recorded.drawn("weights")]
 
@@ -66,8 +66,10 @@ def _show_what_was_drawn(matrices, starts):
         W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
 
 
-def _one(rule, activation, problem, weights, frozen):
+def _one(rule, activation, problem, weights, frozen, starts):
     """One step: what is recorded of it, and the last fields."""
+    if starts is not None:
+        _show_what_was_drawn(weights[1:-1], starts)
     X, _, y, gamma0, lr = problem
     xp = X.__array_namespace__()
     fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
@@ -84,7 +86,7 @@ def sweep_in_place(rule, activation, problem, weights, frozen, starts, records, 
     weights = jax.tree.map(np.copy, weights)
     for t in range(start, stop):
         try:
-            out, last = _one(rule, activation, problem, weights, frozen)
+            out, last = _one(rule, activation, problem, weights, frozen, starts)
         except np.linalg.LinAlgError:  # of fields that are not finite
             records["f"][t:stop] = np.nan
             return stop, weights, records, None
@@ -112,9 +114,7 @@ def sweep(rule, activation, problem, weights, frozen, starts, records, slots, st
 
     def body(carry):
         t, weights, records, _ = carry
-        if starts is not None:
-            _show_what_was_drawn(weights[1:-1], starts)
-        out, last = _one(rule, activation, problem, weights, frozen)
+        out, last = _one(rule, activation, problem, weights, frozen, starts)
 
         def write_kernels(arrays):
             found = kernels(problem.K_x, out["phi"], out["g"], out["g_tilde"])
@@ -147,7 +147,7 @@ class HalfSweep:
         task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
         # Of few fields compiling takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
         few = max(P, task.y.size) <= CANDIDATES
-        self.in_numpy = few and not (linear or devices) and jax.default_backend() == "cpu"
+        self.in_numpy = few and not devices and jax.default_backend() == "cpu"
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
