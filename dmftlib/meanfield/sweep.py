@@ -21,6 +21,7 @@ from .span import CANDIDATES, MANY_A_ROUND, most_a_round
 
 BASES = ("features", "sent", "recorded")  # of a revealed matrix
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
+LONGEST_IN_NUMPY = 2**13  # samples of a half, of networks of one layer
 MOST_SPARE = 64  # Gaussians a layer that test samples share
 # How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
 # amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
@@ -146,7 +147,8 @@ class HalfSweep:
         self.images = images(experiment.rule, record, linear)
         task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
         # Of few fields compiling takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
-        few = max(P, task.y.size) <= CANDIDATES
+        # One layer has no basis: there a compiled step wins if it is long.
+        few = max(P, task.y.size) <= CANDIDATES and (L > 1 or S <= LONGEST_IN_NUMPY)
         self.in_numpy = few and not devices and jax.default_backend() == "cpu"
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
