@@ -11,7 +11,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 import yaml
 from bs4 import BeautifulSoup
 
-from . import ROOT, ToolError, chapters
+from . import ToolError, chapters, contents
 
 NAME = "learning-rules.pdf"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -52,19 +52,11 @@ def link() -> str:
     return f'<p>The whole book is also <a href="../_static/{NAME}">one PDF file</a>, with an outline and page numbers.</p>\n'
 
 
-def contents() -> list[tuple[str, list[str]]]:
-    """Parts and their pages, in order; the first part is the page that the book begins with."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    rest = [*toc.get("chapters", [])]
-    parts = [("", [toc["root"], *(page["file"] for page in rest)])]
-    return parts + [(part["caption"], [page["file"] for page in part["chapters"]]) for part in toc.get("parts", [])]
-
-
 def slug(page: str) -> str:
     return page.replace("/", "-")
 
 
-def _anchored(article, page: str, known: set[str], root: str) -> None:
+def anchor(article, page: str, known: set[str], root: str) -> None:
     """Make every id of a page unique in the whole document, and every link within the book a link to such an id.
 
     Files that a page offers stay behind: their links become plain text. Pictures are read from `root`.
@@ -88,11 +80,11 @@ def _anchored(article, page: str, known: set[str], root: str) -> None:
 
 def assemble(html: Path) -> str:
     """One document from the built pages in `html`."""
-    parts, root = contents(), html.resolve().as_uri()
+    parts, root = contents.parts(), html.resolve().as_uri()
     order = [page for _, pages in parts for page in pages]
     read = {page: BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in order}
     first = read[order[0]]
-    title = str(yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"])
+    title = str(yaml.safe_load((chapters.ROOT / "_config.yml").read_text(encoding="utf-8"))["title"])
     head = [str(node) for node in first.head.find_all("link", rel="stylesheet")]
     head += [str(node) for node in first.head.find_all("script") if "MathJax" in node.text or "mathjax" in str(node)]
     lines, sections = [], []
@@ -105,7 +97,7 @@ def assemble(html: Path) -> str:
             for node in article.find_all("details"):
                 if "hide" not in node.get("class", []):
                     node["open"] = ""
-            _anchored(article, page, set(order), root)
+            anchor(article, page, set(order), root)
             heading = article.find("h1").get_text().removesuffix("#").strip()
             lines.append(f'<li><a href="#{slug(page)}">{heading}</a></li>')
             sections.append(f'<section class="page" id="{slug(page)}">{article.decode_contents()}</section>')

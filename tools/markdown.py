@@ -1,0 +1,34 @@
+"""How pages write tables, links and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """A bar inside a cell does not end it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def chapter_link(chapter: str, text: str = "") -> str:
+    return f"[{text or chapter}](../notebooks/{chapter}.ipynb)"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Rounded to significant digits, without powers of ten: 0.59, 2.3, 41, 27000; 'never' for None."""
+    if value is None:
+        return "never"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+
+
+def percent(share: float) -> str:
+    return f"{number(100 * share)} %"
+
+
+def commit(record: Mapping[str, Any]) -> str:
+    """`abc1234`, with whether there were changes besides; nothing outside of a repository."""
+    dirty = " with uncommitted changes" if record["dirty"] else ""
+    return record["commit"] and f"`{record['commit']}`{dirty}"
