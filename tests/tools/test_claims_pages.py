@@ -1,75 +1,68 @@
-"""The page that says how to get every panel of the paper, against the committed notebooks."""
+"""The pages about claims: the list, the panels of the paper, runs at the paper's scale; against the committed notebooks."""
 
 import json
 import re
 
+import nbformat
 import numpy as np
 import pytest
-from conftest import write_chapter
+from conftest import claims_cell, write_chapter
 from test_costs import ROW
 
-from companion.claims import RULE, Claims
-from tools import chapters, costs, pages, records, reproduction
+from companion.claims import Claims
+from tools import chapters, claims_pages, contents, costs, records
+from tools.claims_pages import Book
 
-# The panels of figures 1 to 5, by their letters.
-LETTERS = {"1": "abcdef", "2": "abcdef", "3": "abcde", "4": "abcd", "5": "abc"}
+MACHINE = {"machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"}}
 
 
 @pytest.fixture(scope="module")
-def block():
-    return reproduction.block(pages.table)
+def book():
+    return Book({name: chapters.read(chapters.committed(name)) for name in chapters.names()})
 
 
-def section(block, panel):
-    return re.search(rf"^### {panel}: .*?(?=^##|\Z)", block, re.MULTILINE | re.DOTALL)[0]
+def every_claim(book):
+    return [(chapter, row) for chapter, rows in book.claims.items() for row in rows]
 
 
-def test_every_panel_of_the_paper_has_claims_with_expected_values(block):
-    assert list(reproduction.PANELS) == [figure + letter for figure, letters in LETTERS.items() for letter in letters]
-    for panel in reproduction.PANELS:
-        rows = [line.split(" | ") for line in section(block, panel).splitlines() if line.startswith("| ")][2:]
-        assert rows, f"no claim says {panel}"
-        assert any(re.match(r"-?[\d.]+(e-?\d+)? ± \d", row[4]) for row in rows), panel
-        assert all(" ± " in row[5] and re.match(r"\d.*; \d", row[6]) for row in rows), panel
-    assert RULE in block
-
-
-def test_every_claim_about_a_figure_is_on_the_page_unless_it_tests_a_printed_formula(block):
-    for chapter in chapters.names():
-        for claim in records.claims(chapters.read(chapters.committed(chapter))):
-            line = " | ".join(str(cell).replace("|", "\\|") for cell in reproduction.row(chapter, claim))
-            named = bool(reproduction.panels(claim["paper figure"])) and "printed" not in claim["claim"]
-            assert (line in block) == named, claim
-
-
-def test_every_claim_names_panels_and_no_whole_figure():
-    for chapter in chapters.names():
-        for claim in records.claims(chapters.read(chapters.committed(chapter))):
-            assert set(reproduction.panels(claim["paper figure"])) <= set(reproduction.PANELS), claim
-
-
-@pytest.mark.parametrize(
-    "label, panels",
-    [
-        ("1a", ["1a"]),
-        ("1c, 1f", ["1c", "1f"]),
-        ("2d–f, 3", ["2d", "2e", "2f", "3"]),
-        ("(7), 5a", ["5a"]),
-        ("4", ["4"]),
-        ("Table 2", []),
-        ("—", []),
-        ("text", []),
-        ("6a", []),
-    ],
-)
-def test_a_label_names_panels(label, panels):
-    assert reproduction.panels(label) == panels
+def cells(table):
+    return [line.strip("| ").split(" | ") for line in table.splitlines()][2:]
 
 
 def claim(method, *values):
     claims = Claims()
     getattr(claims, method)("c", "1a", "q", *values, "N = 8, 4 seeds")
     return claims.rows[0]
+
+
+# --- Panels of the paper ----------------------------------------------------------------------------------------------
+
+
+def test_every_panel_of_the_paper_has_claims_with_expected_values(book):
+    assert list(contents.paper()["panels"]) == list(contents.paper()["shows"])
+    for panel in contents.paper()["shows"]:
+        rows = cells(book.reproduced(panel))
+        assert any(re.match(r"-?[\d.]+(e-?\d+)? ± \d", row[4]) for row in rows), panel
+        assert all(" ± " in row[5] and re.match(r"\d.*; \d", row[6]) for row in rows), panel
+
+
+def test_every_claim_names_panels_and_is_beneath_them_unless_it_tests_a_printed_formula(book):
+    shown = {panel: [row for _, row in book.about(panel)] for panel in contents.paper()["shows"]}
+    for _, row in every_claim(book):
+        named = claims_pages.panels(row["paper figure"])
+        assert set(named) <= set(shown), row
+        assert all((row in shown[panel]) == ("printed" not in row["claim"]) for panel in named), row
+
+
+@pytest.mark.parametrize(
+    "label, panels",
+    [("1c, 1f", ["1c", "1f"]), ("2d–f, 3", ["2d", "2e", "2f", "3"]), ("(7), 5a", ["5a"]), ("Table 2", []), ("6a", [])],
+)
+def test_a_label_names_panels(label, panels):
+    assert claims_pages.panels(label) == panels
+
+
+RISING = [[1.0, 1.2], [2.0, 2.2]]
 
 
 @pytest.mark.parametrize(
@@ -79,30 +72,21 @@ def claim(method, *values):
         (claim("agree", 100.0, (101.0, 0.1)), ("100 ± 2", "101 ± 0.1")),  # 2 % of the value
         (claim("agree", (1.0, 0.3), (1.1, 0.4)), ("1 ± 1", "1.1 ± 0.4")),  # in quadrature
         (claim("slope", (-1.02, 0.03)), ("-1 ± 0.06", "-1.02 ± 0.03")),  # no 2 % for a slope
-        (claim("agree", 0.605, (0.582, 0.0116)), ("0.605 ± 0.0232", "0.582 ± 0.01")),
         (claim("agree", 1.0, (1.20004, 0.1)), ("1 ± 0.2", "1.20004 ± 0.1")),  # as many digits as it takes
-        (
-            claim("ordered", "first", [1.0, 2.0], [1.0, 2.0], [[1.0, 1.2], [2.0, 2.2]]),
-            ("1, 2 ± steps above 2 SE", "1.1, 2.1 ± 0.1"),
-        ),
-        (
-            claim("ordered", "first", None, [[1.0, 1.2], [2.0, 2.2]], [[1.0, 1.2], [2.0, 2.2]]),
-            ("steps above 2 SE", "1.1, 2.1 ± 0.1"),
-        ),
+        (claim("ordered", "first", [1.0, 2.0], [1.0, 2.0], RISING), ("1, 2 ± steps above 2 SE", "1.1, 2.1 ± 0.1")),
+        (claim("ordered", "first", None, RISING, RISING), ("steps above 2 SE", "1.1, 2.1 ± 0.1")),
     ],
 )
 def test_the_tolerance_is_that_of_the_rule(row, shown):
-    assert reproduction.expected(row) == shown
-    assert reproduction.row("gd", row)[4:7] == (*shown, "8; 4")
+    assert claims_pages.reproduced("gd", row)[4:7] == (*shown, "8; 4")
 
 
-def test_the_numbers_shown_never_contradict_the_verdict():
+def test_the_numbers_shown_never_contradict_the_verdict(book):
     draw = np.random.default_rng(0)
     rows = [claim("agree", (v, v / 50), (v * (1 + 0.1 * m), e)) for v, m, e in draw.random((500, 3)) * [1, 1, 0.05]]
-    rows += [row for c in chapters.names() for row in records.claims(chapters.read(chapters.committed(c)))]
-    for row in rows:
+    for row in [*rows, *(row for _, row in every_claim(book))]:
         if row["numbers"]["allowed"] is not None:
-            expected, networks = reproduction.expected(row)
+            expected, networks = claims_pages.expected(row)
             value, allowed = map(float, expected.split(" ± "))
             inside = abs(value - float(networks.split(" ± ")[0])) <= allowed
             assert inside or row["verdict"] != "holds", row
@@ -112,25 +96,66 @@ def test_the_numbers_shown_never_contradict_the_verdict():
 def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
     for name in ("measured", "new"):
-        path = tmp_path / "notebooks" / f"{name}.ipynb"
-        path.parent.mkdir(exist_ok=True)
-        write_chapter(path, [("parameters", "seed: int = 7  # of all draws [0, 10]")])
+        write_chapter(tmp_path / "notebooks" / f"{name}.ipynb", [("parameters", "seed: int = 7  # of all draws [0, 10]")])
     records.presets().write_text("[paper.measured]\nseed = 8\n[paper.new]\n")
     chapters.write_text(json.dumps({"measured": ROW}), costs.place())
     kept = {"seconds": 660.0, "peak_memory_MB": 2345, "parameters": {"seed": 8}}
-    machine = {"machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"}}
-    chapters.write_text(json.dumps(kept | machine), records.place("measured", "paper"))
-    rows = [
-        line.strip("| ").split(" | ") for line in reproduction.commands(pages.table, ["measured", "new"]).splitlines()
-    ]
-    assert rows[2:] == [
+    chapters.write_text(json.dumps(kept | MACHINE), records.place("measured", "paper"))
+    assert cells(claims_pages.commands(["measured", "new"])) == [
         ["`make run CHAPTER=measured`", "7", "1 min", "0.9 GB", "one core of Motorola 68000, m68k, AmigaOS"],
         ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 CPUs, m68k, AmigaOS"],
         ["`make run CHAPTER=new`", "7", "not measured"],
     ]
 
 
-def test_the_page_shows_them(html):
-    page = re.sub(r"<[^>]+>", "", (html / "book" / "reproduction.html").read_text())
-    for text in ("make run CHAPTER=fa", "make run CHAPTER=fa PRESET=paper", "5c: ", "expected ± tolerance"):
-        assert text in page
+# --- The list ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_counts_and_links_the_claims_of_every_chapter():
+    notebooks = {}
+    for name, mean in (("b", 1.0), ("a", 2.0), ("c", None)):
+        heading = nbformat.v4.new_markdown_cell(f"# Chapter {name}\n\n(x-{name}-claims)=\n## Claims")
+        claims = Claims()
+        if mean:
+            claims.agree("a*b_c|d", "1", "f < 2", 1.0, (mean, 0.1), "N = 8, 2 seeds")
+            claims.phenomenon("as printed", "—", "g", "GD", 1.0, -1.0, (1.0, 0.1), "N = 8, 2 seeds")
+        notebooks[name] = nbformat.v4.new_notebook(cells=[heading, claims_cell(claims)])
+    book = Book(notebooks, {"1a": ["Fig. 3"], "1b": ["Fig. 3", "Fig. 4"], "2a": ["Fig. 5"]})
+    assert list(book.claims) == ["b", "a"] and book.label("a") == "x-a-claims"
+    first, _, total = cells(book.counts())
+    assert first == ["[Chapter b](../notebooks/b.ipynb)", "2", "0", "0", "0", "0", "0", "1", "0", "0"]
+    assert total == ["all", "3", "0", "1", "0", "0", "0", "2", "0", "0"]
+    step = "as printed | depends on the step | holds | g"
+    missed = re.findall(r"^\| \[Chapter (.)\]\S+ \| (.*) \|", book.missed(), re.MULTILINE)
+    assert missed == [("b", step), ("a", "a\\*b\\_c\\|d | — | no | f \\< 2"), ("a", step)]
+    row = "| 1 | a\\*b\\_c\\|d | — | no | f \\< 2 | — | 1 |  | 2 ± 0.1 (N = 8, 2 seeds) | 1 | Fig. 3, Fig. 4 |"
+    assert row in book.listed("a")
+
+
+def test_a_claim_leads_to_the_figures_that_show_its_panels():
+    book = Book({}, {"1a": ["A"], "2d": ["B"], "2e": ["C"], "2f": ["D"], "3a": ["E", "F"]})
+    assert book.drawn("1a, 2e") == "A, C" and book.drawn("2d–f") == "B … D"
+    assert book.drawn("3") == "E, F" and book.drawn("Table 2") == book.drawn("5") == ""
+
+
+# --- At the paper's scale ---------------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    command, link = "`make run CHAPTER=small PRESET=paper`", "[small](../notebooks/small.ipynb)"
+    records.presets().parent.mkdir()
+    records.presets().write_text("[paper.small]\nn = 5\n")
+    assert cells(claims_pages.runs("paper")) == [[command, "not run yet"]]
+    told = [
+        ("First", "f", "1", "1 ± 0.1 (N = 64, 24 seeds)", "yes", "holds"),
+        ("|K|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no", "no"),
+        ("Third", "Φ", "3", "4 ± 1 (N = 96, 24 seeds)", "—", "in part"),
+    ]
+    claims = [dict(zip(("claim", "quantity", "theory", "networks", "occurs", "verdict"), row)) for row in told]
+    record = {"seconds": 123.4, "peak_memory_MB": 2345, "commit": "abc1234", "dirty": True, "claims": claims} | MACHINE
+    chapters.write_text(json.dumps(record), records.place("small", "paper"))
+    dirty = "`abc1234` with uncommitted changes"
+    assert cells(claims_pages.runs("paper")) == [[command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty]]
+    assert cells(claims_pages.verdicts("paper")) == [[link, "1", "1", "1", "1 of 2"]]
+    assert cells(claims_pages.failing("paper")) == [[link, "\\|K\\|", *told[1][1:]], [link, *told[2]]]
