@@ -50,7 +50,7 @@ class Sliders:
         return values[min(self.at[1], len(values) - 1)]
 
     @property
-    def start(self):
+    def _start(self):
         """(γ₀, ρ) at first."""
         return tuple(self.data[name][k] for name, k in zip(("gamma0", "rho"), self.at))
 
@@ -58,7 +58,7 @@ class Sliders:
         """The first state as a FigureWithData."""
         looks, times = styles({rule: rule for rule in RULES}), self.data["times"]
         data = {name: {rule: self.curve(rule, name) for rule in RULES} for name in QUANTITIES}
-        axes = dict(x_limits=(0, times[-1]), y_limits=(0, None), legend="γ₀ = {:g}, ρ = {:g}".format(*self.start))
+        axes = dict(x_limits=(0, times[-1]), y_limits=(0, None), legend="γ₀ = {:g}, ρ = {:g}".format(*self._start))
         panels = [
             Panel([line(times, data[name][rule], rule, looks[rule]) for rule in RULES], TIME, label, **axes)
             for name, label in PICTURE_LABELS.items()
@@ -68,7 +68,7 @@ class Sliders:
     @property
     def alt(self):
         """The picture in words."""
-        gamma0, rho = self.start
+        gamma0, rho = self._start
         ends = ", ".join(f"{rule} {self.curve(rule, 'H_y', 'ends'):.3g}" for rule in RULES)
         return (
             f"Error Δ, hidden kernel H_y and overlap G̃ against time for a two-layer linear network with γ₀ = {gamma0:g} "

@@ -1,7 +1,7 @@
 """Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts.
 
-Pages of `book/` and the files of `tools/templates/` are templates of Jinja2: `<< expression >>` becomes its value, and a
-line that begins with `%%` is a statement.
+Pages of `book/` and the files of `tools/templates/` are templates of Jinja2: `<< expression >>` becomes its value,
+and `<% statement %>` takes no line of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def settings(path: Path = SETTINGS) -> dict[str, str]:
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    line_statement_prefix="%%",
     variable_start_string="<<",
     variable_end_string=">>",
     block_start_string="<%",
@@ -64,6 +63,7 @@ TEMPLATES = Environment(
     comment_end_string="#>",
     keep_trailing_newline=True,
     trim_blocks=True,
+    lstrip_blocks=True,
     undefined=StrictUndefined,
 )
 TEMPLATES.filters |= {"number": markdown.number, "percent": markdown.percent}
@@ -73,6 +73,10 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     """How to cite and rerun a chapter, with what is known about the run that is shown."""
     parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib")
     values = record["parameters"] if record else {}
+    shown = "Shown with the outputs that are stored in the repository."
+    if record:
+        at = f", commit {markdown.commit(record)}" if record["commit"] else ""
+        shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
     rows = [
         (f"`{p.name}`", f"`{values.get(p.name, p.default)!r}`", p.help, p.allowed and f"`{p.allowed}`")
         for p in parameters.values()
@@ -80,8 +84,7 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     return TEMPLATES.get_template("closing.md").render(
         chapter=chapter,
         links=links,
-        record=record,
-        commit=record and markdown.commit(record),
+        shown=shown,
         costs=[*costs.sentences(chapter), *costs.versions(chapter)],
         example=next(f"{p.name}={p.default}".replace(" ", "") for p in parameters.values()),
         parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
