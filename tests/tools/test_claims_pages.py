@@ -96,7 +96,9 @@ def test_the_numbers_shown_never_contradict_the_verdict(book):
 def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
     for name in ("measured", "new"):
-        write_chapter(tmp_path / "notebooks" / f"{name}.ipynb", [("parameters", "seed: int = 7  # of all draws [0, 10]")])
+        write_chapter(
+            tmp_path / "notebooks" / f"{name}.ipynb", [("parameters", "seed: int = 7  # of all draws [0, 10]")]
+        )
     records.presets().write_text("[paper.measured]\nseed = 8\n[paper.new]\n")
     chapters.write_text(json.dumps({"measured": ROW}), costs.place())
     kept = {"seconds": 660.0, "peak_memory_MB": 2345, "parameters": {"seed": 8}}
@@ -156,6 +158,8 @@ def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path,
     record = {"seconds": 123.4, "peak_memory_MB": 2345, "commit": "abc1234", "dirty": True, "claims": claims} | MACHINE
     chapters.write_text(json.dumps(record), records.place("small", "paper"))
     dirty = "`abc1234` with uncommitted changes"
-    assert cells(claims_pages.runs("paper")) == [[command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty]]
+    assert cells(claims_pages.runs("paper")) == [
+        [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty]
+    ]
     assert cells(claims_pages.verdicts("paper")) == [[link, "1", "1", "1", "1 of 2"]]
     assert cells(claims_pages.failing("paper")) == [[link, "\\|K\\|", *told[1][1:]], [link, *told[2]]]

@@ -42,7 +42,9 @@ def test_a_chapter_says_what_it_costs_and_one_that_was_not_measured_nothing(tmp_
     measured = "Measured on 2026-01-02 at commit `abc1234`, Python 3.11.7, jax 0.10.2, functions compiled anew."
     assert costs.versions("small") == [measured] and costs.sentences("other") == []
     record = {"seconds": 5.0, "peak_memory_MB": 100, "commit": "c", "dirty": True, "date": "d", "key": "0f"}
-    row = costs.keep("other", record | {"machine": {name: ROW[name] for name in ("processors", "architecture", "system")}})
+    row = costs.keep(
+        "other", record | {"machine": {name: ROW[name] for name in ("processors", "architecture", "system")}}
+    )
     assert costs.table() == {"other": row, "small": ROW} and set(row) == set(ROW)
 
 
