@@ -10,21 +10,15 @@ from functools import cached_property
 from typing import Any
 
 from . import chapters, contents, costs, records
-from .markdown import chapter_link, commit, table
+from .markdown import chapter_link, table
 from .parameters import all_presets, read_notebook, read_presets
 
 PANEL = re.compile("[12][a-f]?|3[a-e]?|4[a-d]?|5[a-c]?")
-SPECIAL = re.compile(r"([\\*_\[\]<>$`~^])")
 COUNTED = {
     "verdict": ("holds", "in part", "no", "unknown"),
     "occurs": ("yes", "in part", "depends on the step", "no", "unknown"),
 }
 MEANT = re.compile("printed|continuous time|lazy|5c")  # what claims say that are meant to fail
-
-
-def plain(text: str) -> str:
-    """`text` so that Markdown shows it as it is."""
-    return SPECIAL.sub(r"\\\1", text)
 
 
 def failed(row: Mapping[str, Any]) -> bool:
@@ -60,11 +54,10 @@ def expected(row: Mapping[str, Any]) -> tuple[str, str]:
     return f"{told[0]} ± {told[1]}", f"{told[2]} ± {numbers['networks_error'][0]:.1g}"
 
 
-def reproduced(chapter: str, claim: Mapping[str, Any]) -> tuple[str, ...]:
-    """A claim as the page on the panels of the paper has it."""
-    where = claim["networks"].rpartition(" (")[2].removesuffix(")").removeprefix("N = ").replace(" seeds", "")
-    told = (claim[name] for name in ("claim", "occurs", "verdict", "quantity"))
-    return *told, *expected(claim), "; ".join(where.rsplit(", ", 1)), chapter_link(chapter)
+def where(row: Mapping[str, Any]) -> str:
+    """Widths and numbers of the networks of a claim: 'N; seeds'."""
+    trained = row["networks"].rpartition(" (")[2].removesuffix(")").removeprefix("N = ").replace(" seeds", "")
+    return "; ".join(trained.rsplit(", ", 1))
 
 
 def commands(names: Iterable[str]) -> str:
@@ -113,31 +106,10 @@ class Book:
         verdicts = (f"{COLUMNS[name]}: {verdict}" for name, verdicts in COUNTED.items() for verdict in verdicts)
         return table(("chapter", *verdicts), [*counts, total])
 
-    def missed(self) -> str:
-        """Claims that fail and were not meant to."""
-        names = ("claim", "occurs", "verdict", "quantity")
-        rows = [
-            (chapter_link(chapter, self.title(chapter)), *(plain(row[name]) for name in names))
-            for chapter, rows in self.claims.items()
-            for row in rows
-            if failed(row)
-        ]
-        return table(("chapter", "claim", "occurs", "theory = networks", "quantity"), rows)
-
     def label(self, chapter: str) -> str:
         """What refers to a chapter's own table of claims."""
         text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
         return re.search(r"^\((\S+)\)=\n## Claims", text, re.MULTILINE)[1]
-
-    def listed(self, chapter: str) -> str:
-        """Every claim of a chapter, numbered."""
-        from companion.claims import COLUMNS, HEAD  # slow to import
-
-        rows = [
-            (k, *(plain(row[name]) for name in COLUMNS), self.drawn(row["paper figure"]))
-            for k, row in enumerate(self.claims[chapter], 1)
-        ]
-        return table((chapter, *HEAD, "that figure here"), rows)
 
     def drawn(self, label: str) -> str:
         """The figures of this book that show what a claim's label names: a panel of the paper, several, or a whole figure."""
@@ -159,12 +131,6 @@ class Book:
         here = [figure, *(panel for panel in contents.paper()["shows"] if panel[0] == figure)]
         return commands(sorted({chapter for panel in here for chapter, _ in self.about(panel)}))
 
-    def reproduced(self, panel: str) -> str:
-        """What to expect of a panel of the paper."""
-        head = ("claim", "occurs", "theory = networks", "quantity", "expected ± tolerance", "networks, mean ± SE",
-                "N; seeds", "chapter")  # fmt: skip
-        return table(head, [reproduced(chapter, row) for chapter, row in self.about(panel)])
-
 
 # --- Runs with a preset -----------------------------------------------------------------------------------------------
 
@@ -174,24 +140,11 @@ def recorded(preset: str) -> dict[str, dict[str, Any] | None]:
     return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets(), preset)}
 
 
-def runs(preset: str) -> str:
-    """How they ran, and on what."""
-    rows = []
-    for chapter, record in recorded(preset).items():
-        told = ("not run yet", *[""] * 5)
-        if record:
-            width, most = records.networks(record) or ("—", "—")
-            took = f"{record['seconds']:.0f} s", costs.memory(record), costs.machine(record["machine"])
-            told = (width, most, *took, commit(record))
-        rows.append((f"`make run CHAPTER={chapter} PRESET={preset}`", *told))
-    return table(("command", "N", "networks", "time", "memory", "machine", "commit"), rows)
-
-
 def verdicts(preset: str) -> str:
     """How many claims hold, and how many phenomena occur."""
     rows = []
     for chapter, record in recorded(preset).items():
-        found = [row for row in record["claims"]] if record else []
+        found = record["claims"] if record else []
         counts = Counter(row["verdict"] for row in found)
         occurs = Counter(row.get("occurs", "—") for row in found)  # "—": recorded before they had a column
         if record:
@@ -200,13 +153,11 @@ def verdicts(preset: str) -> str:
     return table(("chapter", "holds", "in part", "no", "phenomena that occur"), rows)
 
 
-def failing(preset: str) -> str:
-    """The claims that do not hold, or only in part, and phenomena that do not occur."""
-    rows = [
-        (chapter_link(chapter), *(row.get(name, "—") for name in ("claim", "quantity", "theory", "networks", "occurs", "verdict")))
+def failing(preset: str) -> list[tuple[str, dict[str, Any]]]:
+    """Chapters and their claims that do not hold, or only in part, or about phenomena that do not occur."""
+    return [
+        (chapter, row)
         for chapter, record in recorded(preset).items()
         for row in (record or {"claims": []})["claims"]
         if row["verdict"] not in ("holds", "—") or row.get("occurs", "—") not in ("yes", "—")
-    ]  # fmt: skip
-    head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "occurs", "theory = networks")
-    return table(head, rows)
+    ]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+SPECIAL = re.compile(r"([\\*_\[\]<>$`~^])")
+
+
+def cell(text: object) -> str:
+    """A bar inside a cell of a table does not end it."""
+    return str(text).replace("|", "\\|")
+
+
+def plain(text: str) -> str:
+    """A cell that shows `text` as it is."""
+    return cell(SPECIAL.sub(r"\\\1", text))
+
 
 def table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A bar inside a cell does not end it."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
 
 
 def chapter_link(chapter: str, text: str = "") -> str:

@@ -66,7 +66,13 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-TEMPLATES.filters |= {"number": markdown.number, "percent": markdown.percent}
+TEMPLATES.filters |= {
+    "cell": markdown.cell,
+    "link": markdown.chapter_link,
+    "number": markdown.number,
+    "percent": markdown.percent,
+    "plain": markdown.plain,
+}
 
 
 def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
@@ -144,20 +150,24 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
         closing = nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         notebook.cells.append(closing)
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
-    fill(tree / "book", notebooks, figure_index.Index(known))
+    fill(tree / "book", notebooks, figure_index.Index({about["id"]: about for about in known}))
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
 
 
 def fill(book: Path, notebooks: Mapping, index: figure_index.Index) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
-    from companion.claims import RULE  # slow to import
+    from companion.claims import COLUMNS, RULE  # slow to import
 
     values = dict(
-        claims=claims_pages.Book(notebooks, index.homes()),
+        book=claims_pages.Book(notebooks, index.homes()),
+        claims=claims_pages,
+        columns=COLUMNS,
+        costs=costs,
         figures=index,
+        markdown=markdown,
         panels=list(contents.paper()["shows"].items()),
         rule_of_verdicts=RULE,
-        runs=claims_pages,
+        records=records,
         speed=speed_page,
         stated_errors=stated_errors,
     )

@@ -25,10 +25,6 @@ def ratio(row: dict[str, Any], name: str) -> float:
     return row["quantities"][name]["ratio"] if "quantities" in row else inf
 
 
-def settings() -> int:
-    return len({row["setting"] for row in rows(limit=True)})
-
-
 def counts() -> str:
     """A line for each level and quantity."""
     found, lines = rows(limit=True), []
@@ -48,12 +44,11 @@ def about(row: dict[str, Any]) -> str:
     return row["about"].partition(": ")[2]
 
 
-def worst() -> str:
-    """The rows with the largest ratios."""
+def worst() -> list[tuple[str, str, float, str]]:
+    """Setting, level, ratio and quantity of the rows with the largest ratios."""
     largest = [(*max((ratio(row, name), label) for name, label in NAMES.items()), row) for row in rows(limit=True)]
     largest = sorted(largest, key=lambda one: one[:2], reverse=True)[:WORST]
-    lines = [(about(row), row["level"], f"{most:.1f}", label) for most, label, row in largest]
-    return table(("setting", "`tol`, `samples`", "largest ratio", "of"), lines)
+    return [(about(row), row["level"], most, label) for most, label, row in largest]
 
 
 def said(row: dict[str, Any]) -> str:
@@ -63,9 +58,3 @@ def said(row: dict[str, Any]) -> str:
         largest = max(hypot(*(by[name] for by in errors.values())) for name in ("f", "Phi", "K"))
         told.append(f"states an error of {percent(largest)}")
     return "; ".join(filter(None, told))
-
-
-def without_limit() -> str:
-    """Settings in which networks have no usable limit."""
-    lines = [(about(row), row["no_limit"], said(row)) for row in rows(limit=False) if row["level"] == "default"]
-    return table(("setting", "networks", "what `meanfield.solve` says"), lines)

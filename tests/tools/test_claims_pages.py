@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import nbformat
 import numpy as np
@@ -10,8 +11,9 @@ from conftest import claims_cell, write_chapter
 from test_costs import ROW
 
 from companion.claims import Claims
-from tools import chapters, claims_pages, contents, costs, records
+from tools import ROOT, chapters, claims_pages, contents, costs, pages, records
 from tools.claims_pages import Book
+from tools.figure_index import Index
 
 MACHINE = {"machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"}}
 
@@ -21,12 +23,23 @@ def book():
     return Book({name: chapters.read(chapters.committed(name)) for name in chapters.names()})
 
 
+def filled(folder, name, notebooks, known=()):
+    """A page of the book with what the chapters say, its tables by the heading that they stand beneath."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "book" / f"{name}.md", folder)
+    pages.fill(folder, notebooks, Index(dict(known)))
+    return (folder / f"{name}.md").read_text(encoding="utf-8")
+
+
 def every_claim(book):
     return [(chapter, row) for chapter, rows in book.claims.items() for row in rows]
 
 
-def cells(table):
-    return [line.strip("| ").split(" | ") for line in table.splitlines()][2:]
+def cells(text):
+    """Rows of the tables of a text but for their heads."""
+    lines = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = [row for row, below in zip(lines, [*lines[1:], [""]]) if "---" not in (row[0], below[0])]
+    return [[cell.strip() for cell in row] for row in rows]
 
 
 def claim(method, *values):
@@ -38,10 +51,11 @@ def claim(method, *values):
 # --- Panels of the paper ----------------------------------------------------------------------------------------------
 
 
-def test_every_panel_of_the_paper_has_claims_with_expected_values(book):
+def test_every_panel_of_the_paper_has_claims_with_expected_values(book, tmp_path):
     assert list(contents.paper()["panels"]) == list(contents.paper()["shows"])
+    page = filled(tmp_path, "reproduction", book.notebooks)
     for panel in contents.paper()["shows"]:
-        rows = cells(book.reproduced(panel))
+        rows = cells(re.search(rf"^### {panel}: .*?(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)[0])
         assert any(re.match(r"-?[\d.]+(e-?\d+)? ± \d", row[4]) for row in rows), panel
         assert all(" ± " in row[5] and re.match(r"\d.*; \d", row[6]) for row in rows), panel
 
@@ -78,7 +92,7 @@ RISING = [[1.0, 1.2], [2.0, 2.2]]
     ],
 )
 def test_the_tolerance_is_that_of_the_rule(row, shown):
-    assert claims_pages.reproduced("gd", row)[4:7] == (*shown, "8; 4")
+    assert claims_pages.expected(row) == shown and claims_pages.where(row) == "8; 4"
 
 
 def test_the_numbers_shown_never_contradict_the_verdict(book):
@@ -106,32 +120,50 @@ def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
     assert cells(claims_pages.commands(["measured", "new"])) == [
         ["`make run CHAPTER=measured`", "7", "1 min", "0.9 GB", "one core of Motorola 68000, m68k, AmigaOS"],
         ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 CPUs, m68k, AmigaOS"],
-        ["`make run CHAPTER=new`", "7", "not measured"],
+        ["`make run CHAPTER=new`", "7", "not measured", "", ""],
     ]
 
 
 # --- The list ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_list_counts_and_links_the_claims_of_every_chapter():
+def test_the_list_counts_and_links_the_claims_of_every_chapter(tmp_path):
     notebooks = {}
     for name, mean in (("b", 1.0), ("a", 2.0), ("c", None)):
         heading = nbformat.v4.new_markdown_cell(f"# Chapter {name}\n\n(x-{name}-claims)=\n## Claims")
         claims = Claims()
         if mean:
-            claims.agree("a*b_c|d", "1", "f < 2", 1.0, (mean, 0.1), "N = 8, 2 seeds")
+            claims.agree("a*b_c|d", "1a", "f < 2", 1.0, (mean, 0.1), "N = 8, 2 seeds")
             claims.phenomenon("as printed", "—", "g", "GD", 1.0, -1.0, (1.0, 0.1), "N = 8, 2 seeds")
         notebooks[name] = nbformat.v4.new_notebook(cells=[heading, claims_cell(claims)])
-    book = Book(notebooks, {"1a": ["Fig. 3"], "1b": ["Fig. 3", "Fig. 4"], "2a": ["Fig. 5"]})
-    assert list(book.claims) == ["b", "a"] and book.label("a") == "x-a-claims"
-    first, _, total = cells(book.counts())
-    assert first == ["[Chapter b](../notebooks/b.ipynb)", "2", "0", "0", "0", "0", "0", "1", "0", "0"]
-    assert total == ["all", "3", "0", "1", "0", "0", "0", "2", "0", "0"]
-    step = "as printed | depends on the step | holds | g"
-    missed = re.findall(r"^\| \[Chapter (.)\]\S+ \| (.*) \|", book.missed(), re.MULTILINE)
-    assert missed == [("b", step), ("a", "a\\*b\\_c\\|d | — | no | f \\< 2"), ("a", step)]
-    row = "| 1 | a\\*b\\_c\\|d | — | no | f \\< 2 | — | 1 |  | 2 ± 0.1 (N = 8, 2 seeds) | 1 | Fig. 3, Fig. 4 |"
-    assert row in book.listed("a")
+    known = {"fig-rules-curves": {"named": True}}
+    page = filled(tmp_path, "claims", notebooks, known)
+    a, b = (f"[Chapter {name}](../notebooks/{name}.ipynb)" for name in "ab")
+    claim, step = ["a\\*b\\_c\\|d", "—", "no", "f \\< 2"], ["as printed", "depends on the step", "holds", "g"]
+    assert cells(page) == [
+        [b, "2", "0", "0", "0", "0", "0", "1", "0", "0"],
+        [a, "1", "0", "1", "0", "0", "0", "1", "0", "0"],
+        ["all", "3", "0", "1", "0", "0", "0", "2", "0", "0"],
+        [b, *step],
+        [a, *claim],
+        [a, *step],
+        [
+            "1",
+            *claim[:2],
+            "holds",
+            claim[3],
+            "—",
+            "1",
+            "",
+            "1 ± 0.1 (N = 8, 2 seeds)",
+            "1a",
+            "{numref}`fig-rules-curves`",
+        ],
+        ["2", *step, "GD", "1", "-1", "1 ± 0.1 (N = 8, 2 seeds)", "—", ""],
+        ["1", *claim, "—", "1", "", "2 ± 0.1 (N = 8, 2 seeds)", "1a", "{numref}`fig-rules-curves`"],
+        ["2", *step, "GD", "1", "-1", "1 ± 0.1 (N = 8, 2 seeds)", "—", ""],
+    ]
+    assert "{ref}`Its table <x-a-claims>`" in page
 
 
 def test_a_claim_leads_to_the_figures_that_show_its_panels():
@@ -147,8 +179,10 @@ def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path,
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
     command, link = "`make run CHAPTER=small PRESET=paper`", "[small](../notebooks/small.ipynb)"
     records.presets().parent.mkdir()
+    (tmp_path / "book").mkdir()
+    shutil.copy(ROOT / "book" / "figures.toml", tmp_path / "book")
     records.presets().write_text("[paper.small]\nn = 5\n")
-    assert cells(claims_pages.runs("paper")) == [[command, "not run yet"]]
+    assert [command, "not run yet", *[""] * 5] in cells(filled(tmp_path / "page", "paper_scale", {}))
     told = [
         ("First", "f", "1", "1 ± 0.1 (N = 64, 24 seeds)", "yes", "holds"),
         ("|K|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no", "no"),
@@ -158,8 +192,9 @@ def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path,
     record = {"seconds": 123.4, "peak_memory_MB": 2345, "commit": "abc1234", "dirty": True, "claims": claims} | MACHINE
     chapters.write_text(json.dumps(record), records.place("small", "paper"))
     dirty = "`abc1234` with uncommitted changes"
-    assert cells(claims_pages.runs("paper")) == [
-        [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty]
+    assert cells(filled(tmp_path / "page", "paper_scale", {})) == [
+        [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty],
+        [link, "1", "1", "1", "1 of 2"],
+        [link, "\\|K\\|", *told[1][1:]],
+        [link, *told[2]],
     ]
-    assert cells(claims_pages.verdicts("paper")) == [[link, "1", "1", "1", "1 of 2"]]
-    assert cells(claims_pages.failing("paper")) == [[link, "\\|K\\|", *told[1][1:]], [link, *told[2]]]

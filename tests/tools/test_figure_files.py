@@ -209,16 +209,19 @@ def test_in_the_book_the_data_of_every_figure_give_it_again(html):
 
 
 def test_the_index_names_every_figure_and_the_panels_that_are_absent(notebook, tmp_path, monkeypatch):
-    shown = {"panels": {"1a": ["fig-small", "fig-sliders"], "1b": ["fig-gone"]}}
+    shown = {"panels": {"1a": ["fig-small", "fig-sliders"], "1b": ["fig-gone"]}, "shows": {}}
     monkeypatch.setattr(contents, "paper", lambda: shown)
-    index = figure_index.Index(shelf.add("small", notebook, tmp_path, TREE))
-    page, command = "[small](../notebooks/small.ipynb)", "`make run CHAPTER=small`"
+    known = {about["id"]: about for about in shelf.add("small", notebook, tmp_path, TREE)}
+    index = figure_index.Index(known)
+    (tmp_path / "figures.md").write_text((ROOT / "book" / "figures.md").read_text(encoding="utf-8"), encoding="utf-8")
+    pages.fill(tmp_path, {}, index)
+    text, page = (tmp_path / "figures.md").read_text(encoding="utf-8"), "[small](../notebooks/small.ipynb)"
     assert index.homes() == {"1a": ["{numref}`fig-small`", "`fig-sliders`"]}
-    assert f"| 1a | {{numref}}`fig-small`, `fig-sliders` | {page} | {command} |" in index.of_the_paper()
-    assert "| 1b | absent from this book |  |  |" in index.of_the_paper()
-    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off<br>`fig-small` | {page} | 1a |" in index.every()
+    assert f"| 1a | {{numref}}`fig-small`, `fig-sliders` | {page} | `make run CHAPTER=small` |" in text
+    assert "| 1b | absent from this book |  |  |" in text
+    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off<br>`fig-small` | {page} | 1a |" in text
     title = "Figure with sliders: the two-layer closed forms of every rule"
-    assert f"| with sliders | {title}<br>`fig-sliders` | {page} | 1a |" in index.every()
+    assert f"| with sliders | {title}<br>`fig-sliders` | {page} | 1a |" in text
 
 
 def test_every_panel_of_the_paper_has_one_home_that_exists():
