@@ -1,10 +1,17 @@
-"""How pages write tables, links and numbers."""
+"""How pages write tables, links and numbers.
+
+Pages of `book/` and the files of `tools/templates/` are templates of Jinja2: `<< expression >>` becomes its value,
+and `<% statement %>` takes no line of its own.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 SPECIAL = re.compile(r"([\\*_\[\]<>$`~^])")
 
@@ -44,3 +51,25 @@ def commit(record: Mapping[str, Any]) -> str:
     """`abc1234`, with whether there were changes besides; nothing outside of a repository."""
     dirty = " with uncommitted changes" if record["dirty"] else ""
     return record["commit"] and f"`{record['commit']}`{dirty}"
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    variable_start_string="<<",
+    variable_end_string=">>",
+    block_start_string="<%",
+    block_end_string="%>",
+    comment_start_string="<#",
+    comment_end_string="#>",
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+TEMPLATES.filters |= {
+    "cell": cell,
+    "link": chapter_link,
+    "number": number,
+    "percent": percent,
+    "plain": plain,
+}

@@ -1,8 +1,4 @@
-"""Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts.
-
-Pages of `book/` and the files of `tools/templates/` are templates of Jinja2: `<< expression >>` becomes its value,
-and `<% statement %>` takes no line of its own.
-"""
+"""Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +14,6 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import (
     ROOT,
@@ -38,6 +33,7 @@ from . import (
     stated_errors,
     typography,
 )
+from .markdown import TEMPLATES
 from .parameters import read_notebook
 from .scratch import put, scratch
 
@@ -51,28 +47,6 @@ ASSETS = {
 
 def settings(path: Path = SETTINGS) -> dict[str, str]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    variable_start_string="<<",
-    variable_end_string=">>",
-    block_start_string="<%",
-    block_end_string="%>",
-    comment_start_string="<#",
-    comment_end_string="#>",
-    keep_trailing_newline=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=StrictUndefined,
-)
-TEMPLATES.filters |= {
-    "cell": markdown.cell,
-    "link": markdown.chapter_link,
-    "number": markdown.number,
-    "percent": markdown.percent,
-    "plain": markdown.plain,
-}
 
 
 def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:

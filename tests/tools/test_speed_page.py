@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from tools import ROOT, markdown, pages, speed_page
+from tools import ROOT, markdown, speed_page
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import reference
@@ -26,7 +26,7 @@ def rows(text):
 
 @pytest.fixture(scope="module")
 def sections():
-    page = pages.TEMPLATES.from_string(SOURCE).render(speed=speed_page)
+    page = markdown.TEMPLATES.from_string(SOURCE).render(speed=speed_page)
     return dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
 
 
