@@ -10,7 +10,6 @@ SLOW = {
     "test_browser.py",
     "test_commands.py",
     "test_drawing.py",
-    "test_interactive.py",
     "test_lost.py",
     "test_mutants.py",
     "test_pdf.py",
