@@ -20,21 +20,10 @@ class Index:
     def title(self, id: str) -> str:
         return figures.title(self.known[id]["caption"])
 
-    def panels(self, id: str) -> list[str]:
-        """The panels of the paper that a figure shows."""
-        return [panel for panel, ids in contents.paper()["panels"].items() if id in ids]
+    def of_panels(self) -> dict[str, list[str]]:
+        """The figures that show each panel of the paper; none for a panel that this book lacks."""
+        return {panel: [id for id in ids if id in self.known] for panel, ids in contents.paper()["panels"].items()}
 
     def homes(self) -> dict[str, list[str]]:
         """The panels of the paper that this book shows, each with links to its figures."""
-        found = {
-            panel: [self.link(id) for id in ids if id in self.known]
-            for panel, ids in contents.paper()["panels"].items()
-        }
-        return {panel: links for panel, links in found.items() if links}
-
-    def chapters(self) -> dict[str, str]:
-        """The chapter that shows each panel of the paper, '' for none."""
-        return {
-            panel: next((self.known[id]["chapter"] for id in ids if id in self.known), "")
-            for panel, ids in contents.paper()["panels"].items()
-        }
+        return {panel: [self.link(id) for id in ids] for panel, ids in self.of_panels().items() if ids}
