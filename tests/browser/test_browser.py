@@ -146,10 +146,10 @@ def test_page(browser, address, name):
         assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
         assert visit.problems() == {} and visit.violations("color-contrast") == []
         visit.page.screenshot(path=f"{shot}-narrow-dark.png", full_page=True)
+        visit.page.add_style_tag(content="* { transition: none !important }")  # colours of the theme fade
         visit.page.set_viewport_size({"width": 1280, "height": 900})
         visit.page.emulate_media(color_scheme="light")
         visit.page.wait_for_function("document.documentElement.dataset.theme == 'light'")
-        visit.page.wait_for_timeout(400)  # colours of the theme fade
         assert visit.problems() == {} and visit.violations() == []
         visit.page.screenshot(path=f"{shot}-wide-light.png", full_page=True)
 
