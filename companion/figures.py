@@ -1,8 +1,7 @@
 """The figures of the chapters: each computes what it shows, lists it as panels, and carries both.
 
-Theory is drawn as lines, networks as markers with error bars, on shared axes and colour scales; `drawing` says what
-colours, dashes and markers mean. Networks come as a list of independent `Ensemble`s of one width: their spread gives
-the standard error of any metric.
+`drawing` says what lines, markers and colours mean. Networks come as a list of independent `Ensemble`s of one width:
+their spread gives the standard error of any metric.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ TIME, THEORY = "time t (lr × step)", "theory, N = ∞"
 class FigureWithData:
     """A picture as `drawn` panels, and the arrays behind it by name.
 
-    source   of data that was measured before, such as `generalization.full()` returns; by default this run
+    source   of data that was measured before, such as `beyond.full()` returns; by default this run
 
     In a notebook it shows itself, and hands the numbers it shows to whoever builds the book, as metadata of the output.
     """
@@ -272,10 +271,10 @@ def densities(theory, runs, initial_variances, bins=40):
 
     `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
     """
-    layers = range(len(theory.final_h))
-    return _densities(
-        [((l + 1, l), f"final $h^{{{l + 1}}}$", theory, runs, initial_variances[l]) for l in layers], bins
-    )
+    shown = [
+        ((l, l - 1), f"final $h^{{{l}}}$", theory, runs, variances) for l, variances in enumerate(initial_variances, 1)
+    ]
+    return _densities(shown, bins)
 
 
 def densities_of_runs(runs, initial_variances, bins=40):
@@ -283,10 +282,8 @@ def densities_of_runs(runs, initial_variances, bins=40):
 
     `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
     """
-    shown = [
-        ((label, -1), f"final $h^L$, {label}", *run, initial_variances) for label, run in _filled("runs", runs).items()
-    ]
-    return _densities(shown, bins)
+    runs = _filled("runs", runs).items()
+    return _densities([((label, -1), f"final $h^L$, {label}", *run, initial_variances) for label, run in runs], bins)
 
 
 def richness(gammas, theories, networks, lazy_f, lazy_alignment):
@@ -301,16 +298,9 @@ def richness(gammas, theories, networks, lazy_f, lazy_alignment):
     looks = styles(dict.fromkeys(labels, rule))
     shown = [line(first.times, lazy_loss, "lazy limit", "lazy")]
     shown += [line(run.times, run.loss, label, looks[label]) for label, run in zip(labels, theories)]
-    highest = max(series.y.max() for series in shown)
-    panels = [
-        Panel(
-            shown,
-            TIME,
-            "loss (theory)",
-            y_scale="log",
-            y_limits=(CUT * first.loss[0], min(2 * highest, 50 * first.loss[0])),
-        )
-    ]
+    highest, start = max(series.y.max() for series in shown), first.loss[0]
+    limits = CUT * start, min(2 * highest, 50 * start)
+    panels = [Panel(shown, TIME, "loss (theory)", y_scale="log", y_limits=limits)]
     data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
     for name, metric, lazy, label in (
         ("alignment", lambda run: run.alignment[-1], lazy_alignment, "final alignment"),
@@ -350,12 +340,21 @@ def _fitted(theory, networks, widths, name, steps):
     return dict(mean=mean, standard_error=error, floor=floor, exponent=tuple(fits[name] for name in used), **fits)
 
 
-def _fitted_series(widths, fit, label, style):
-    text = _slope(label, fit["slope"], fit["slope_error"])
-    return [
-        _power(widths, fit["mean"], fit["slope"], label=text, style=style),
-        markers(widths, fit["mean"], fit["standard_error"], text, style),
-    ]
+def _errors(runs):
+    """Widths and seeds with the fit of each run, and its series; `runs` maps a label to (theory, networks, name, steps)."""
+    widths = np.array(sorted(next(iter(runs.values()))[1]))
+    looks, shown, fits = styles({label: _rule(theory, label) for label, (theory, *_) in runs.items()}), [], {}
+    for label, (theory, networks, name, steps) in runs.items():
+        fit = _fitted(theory, networks, widths, name, steps)
+        fits[label] = fit | dict(norm=np.linalg.norm(getattr(theory, name)[steps]))
+        text, mean = _slope(label, fit["slope"], fit["slope_error"]), fit["mean"]
+        shown.append(_power(widths, mean, fit["slope"], label=text, style=looks[label]))
+        shown.append(markers(widths, mean, fit["standard_error"], text, looks[label]))
+    return dict(widths=widths, seeds=_seeds(next(iter(runs.values()))[1])) | fits, shown
+
+
+def _seeds(networks):
+    return [_origin(networks[N])["seeds"] for N in sorted(networks)]
 
 
 def error_against_width(theory, networks, series):
@@ -363,34 +362,24 @@ def error_against_width(theory, networks, series):
 
     `networks` maps each width to its ensembles; `series` maps a label to (name, steps) for `squared_error`.
     The theory's own Monte Carlo variance is subtracted. Data by label: mean, standard_error, floor, slope and
-    slope_error of a straight line, limit and limit_error of the slope with a 1/N correction, and exponent: the first
-    pair if all widths are at least `STRAIGHT`, else the second, so that no chapter chooses after seeing both.
+    slope_error of a straight line, limit and limit_error of the slope with a 1/N correction, norm of the theory, and
+    exponent: the first pair if all widths are at least `STRAIGHT`, else the second, so that no chapter chooses after
+    seeing both.
     """
-    widths = np.array(sorted(networks))
-    fits = {label: _fitted(theory, networks, widths, *which) for label, which in _filled("series", series).items()}
-    looks = styles(dict.fromkeys(series, theory.experiment.rule))
-    shown = [one for label, fit in fits.items() for one in _fitted_series(widths, fit, label, looks[label])]
-    start = next(iter(fits.values()))["mean"][0]
-    shown.append(Series("guide", widths, start * widths[0] / widths, label="slope −1"))
-    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
-    return FigureWithData([_against_width(shown, widths, "squared relative error")], data | fits)
+    data, shown = _errors({label: (theory, networks, *which) for label, which in _filled("series", series).items()})
+    widths = data["widths"]
+    shown.append(Series("guide", widths, data[next(iter(series))]["mean"][0] * widths[0] / widths, label="slope −1"))
+    return FigureWithData([_against_width(shown, widths, "squared relative error")], data)
 
 
 def error_of_runs(runs, name="K", steps=slice(None)):
     """Squared relative error of one quantity against width for several runs, with fitted slopes.
 
-    `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`, and norm, by
-    whose square a relative error is multiplied to get ‖K_N − K‖².
+    `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`; a relative error
+    times the square of the norm is ‖K_N − K‖².
     """
-    networks = next(iter(_filled("runs", runs).values()))[1]
-    widths, shown = np.array(sorted(networks)), []
-    looks = styles({label: _rule(theory, label) for label, (theory, _) in runs.items()})
-    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
-    for label, (theory, nets) in runs.items():
-        fit = _fitted(theory, nets, widths, name, steps)
-        data[label] = fit | dict(norm=np.linalg.norm(getattr(theory, name)[steps]))
-        shown += _fitted_series(widths, fit, label, looks[label])
-    return FigureWithData([_against_width(shown, widths, "squared relative error")], data)
+    data, shown = _errors({label: (*run, name, steps) for label, run in _filled("runs", runs).items()})
+    return FigureWithData([_against_width(shown, data["widths"], "squared relative error")], data)
 
 
 def _rule(theory, label):
@@ -406,7 +395,7 @@ def bias_and_variance(theory, networks, series):
     """
     widths, shown = np.array(sorted(networks)), []
     looks = styles({(label, part): _rule(theory, label) for label in series for part in ("variance", "bias")})
-    data = dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
+    data = dict(widths=widths, seeds=_seeds(networks))
     for label, (name, steps) in series.items():
         split = np.array([split_error(networks[N], theory, name, steps) for N in widths])
         data[label] = {}
@@ -424,13 +413,19 @@ def bias_and_variance(theory, networks, series):
     return FigureWithData([_against_width(shown, widths, "relative to the theory's square")], data)
 
 
+def _pairs(looks, lines, marks):
+    """Theory and networks of each label: `lines` maps it to (x, y), `marks` to (x, mean, standard error)."""
+    return [
+        series
+        for label in lines
+        for series in (line(*lines[label], label, looks[label]), markers(*marks[label], label, looks[label]))
+    ]
+
+
 def _several(x, shown, looks):
-    """Series of several runs: `shown` maps a label to (theory, mean, standard error). Returns them and their data."""
-    series, data = [], {}
-    for label, (theory, mean, error) in shown.items():
-        series += [line(x, theory, label, looks[label]), markers(x, mean, error, label, looks[label])]
-        data[label] = dict(theory=theory, mean=mean, standard_error=error)
-    return series, data
+    """The series of several runs and their data: `shown` maps a label to (theory, mean, standard error)."""
+    series = _pairs(looks, {k: (x, v[0]) for k, v in shown.items()}, {k: (x, *v[1:]) for k, v in shown.items()})
+    return series, {label: dict(zip(("theory", "mean", "standard_error"), values)) for label, values in shown.items()}
 
 
 def _heading(origin):
@@ -475,21 +470,21 @@ def spread(runs, name="K"):
     `runs` maps a label to (theory, single networks, narrower ones): lines are Gaussian fluctuations whose size is
     taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
     """
-    data, series = {}, []
+    data, lines, marks = {}, {}, {}
     looks = styles({label: theory.experiment.rule for label, (theory, *_) in _filled("runs", runs).items()})
     for label, (theory, singles, narrower) in runs.items():
         data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
         expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
         share, below = ((np.arange(len(values)) + 0.5) / len(values) for values in (found, expected))
-        series += [line(expected, below, label, looks[label]), markers(found, share, 0 * share, label, looks[label])]
+        lines[label], marks[label] = (expected, below), (found, share, 0 * share)
         data[label] = dict(theory=expected, networks=found, share=share)
-    shown = np.concatenate([data[label]["networks"] for label in runs])
+    shown = np.concatenate([found for found, *_ in marks.values()])
     low, high = 0.8 * shown.min(), 1.25 * shown.max()
     ticks = [tick for tick in 0.1 * 2.0 ** np.arange(-12, 8) if low <= tick <= high]
     axes = dict(x_scale="log", x_limits=(low, high), ticks=ticks, tick_labels=[f"{tick:.2g}" for tick in ticks])
     title = f"lines: Gaussian, from N = {data['narrower']}; markers: {_networks(data)}"
     label = f"relative error of ${SYMBOLS[name]}$ of one network"
-    return FigureWithData([Panel(series, label, "share below it", legend=title, **axes)], data)
+    return FigureWithData([Panel(_pairs(looks, lines, marks), label, "share below it", legend=title, **axes)], data)
 
 
 def change_against_richness(runs, guides=()):
@@ -498,10 +493,9 @@ def change_against_richness(runs, guides=()):
     `runs` maps a label to (gammas, theory) of the line and (gammas, mean, standard error) of the networks; `guides`
     lists (gammas, values, label) of dotted lines, such as powers.
     """
-    data, series, looks = {}, [], styles({label: label for label in _filled("runs", runs)})
-    for label, ((fine, theory), (gammas, mean, error)) in runs.items():
-        series += [line(fine, theory, label, looks[label]), markers(gammas, mean, error, label, looks[label])]
-        data[label] = dict(fine=fine, theory=theory, gammas=gammas, mean=mean, standard_error=error)
+    looks, names = styles({label: label for label in _filled("runs", runs)}), ("fine", "theory", "gammas", "mean")
+    data = {label: dict(zip((*names, "standard_error"), (*fine, *few))) for label, (fine, few) in runs.items()}
+    series = _pairs(looks, *({label: run[k] for label, run in runs.items()} for k in (0, 1)))
     series += [Series("tag", x, values, label=label) for x, values, label in guides]
     axes = dict(x_scale="log", y_scale="log", legend="lines: theory; markers: networks")
     return FigureWithData([Panel(series, "richness γ₀", r"change of features, $\Delta H_y$", **axes)], data)
@@ -516,14 +510,9 @@ def curves(panels, x_label, log=""):
     labels = dict.fromkeys(label for parts in _filled("panels", panels).values() for part in parts for label in part)
     looks = styles({label: label for label in labels})
     axes = dict(x_scale="log" if "x" in log else "linear", y_scale="log" if "y" in log else "linear")
-    drawn = [
-        Panel(
-            [line(*xy, label, looks[label]) for label, xy in lines.items()]
-            + [markers(*xye, label, looks[label]) for label, xye in marks.items()],
-            x_label,
-            y_label,
-            **axes,
-        )
-        for y_label, (lines, marks) in panels.items()
-    ]
+    drawn = []
+    for y_label, (lines, marks) in panels.items():
+        series = [line(*xy, label, looks[label]) for label, xy in lines.items()]
+        series += [markers(*xye, label, looks[label]) for label, xye in marks.items()]
+        drawn.append(Panel(series, x_label, y_label, **axes))
     return FigureWithData(drawn, {name: dict(lines=lines, markers=marks) for name, (lines, marks) in panels.items()})

@@ -6,13 +6,13 @@ are plain; the answer comes from the run that the page shows, with three signifi
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from numbers import Real
 
 import numpy as np
+
+from .markup import fill
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,10 @@ class Question:
     open: bool  # whether the answer is shown
 
     def _repr_html_(self):
-        shown = f"{self.answer:g}{self.unit and ' '}{self.unit}"
-        data = {"answer": self.answer, "shown": shown, "tolerance": self.tolerance, "open": self.open, **self.told}
-        script = files(__package__).joinpath("question.js").read_text(encoding="utf-8").replace("NAME", self.name)
-        unit = f" {html.escape(self.unit)}" if self.unit else ""
-        answer = html.escape(f"{shown}. {self.told['why']}")
-        reveal = f"<details><summary>Show the answer</summary><p>{answer}</p></details>\n" if self.open else ""
-        return (
-            f'<div id="{self.name}" class="dmftlib-question">\n<form autocomplete="off">\n'
-            f'<p><label for="{self.name}-guess">{html.escape(self.text)}</label></p>\n'
-            f'<p><input id="{self.name}-guess" type="number" step="any" required style="width: 8rem; min-height: 2.5rem; '
-            f'font: inherit">{unit} <button type="submit" style="min-height: 2.5rem; font: inherit; padding: 0 1rem">'
-            f"{'Compare' if self.open else 'Check'}</button></p>\n</form>\n"
-            f'<p id="{self.name}-told" role="status"></p>\n{reveal}'
-            f'<script type="application/json" id="{self.name}-data">{_inside_script(data)}</script>\n'
-            f"<script>\n{script}</script>\n</div>"
-        )
+        shown = f"{self.answer:g} {self.unit}".rstrip()
+        data = dict(answer=self.answer, shown=shown, tolerance=self.tolerance, open=self.open, **self.told)
+        text = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
+        return fill("question.html", "question.js", text, shown=shown, **vars(self))
 
     def judge(self, guess):
         """What the page says of a guess at a question whose answer is kept back."""
@@ -57,18 +45,14 @@ class Question:
         return f"{self.text}" + (f" Answer: {self.answer:g} {self.unit}".rstrip() if self.open else "")
 
 
-def _inside_script(data):
-    return json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
-
-
-def _checked(name, answer, tolerance):
+def _question(name, text, answer, tolerance, unit, **rest):
     if isinstance(answer, bool) or not isinstance(answer, Real) or not np.isfinite(answer) or answer == 0:
         raise ValueError(f"`answer` must be a finite number other than 0, to measure distances by; got {answer!r}.")
     if not isinstance(name, str) or not name[:1].isalpha() or not name.replace("-", "").isalnum():
         raise ValueError(f"`name` becomes an HTML id: letters, digits and hyphens, a letter first; got {name!r}.")
     if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < tolerance < 1:
         raise ValueError(f"`tolerance` is relative, between 0 and 1; got {tolerance!r}.")
-    return float(f"{answer:.3g}")
+    return Question(name, text, float(f"{answer:.3g}"), tolerance=tolerance, unit=unit, **rest)
 
 
 def predict(name, text, answer, why, low="", high="", unit="", tolerance=0.1):
@@ -79,8 +63,7 @@ def predict(name, text, answer, why, low="", high="", unit="", tolerance=0.1):
 
     Raises ValueError for a name that is no HTML id, an answer that is 0 or not finite, a tolerance outside (0, 1).
     """
-    told = {"why": why, "low": low, "high": high}
-    return Question(name, text, _checked(name, answer, tolerance), told, tolerance, unit, open=True)
+    return _question(name, text, answer, tolerance, unit, told=dict(why=why, low=low, high=high), open=True)
 
 
 def self_check(name, text, answer, low="", high="", unit="", tolerance=0.02):
@@ -88,5 +71,4 @@ def self_check(name, text, answer, low="", high="", unit="", tolerance=0.02):
 
     Raises as `predict`.
     """
-    told = {"why": "", "low": low, "high": high}
-    return Question(name, text, _checked(name, answer, tolerance), told, tolerance, unit, open=False)
+    return _question(name, text, answer, tolerance, unit, told=dict(why="", low=low, high=high), open=False)

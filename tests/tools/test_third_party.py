@@ -5,6 +5,8 @@ import re
 from fnmatch import fnmatch
 from importlib.metadata import metadata
 
+import pytest
+
 from tools import ROOT
 
 TEXT = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
@@ -31,7 +33,8 @@ def unlisted(names):
     return [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns())]
 
 
-def carried(html):
+@pytest.fixture
+def files(html):
     """Scripts, styles and fonts of a built book that are not its own, by their place below _static."""
     static = html / "_static"
     kinds = (".js", ".css", ".ttf", ".woff", ".woff2", ".otf", ".eot")
@@ -54,26 +57,17 @@ def changed(files, known):
     return sorted(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))
 
 
-def test_every_script_style_and_font_of_a_built_book_is_listed_and_nothing_else(html):
-    names = carried(html)
-    assert len(names) > 20 and unlisted(names) == []
-    assert [pattern for pattern in patterns() if not any(fnmatch(name, pattern) for name in names)] == []
-
-
-def test_every_script_style_and_font_of_a_built_book_is_the_one_that_was_looked_at(html):
-    files = carried(html)
-    assert set(MADE) <= set(files)
+def test_every_script_style_and_font_of_a_built_book_is_listed_and_the_one_that_was_looked_at(files):
+    assert len(files) > 20 and set(MADE) <= set(files) and unlisted(files) == []
+    assert [pattern for pattern in patterns() if not any(fnmatch(name, pattern) for name in files)] == []
     assert changed({name: path for name, path in files.items() if name not in MADE}, known_hashes()) == [], RENEW
 
 
-def test_a_file_that_changed_came_or_went_is_found(tmp_path):
+def test_a_file_that_changed_came_or_went_or_is_not_listed_is_found(tmp_path):
     for name in ("same.js", "other.css", "new.js"):
         (tmp_path / name).write_text(name)
     known = {"same.js": hashlib.sha256(b"same.js").hexdigest(), "other.css": 64 * "0", "gone.woff2": 64 * "0"}
     assert changed({path.name: path for path in tmp_path.iterdir()}, known) == ["gone.woff2", "new.js", "other.css"]
-
-
-def test_a_script_that_is_not_listed_is_found():
     assert unlisted(["clipboard.min.js", "scripts/jquery.js"]) == ["scripts/jquery.js"]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from tools import ROOT, chapters, pages, scale
+from tools import ROOT, markdown, speed_page
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import reference
@@ -15,91 +15,78 @@ import scaling
 import speed
 
 RULES = ["gd", "fa", "dfa", "gln", "hebb"]
+SOURCE = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def blocks():
-    return scale.blocks(pages.table)
-
-
-def rows(block):
-    """Cells of all tables of a block but for their heads."""
-    lines = [line[2:-2].split(" | ") for line in block.splitlines() if line.startswith("| ")]
+def rows(text):
+    """Cells of the tables of a text but for their heads."""
+    lines = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [row for row, below in zip(lines, [*lines[1:], [""]]) if row[0] != "---" and below[0] != "---"]
 
 
+@pytest.fixture(scope="module")
+def sections():
+    page = markdown.TEMPLATES.from_string(SOURCE).render(speed=speed_page)
+    return dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+
+
 def test_every_part_was_measured_in_full_on_a_machine_that_is_named():
-    for part, script in scale.SOURCES.items():
-        about = scale.result(part)["about"]
-        assert about["commit"] and about["processor"] and about["processors"] > 0 and about["jax"], part
-        assert part in {"speed": speed.PARTS, "scaling": scaling.PARTS}[script], part
+    for script, parts in (("speed", speed.PARTS), ("scaling", scaling.PARTS)):
+        assert set(speed_page.SOURCES[script]) <= set(parts)
+        for part in speed_page.SOURCES[script]:
+            about = speed_page.result(part)["about"]
+            assert about["commit"] and about["processor"] and about["processors"] > 0 and about["jax"], part
+            assert f'speed.measured("{part}")' in SOURCE
     for part, L in (("deep", 3), ("shallow", 1)):
-        cases = [row["case"] for row in scale.result(part)["rows"]]
+        cases = [row["case"] for row in speed_page.result(part)["rows"]]
         assert cases == [f"{rule}-{L}" for rule in RULES] and set(cases) <= set(reference.CASES)
-    assert [row["rule"] for row in scale.result("large")["rows"]] == RULES == list(reference.RULES)
-    assert [row["dtype"] for row in scale.result("first")["rows"]] == ["float64", "float32"]
-    assert [row["activation"] for row in scale.result("lazy")["rows"]] == ["tanh", "relu"]
-    assert [row["name"] for row in scale.result("profile")["rows"]] == ["gd-3", "600 digits"]
-    assert len(scale.result("powers")["T"]["rows"]) == 6 and len(scale.result("samples")["rows"]) == 4
+    assert [row["rule"] for row in speed_page.result("large")["rows"]] == RULES == list(reference.RULES)
 
 
-def test_tables_hold_the_numbers_of_the_results(blocks):
-    for row, shown in zip(scale.result("large")["rows"], rows(blocks["large"]), strict=True):
+def test_tables_hold_the_numbers_of_the_results(sections):
+    for row, shown in zip(speed_page.result("large")["rows"], rows(sections["Many inputs"]), strict=True):
         assert float(re.match(r"[\d.]+", shown[1])[0]) == pytest.approx(row["wall"], rel=0.06)
         assert shown[2] == f"{row['memory']:.1f} GiB" and shown[3] == "{} and {}".format(*row["rank"])
-    measured = [
-        (row, shown)
-        for part in ("deep", "shallow")
-        for row, shown in zip(scale.result(part)["rows"], rows(blocks[part]))
-    ]
-    for row, shown in measured:
+    measured = [row for part in ("deep", "shallow") for row in speed_page.result(part)["rows"]]
+    for row, shown in zip(measured, rows(sections["The same accuracy from networks"])):
         for name, cell in zip(("widest", "narrow", "line", "wide"), shown[3:]):
             if (ratio := row[f"ratio_{name}"]) is None:
                 assert cell.startswith("never")
             else:
                 assert float(cell.split(" (")[0]) == pytest.approx(ratio, rel=0.06), name
-    powers = scale.result("powers")
-    points = [list(map(float, row)) for row in rows(blocks["powers"]) if len(row) == 3]
+    powers = speed_page.result("powers")
+    points = [
+        list(map(float, row)) for row in rows(sections["What cost grows with"]) if len(row) == 3 and "MiB" not in row[2]
+    ]
     assert [x for x, _, _ in points] == [row["x"] for axis in "TP" for row in powers[axis]["rows"]]
     x, cpu = (np.array([row[name] for row in powers["P"]["rows"]]) for name in ("x", "cpu"))
     assert powers["P"]["powers"]["last"]["cpu"] == pytest.approx(np.diff(np.log(cpu))[-1] / np.diff(np.log(x))[-1])
 
 
-def test_the_projection_is_its_formula(blocks):
-    large, fit = scale.result("large"), scale.result("powers")["P"]["powers"]["last"]
-    power = max(fit["cpu"], 1 + fit["rank"])
-    seconds = large["rows"][0]["cpu"] * (10_000 / large["P"]) ** power
-    shown = rows(blocks["projection"])[0]
-    assert float(shown[2].removesuffix(" h")) == pytest.approx(seconds / 3600, rel=0.06)
-    assert float(shown[1]) == pytest.approx(
-        max(large["rows"][0]["rank"]) * (10_000 / large["P"]) ** fit["rank"], rel=1e-2
-    )
-    assert "none was measured" in blocks["projection"]
+def test_the_projection_is_its_formula(sections):
+    large, fit = speed_page.result("large"), speed_page.result("powers")["P"]["powers"]["last"]
+    times, power = 10_000 / large["P"], max(fit["cpu"], 1 + fit["rank"])
+    _, directions, hours, *_ = rows(sections["Ten thousand inputs, projected"])[0]
+    seconds = large["rows"][0]["cpu"] * times**power
+    assert float(hours.removesuffix(" h")) == pytest.approx(seconds / 3600, rel=0.06)
+    assert float(directions) == pytest.approx(max(large["rows"][0]["rank"]) * times ** fit["rank"], rel=1e-2)
 
 
-def test_what_was_not_measured_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapters, "ROOT", tmp_path)
-    found = scale.blocks(pages.table)
-    assert found["large"] == "Not measured yet: `python benchmarks/speed.py large`.\n"
-    assert all(text.startswith("Not measured yet") for text in found.values())
-
-
-def test_the_page_includes_every_table_and_has_no_measured_number_of_its_own():
-    text = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"{include} scale-(\w+)\.txt", text)) == {*scale.SOURCES, "projection"}
-    assert text.index("**After this page you can**") < text.index("\n## ") and "admonition} Takeaway" in text
-    prose = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$", "", text, flags=re.DOTALL)
+def test_prose_has_no_measured_number_of_its_own():
+    prose = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$|^(?:\||<%).*?$|<<.*?>>", "", SOURCE, flags=re.DOTALL | re.MULTILINE)
     assert not re.search(r"\d+(\.\d+)? (s|seconds|minutes|h|hours|GiB|GB|times|%)", prose)
     need = (ROOT / "book" / "need.md").read_text(encoding="utf-8")
-    assert f"and {scale.result('large')['P']} at its coarsest `tol`" in need
+    assert f"and {speed_page.result('large')['P']} at its coarsest `tol`" in need
 
 
 @pytest.mark.parametrize(
-    "value, shown",
-    [(0.5949, "0.59"), (2.34, "2.3"), (41.2, "41"), (27123, "27000"), (None, "never"), (9.96, "10"), (2, "2")],
+    "value, shown", [(0.5949, "0.59"), (41.2, "41"), (27123, "27000"), (None, "never"), (9.96, "10")]
 )
 def test_numbers_are_rounded(value, shown):
-    assert scale.number(value) == shown
+    assert markdown.number(value) == shown
+
+
+# --- Costs at equal error ---------------------------------------------------------------------------------------------
 
 
 def test_networks_needed_for_an_error():
@@ -113,8 +100,7 @@ def test_the_cheapest_numbers_of_networks_of_two_widths():
     counts = np.arange(1, 4000)
     left = allowed - bias - 0.4 / counts
     wider = np.where(left > 0, 4 * 0.2 / np.where(left > 0, left, 1), np.inf)
-    by_search = np.min(counts * 1.0 + wider * 3.0)
-    assert scaling.extrapolated(allowed, narrow, wide, bias) == pytest.approx(by_search, rel=1e-3)
+    assert scaling.extrapolated(allowed, narrow, wide, bias) == pytest.approx(np.min(counts + wider * 3.0), rel=1e-3)
     assert scaling.extrapolated(allowed, narrow, wide, 0.02) == np.inf
     assert scaling.extrapolated(100.0, narrow, wide, 0.0) == 4.0  # one of each
 
@@ -125,10 +111,7 @@ def test_routes_of_networks_with_a_bias():
     assert costs["narrow"] == pytest.approx(2 * 20 / 1024 / 0.015) and widths["narrow"] == 1024
     assert costs["widest"] == pytest.approx(4)  # one is enough; its bias is noise, since narrower ones have none
     assert error[2048] == pytest.approx(20 / 2048) and costs["line"] == 7.0
-
-
-def test_one_wide_network_is_extrapolated_with_its_powers():
-    # Error 1/N: a quarter of it takes 4N; seconds N²: 16 times as many.
+    # One wide network, error 1/N: a quarter of it takes 4N; seconds N²: 16 times as many.
     assert scaling.one_wide(0.025, (512, 1.0, 0.2), (1024, 4.0, 0.1)) == pytest.approx((4096, 64.0))
 
 
@@ -139,7 +122,7 @@ def test_variance_and_bias_of_runs_are_unbiased():
 
 
 def test_operations_of_a_sweep_by_hand():
-    e = speed.dl.Experiment(speed.dl.Task.random(2, 3, P_test=1), speed.dl.GD(), 2, "tanh", 1.0, 0.1, 5)
+    e = dl.Experiment(dl.Task.random(2, 3, P_test=1), dl.GD(), 2, "tanh", 1.0, 0.1, 5)
     a_step = 4 * (3 + 2) * (7 + 4) + 2 * 2 * 7 + 2 * (3 + 2) * 3
     assert speed.operations(e, 10, [(7, 4)], recorded=2) == 10 * (5 * a_step + 2 * 8 * 2 * 2**2)
 
@@ -148,8 +131,7 @@ def test_operations_of_a_sweep_by_hand():
 
 
 def solution(label):
-    text = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
-    return text.partition(f"```{{solution}} {label}\n")[2].partition("\n```\n")[0]
+    return SOURCE.partition(f"```{{solution}} {label}\n")[2].partition("\n```\n")[0]
 
 
 def test_a_network_costs_as_much_as_the_sweep_at_the_width_stated():

@@ -1,0 +1,200 @@
+"""The pages about claims: the list, the panels of the paper, runs at the paper's scale; against the committed notebooks."""
+
+import json
+import re
+import shutil
+
+import nbformat
+import numpy as np
+import pytest
+from conftest import claims_cell, write_chapter
+from test_costs import ROW
+
+from companion.claims import Claims
+from tools import ROOT, chapters, claims_pages, contents, costs, pages, records
+from tools.claims_pages import Book
+from tools.figure_index import Index
+
+MACHINE = {"machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"}}
+
+
+@pytest.fixture(scope="module")
+def book():
+    return Book({name: chapters.read(chapters.committed(name)) for name in chapters.names()})
+
+
+def filled(folder, name, notebooks, known=()):
+    """A page of the book with what the chapters say, its tables by the heading that they stand beneath."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "book" / f"{name}.md", folder)
+    pages.fill(folder, notebooks, Index(dict(known)))
+    return (folder / f"{name}.md").read_text(encoding="utf-8")
+
+
+def every_claim(book):
+    return [(chapter, row) for chapter, rows in book.claims.items() for row in rows]
+
+
+def cells(text):
+    """Rows of the tables of a text but for their heads."""
+    lines = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = [row for row, below in zip(lines, [*lines[1:], [""]]) if "---" not in (row[0], below[0])]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def claim(method, *values):
+    claims = Claims()
+    getattr(claims, method)("c", "1a", "q", *values, "N = 8, 4 seeds")
+    return claims.rows[0]
+
+
+# --- Panels of the paper ----------------------------------------------------------------------------------------------
+
+
+def test_every_panel_of_the_paper_has_claims_with_expected_values(book, tmp_path):
+    assert list(contents.paper()["panels"]) == list(contents.paper()["shows"])
+    page = filled(tmp_path, "reproduction", book.notebooks)
+    for panel in contents.paper()["shows"]:
+        rows = cells(re.search(rf"^### {panel}: .*?(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)[0])
+        assert any(re.match(r"-?[\d.]+(e-?\d+)? ± \d", row[4]) for row in rows), panel
+        assert all(" ± " in row[5] and re.match(r"\d.*; \d", row[6]) for row in rows), panel
+
+
+def test_every_claim_names_panels_and_is_beneath_them_unless_it_tests_a_printed_formula(book):
+    shown = {panel: [row for _, row in book.about(panel)] for panel in contents.paper()["shows"]}
+    for _, row in every_claim(book):
+        named = claims_pages.panels(row["paper figure"])
+        assert set(named) <= set(shown), row
+        assert all((row in shown[panel]) == ("printed" not in row["claim"]) for panel in named), row
+
+
+@pytest.mark.parametrize(
+    "label, panels",
+    [("1c, 1f", ["1c", "1f"]), ("2d–f, 3", ["2d", "2e", "2f", "3"]), ("(7), 5a", ["5a"]), ("Table 2", []), ("6a", [])],
+)
+def test_a_label_names_panels(label, panels):
+    assert claims_pages.panels(label) == panels
+
+
+RISING = [[1.0, 1.2], [2.0, 2.2]]
+
+
+@pytest.mark.parametrize(
+    "row, shown",
+    [
+        (claim("agree", 1.0, (1.1, 0.1)), ("1 ± 0.2", "1.1 ± 0.1")),  # two standard errors
+        (claim("agree", 100.0, (101.0, 0.1)), ("100 ± 2", "101 ± 0.1")),  # 2 % of the value
+        (claim("agree", (1.0, 0.3), (1.1, 0.4)), ("1 ± 1", "1.1 ± 0.4")),  # in quadrature
+        (claim("slope", (-1.02, 0.03)), ("-1 ± 0.06", "-1.02 ± 0.03")),  # no 2 % for a slope
+        (claim("agree", 1.0, (1.20004, 0.1)), ("1 ± 0.2", "1.20004 ± 0.1")),  # as many digits as it takes
+        (claim("ordered", "first", [1.0, 2.0], [1.0, 2.0], RISING), ("1, 2 ± steps above 2 SE", "1.1, 2.1 ± 0.1")),
+        (claim("ordered", "first", None, RISING, RISING), ("steps above 2 SE", "1.1, 2.1 ± 0.1")),
+    ],
+)
+def test_the_tolerance_is_that_of_the_rule(row, shown):
+    assert claims_pages.expected(row) == shown and claims_pages.where(row) == "8; 4"
+
+
+def test_the_numbers_shown_never_contradict_the_verdict(book):
+    draw = np.random.default_rng(0)
+    rows = [claim("agree", (v, v / 50), (v * (1 + 0.1 * m), e)) for v, m, e in draw.random((500, 3)) * [1, 1, 0.05]]
+    for row in [*rows, *(row for _, row in every_claim(book))]:
+        if row["numbers"]["allowed"] is not None:
+            expected, networks = claims_pages.expected(row)
+            value, allowed = map(float, expected.split(" ± "))
+            inside = abs(value - float(networks.split(" ± ")[0])) <= allowed
+            assert inside or row["verdict"] != "holds", row
+            assert not inside or row["verdict"] == "holds" or row["quantity"].startswith("slope"), row
+
+
+def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    for name in ("measured", "new"):
+        write_chapter(
+            tmp_path / "notebooks" / f"{name}.ipynb", [("parameters", "seed: int = 7  # of all draws [0, 10]")]
+        )
+    records.presets().write_text("[paper.measured]\nseed = 8\n[paper.new]\n")
+    chapters.write_text(json.dumps({"measured": ROW}), costs.place())
+    kept = {"seconds": 660.0, "peak_memory_MB": 2345, "parameters": {"seed": 8}}
+    chapters.write_text(json.dumps(kept | MACHINE), records.place("measured", "paper"))
+    assert cells(claims_pages.commands(["measured", "new"])) == [
+        ["`make run CHAPTER=measured`", "7", "1 min", "0.9 GB", "one core of Motorola 68000, m68k, AmigaOS"],
+        ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 CPUs, m68k, AmigaOS"],
+        ["`make run CHAPTER=new`", "7", "not measured", "", ""],
+    ]
+
+
+# --- The list ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_counts_and_links_the_claims_of_every_chapter(tmp_path):
+    notebooks = {}
+    for name, mean in (("b", 1.0), ("a", 2.0), ("c", None)):
+        heading = nbformat.v4.new_markdown_cell(f"# Chapter {name}\n\n(x-{name}-claims)=\n## Claims")
+        claims = Claims()
+        if mean:
+            claims.agree("a*b_c|d", "1a", "f < 2", 1.0, (mean, 0.1), "N = 8, 2 seeds")
+            claims.phenomenon("as printed", "—", "g", "GD", 1.0, -1.0, (1.0, 0.1), "N = 8, 2 seeds")
+        notebooks[name] = nbformat.v4.new_notebook(cells=[heading, claims_cell(claims)])
+    known = {"fig-rules-curves": {"named": True}}
+    page = filled(tmp_path, "claims", notebooks, known)
+    a, b = (f"[Chapter {name}](../notebooks/{name}.ipynb)" for name in "ab")
+    claim, step = ["a\\*b\\_c\\|d", "—", "no", "f \\< 2"], ["as printed", "depends on the step", "holds", "g"]
+    assert cells(page) == [
+        [b, "2", "0", "0", "0", "0", "0", "1", "0", "0"],
+        [a, "1", "0", "1", "0", "0", "0", "1", "0", "0"],
+        ["all", "3", "0", "1", "0", "0", "0", "2", "0", "0"],
+        [b, *step],
+        [a, *claim],
+        [a, *step],
+        [
+            "1",
+            *claim[:2],
+            "holds",
+            claim[3],
+            "—",
+            "1",
+            "",
+            "1 ± 0.1 (N = 8, 2 seeds)",
+            "1a",
+            "{numref}`fig-rules-curves`",
+        ],
+        ["2", *step, "GD", "1", "-1", "1 ± 0.1 (N = 8, 2 seeds)", "—", ""],
+        ["1", *claim, "—", "1", "", "2 ± 0.1 (N = 8, 2 seeds)", "1a", "{numref}`fig-rules-curves`"],
+        ["2", *step, "GD", "1", "-1", "1 ± 0.1 (N = 8, 2 seeds)", "—", ""],
+    ]
+    assert "{ref}`Its table <x-a-claims>`" in page
+
+
+def test_a_claim_leads_to_the_figures_that_show_its_panels():
+    book = Book({}, {"1a": ["A"], "2d": ["B"], "2e": ["C"], "2f": ["D"], "3a": ["E", "F"]})
+    assert book.drawn("1a, 2e") == "A, C" and book.drawn("2d–f") == "B … D"
+    assert book.drawn("3") == "E, F" and book.drawn("Table 2") == book.drawn("5") == ""
+
+
+# --- At the paper's scale ---------------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    command, link = "`make run CHAPTER=small PRESET=paper`", "[small](../notebooks/small.ipynb)"
+    records.presets().parent.mkdir()
+    (tmp_path / "book").mkdir()
+    shutil.copy(ROOT / "book" / "figures.toml", tmp_path / "book")
+    records.presets().write_text("[paper.small]\nn = 5\n")
+    assert [command, "not run yet", *[""] * 5] in cells(filled(tmp_path / "page", "paper_scale", {}))
+    told = [
+        ("First", "f", "1", "1 ± 0.1 (N = 64, 24 seeds)", "yes", "holds"),
+        ("|K|", "K", "2", "3 ± 0.1 (N = 32…96, 72 seeds)", "no", "no"),
+        ("Third", "Φ", "3", "4 ± 1 (N = 96, 24 seeds)", "—", "in part"),
+    ]
+    claims = [dict(zip(("claim", "quantity", "theory", "networks", "occurs", "verdict"), row)) for row in told]
+    record = {"seconds": 123.4, "peak_memory_MB": 2345, "commit": "abc1234", "dirty": True, "claims": claims} | MACHINE
+    chapters.write_text(json.dumps(record), records.place("small", "paper"))
+    dirty = "`abc1234` with uncommitted changes"
+    assert cells(filled(tmp_path / "page", "paper_scale", {})) == [
+        [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty],
+        [link, "1", "1", "1", "1 of 2"],
+        [link, "\\|K\\|", *told[1][1:]],
+        [link, *told[2]],
+    ]

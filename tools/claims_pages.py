@@ -1,0 +1,163 @@
+"""What the pages about claims list: every claim with its number, what each panel of the paper shows, runs at the paper's scale."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from . import chapters, contents, costs, records
+from .markdown import chapter_link, table
+from .parameters import all_presets, read_notebook, read_presets
+
+PANEL = re.compile("[12][a-f]?|3[a-e]?|4[a-d]?|5[a-c]?")
+COUNTED = {
+    "verdict": ("holds", "in part", "no", "unknown"),
+    "occurs": ("yes", "in part", "depends on the step", "no", "unknown"),
+}
+MEANT = re.compile("printed|continuous time|lazy|5c")  # what claims say that are meant to fail
+
+
+def failed(row: Mapping[str, Any]) -> bool:
+    """Whether a claim fails that is not meant to."""
+    return (row["verdict"] == "no" and not MEANT.search(row["claim"])) or row["occurs"] not in ("yes", "—")
+
+
+def panels(label: str) -> list[str]:
+    """The panels, or whole figures, that a label of a claim names: '2d–f, 3' is 2d, 2e, 2f and 3; others name none."""
+    found = []
+    for part in label.split(", "):
+        if match := re.fullmatch(r"([1-5])([a-f])–([a-f])", part):
+            found += [match[1] + chr(n) for n in range(ord(match[2]), ord(match[3]) + 1)]
+        elif PANEL.fullmatch(part):
+            found.append(part)
+    return found
+
+
+def expected(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Theory with what the rule of verdicts allows beside it, and the networks' mean, so written that both show the verdict.
+
+    Three digits, two for what is allowed, unless rounding puts the difference on the other side of it: then more.
+    """
+    shown, numbers = row["networks"].rpartition(" (")[0], row["numbers"]
+    if numbers["allowed"] is None:
+        return f"{row['theory']} ± steps above 2 SE" if row["theory"] else "steps above 2 SE", shown
+    (value,), (mean,), allowed = numbers["theory"], numbers["networks"], numbers["allowed"]
+    for digits in range(3, 18):
+        told = f"{value:.{digits}g}", f"{allowed:.{digits - 1}g}", f"{mean:.{digits}g}"
+        near, limit, far = map(float, told)
+        if (abs(near - far) <= limit) == (abs(value - mean) <= allowed):
+            break
+    return f"{told[0]} ± {told[1]}", f"{told[2]} ± {numbers['networks_error'][0]:.1g}"
+
+
+def where(row: Mapping[str, Any]) -> str:
+    """Widths and numbers of the networks of a claim: 'N; seeds'."""
+    trained = row["networks"].rpartition(" (")[2].removesuffix(")").removeprefix("N = ").replace(" seeds", "")
+    return "; ".join(trained.rsplit(", ", 1))
+
+
+def commands(names: Iterable[str]) -> str:
+    """How each chapter is run, with what seed, and what that took and where, by default and at the paper's scale."""
+    rows = []
+    for chapter in names:
+        default = read_notebook(chapters.read(chapters.committed(chapter)))["seed"].default
+        runs = [("", default, costs.table().get(chapter), "one core of ")]
+        for preset in all_presets(records.presets()):
+            record = records.kept(chapter, preset)
+            if record and chapter in read_presets(records.presets(), preset):
+                seed = record["parameters"].get("seed", default)
+                runs.append((f" PRESET={preset}", seed, record | record["machine"], ""))
+        for preset, seed, row, where in runs:
+            told = (costs.time(row), costs.memory(row), where + costs.machine(row)) if row else None
+            rows.append((f"`make run CHAPTER={chapter}{preset}`", seed, *(told or ("not measured", "", ""))))
+    return table(("command", "seed", "time", "memory", "machine"), rows)
+
+
+@dataclass(frozen=True)
+class Book:
+    """The claims of the chapters of a staged book, and the figures of this book that show each panel of the paper."""
+
+    notebooks: Mapping[str, Any]  # by chapter, in order
+    figures: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @cached_property
+    def claims(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the tables of claims by chapter, where there are any."""
+        found = {chapter: records.claims(notebook) for chapter, notebook in self.notebooks.items()}
+        return {chapter: rows for chapter, rows in found.items() if rows}
+
+    def title(self, chapter: str) -> str:
+        return re.search(r"^# (.+)$", self.notebooks[chapter].cells[0].source, re.MULTILINE)[1]
+
+    def counts(self) -> str:
+        """How many claims of each chapter have which verdict."""
+        from companion.claims import COLUMNS  # slow to import
+
+        counts = []
+        for chapter, rows in self.claims.items():
+            found = {name: Counter(row[name] for row in rows) for name in COUNTED}
+            numbers = (found[name][verdict] for name, verdicts in COUNTED.items() for verdict in verdicts)
+            counts.append((chapter_link(chapter, self.title(chapter)), *numbers))
+        total = ("all", *map(sum, list(zip(*counts))[1:]))
+        verdicts = (f"{COLUMNS[name]}: {verdict}" for name, verdicts in COUNTED.items() for verdict in verdicts)
+        return table(("chapter", *verdicts), [*counts, total])
+
+    def label(self, chapter: str) -> str:
+        """What refers to a chapter's own table of claims."""
+        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
+        return re.search(r"^\((\S+)\)=\n## Claims", text, re.MULTILINE)[1]
+
+    def drawn(self, label: str) -> str:
+        """The figures of this book that show what a claim's label names: a panel of the paper, several, or a whole figure."""
+        named = panels(label)
+        shown = [self.figures[panel] for panel in self.figures if panel in named or panel[0] in named]
+        links = [*dict.fromkeys(link for links in shown for link in links)]
+        return ", ".join(links) if len(links) < 3 else f"{links[0]} … {links[-1]}"
+
+    def about(self, panel: str) -> list[tuple[str, dict[str, Any]]]:
+        """Chapters and their claims about a panel, but for those that test a formula as it was printed: see the errata."""
+        every = [(chapter, row) for chapter, rows in self.claims.items() for row in rows]
+        return sorted(
+            (one for one in every if "printed" not in one[1]["claim"] and panel in panels(one[1]["paper figure"])),
+            key=lambda one: one[0],
+        )
+
+    def commands(self, figure: str) -> str:
+        """How to run the chapters that have claims about a figure of the paper."""
+        here = [figure, *(panel for panel in contents.paper()["shows"] if panel[0] == figure)]
+        return commands(sorted({chapter for panel in here for chapter, _ in self.about(panel)}))
+
+
+# --- Runs with a preset -----------------------------------------------------------------------------------------------
+
+
+def recorded(preset: str) -> dict[str, dict[str, Any] | None]:
+    """What was recorded of the chapters' runs with a preset."""
+    return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets(), preset)}
+
+
+def verdicts(preset: str) -> str:
+    """How many claims hold, and how many phenomena occur."""
+    rows = []
+    for chapter, record in recorded(preset).items():
+        found = record["claims"] if record else []
+        counts = Counter(row["verdict"] for row in found)
+        occurs = Counter(row.get("occurs", "—") for row in found)  # "—": recorded before they had a column
+        if record:
+            about = f"{occurs['yes']} of {len(found) - occurs['—']}"
+            rows.append((chapter_link(chapter), *(counts[verdict] for verdict in ("holds", "in part", "no")), about))
+    return table(("chapter", "holds", "in part", "no", "phenomena that occur"), rows)
+
+
+def failing(preset: str) -> list[tuple[str, dict[str, Any]]]:
+    """Chapters and their claims that do not hold, or only in part, or about phenomena that do not occur."""
+    return [
+        (chapter, row)
+        for chapter, record in recorded(preset).items()
+        for row in (record or {"claims": []})["claims"]
+        if row["verdict"] not in ("holds", "—") or row.get("occurs", "—") not in ("yes", "—")
+    ]

@@ -1,0 +1,30 @@
+"""What the book contains: its pages in order, and which of its figures show a panel of the paper."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import yaml
+
+from . import chapters
+
+
+def parts() -> list[tuple[str, list[str]]]:
+    """Captions and their pages; the first part, without a caption, is the page that the book begins with."""
+    toc = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    first = [toc["root"], *(page["file"] for page in toc.get("chapters", []))]
+    return [("", first)] + [
+        (part["caption"], [page["file"] for page in part["chapters"]]) for part in toc.get("parts", [])
+    ]
+
+
+def in_order(names: list[str]) -> list[str]:
+    """Chapters as the book has them, then those that it leaves out."""
+    pages = [page.removeprefix("notebooks/") for _, part in parts() for page in part]
+    return sorted(names, key=lambda name: pages.index(name) if name in pages else len(pages))
+
+
+def paper() -> dict[str, dict[str, Any]]:
+    """What the panels of the paper's figures show (`shows`), and which figures of this book show that (`panels`)."""
+    return tomllib.loads((chapters.ROOT / "book" / "figures.toml").read_text(encoding="utf-8"))
