@@ -132,13 +132,11 @@ def read_line(line: str) -> Parameter:
     try:
         parameter = Parameter(**fields | {"default": ast.literal_eval(fields["default"])})
         if (parameter.allowed == "") != (parameter.kind is bool):
-            raise ParameterError("it must say what it allows, [low, high] or {a, b}")
+            raise ValueError("it must say what it allows, [low, high] or {a, b}")
         if parameter.kind is str and parameter.allowed[0] != "{":
-            raise ParameterError("text needs choices {a, b}")
+            raise ValueError("text needs choices {a, b}")
         parameter.check(parameter.default)
     except (SyntaxError, ValueError) as error:  # of the default, or of the ends of the range
-        raise ParameterError(f"`{fields['name']}`: {error}: {line!r}") from None
-    except ParameterError as error:
         raise ParameterError(f"`{fields['name']}`: {error}: {line!r}") from None
     return parameter
 
