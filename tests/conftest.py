@@ -9,11 +9,13 @@ from queue import Empty
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 from IPython.core.formatters import DisplayFormatter
 from nbval.kernel import RunningKernel
 from slow import SLOW
 
 from tools import ROOT, chapters, pages
+from tools.__main__ import dmft as commands
 from tools.scratch import borrow, give_back, scratch
 
 
@@ -84,6 +86,11 @@ SMALL_CHAPTER = [
 
 
 SMALL_PRESETS = '[paper.small]\nn = 5\nword = "b"\n'
+
+
+def dmft(*words):
+    """A command of `dmft`, in this process: its exit_code, its output and stderr."""
+    return CliRunner().invoke(commands, [str(word) for word in words], prog_name="dmft")
 
 
 def claims_cell(claims):
