@@ -285,7 +285,8 @@ def run_folder(
 ) -> Path:
     """runs/gd-paper-P=8-gamma0=4.0, or, for a sweep, runs/gd-P=8-sweep-gamma0=1.0,2.0: another one for other values."""
     told = [f"{name}={written(value)}" for name, value in sorted(given.items())]
-    grid = [f"{name}={'..'.join(map(written, values))}" for name, values in swept.items()]
+    between = lambda values: ".." if isinstance(values[0], list) else ","  # noqa: E731
+    grid = [f"{name}={between(values).join(map(written, values))}" for name, values in swept.items()]
     parts = [chapter, *([preset] if preset else []), *told, *(["sweep", *grid] if swept else [])]
     name = re.sub(r"[\[\]]", "", "-".join(parts if len(parts) > 1 else [*parts, "default"]))
     if len(name) > 100:

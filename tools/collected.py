@@ -38,7 +38,7 @@ def claims(point: Mapping[str, Any], notebook) -> pandas.DataFrame:
         columns = {"theory": "theory", "theory_error": "theory_error", "theory_half_step": "half_step"}
         columns |= {"mean": "networks", "standard_error": "networks_error"}
         for entry in range(len(numbers["networks"])):
-            values = {column: numbers[name] and numbers[name][entry] for column, name in columns.items()}
+            values = {column: numbers[name][entry] if numbers[name] else None for column, name in columns.items()}
             rows.append({**about, "entry": entry + 1, **values, **told})
     return pandas.DataFrame(rows)
 

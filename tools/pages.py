@@ -70,6 +70,8 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     if record:
         at = f", commit {commit(record)}" if record["commit"] else ""
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
+        if record.get("remembered"):
+            shown += f" {record['remembered']} results of its engines were there already, from earlier runs."
     else:
         shown = "Shown with the outputs that are stored in the repository."
     shown = " ".join([shown, *costs.sentences(chapter), *costs.versions(chapter)])

@@ -96,7 +96,7 @@ def test_a_run_says_with_what_it_was_made(notebook):
     assert (known["date"], known["modified"], known["machine"]["system"]) == ("2026-03-04", True, "AmigaOS")
 
 
-MEASURED = {"command": "make full CHAPTER=small", "version": "0.0.9", "commit": "def5678", "dirty": False}
+MEASURED = {"command": "dmft full small", "version": "0.0.9", "commit": "def5678", "dirty": False}
 MEASURED |= {"date": "2026-02-03", "machine": {"processors": 64}, "parameters": {"P": [300], "seed": [0, 1]}}
 
 
@@ -108,7 +108,7 @@ def test_a_figure_of_data_measured_before_says_so_whatever_the_chapter_was_run_w
     shelf.mark(notebook, {"n": 5, "word": "a"})
     _, known = about(notebook)  # by the published id, which it keeps
     assert notebook.cells[-3].outputs[0].data["image/png"] == before
-    assert known["made by"] == "make full CHAPTER=small, whose result is in the repository"
+    assert known["made by"] == "dmft full small, whose result is in the repository"
     assert known["parameters"] == MEASURED["parameters"] and known["seed"] == [0, 1]
     assert [known[name] for name in ("version", "commit", "modified", "date")] == [
         "0.0.9",
@@ -293,4 +293,4 @@ def test_ids_are_unique_in_the_book():
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_every_stored_figure_carries_its_data(chapter):
     for figure in shelf.shown(chapters.read(chapters.committed(chapter))):
-        assert figure.carried, f"{figure.id}: run `make accept CHAPTER={chapter}`"
+        assert figure.carried, f"{figure.id}: run `dmft accept {chapter}`"

@@ -53,7 +53,7 @@ def test_an_ignored_number_is_found():
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_stored_outputs_are_complete_and_clean(chapter):
     cells = code_cells(chapter)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make accept`"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `dmft accept`"
     for output in (output for cell in cells for output in cell.outputs):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
@@ -62,7 +62,7 @@ def test_stored_outputs_are_complete_and_clean(chapter):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_stored_metadata_does_not_churn(chapter):
     notebook = chapters.read(chapters.committed(chapter))
-    assert chapters.strip(chapters.read(chapters.committed(chapter))) == notebook, "run `make accept`"
+    assert chapters.strip(chapters.read(chapters.committed(chapter))) == notebook, "run `dmft accept`"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

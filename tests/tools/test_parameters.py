@@ -36,8 +36,11 @@ def test_a_line_is_read_into_name_type_default_meaning_and_range():
         ("", {}),
         ("gamma0=1e-5 P=2", {"gamma0": 1e-5, "P": 2}),
         ("activation=relu rich=false", {"activation": "relu", "rich": False}),
-        ("widths=[16,4096] rules='[\"DFA\", \"GD\"]'", {"widths": [16, 4096], "rules": ["DFA", "GD"]}),
-        ("gamma0 = 10  widths = [ 64 ,256 ]  rules=GD, DFA", {"gamma0": 10.0, "widths": [64, 256], "rules": ["GD", "DFA"]}),
+        ('widths=[16,4096] rules=\'["DFA", "GD"]\'', {"widths": [16, 4096], "rules": ["DFA", "GD"]}),
+        (
+            "gamma0 = 10  widths = [ 64 ,256 ]  rules=GD, DFA",
+            {"gamma0": 10.0, "widths": [64, 256], "rules": ["GD", "DFA"]},
+        ),
     ],
 )
 def test_settings_are_converted_to_the_type_of_their_parameter(text, expected):

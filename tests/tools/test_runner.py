@@ -232,7 +232,9 @@ w: list[str] = ["no"]  # words, each {no, 1e5, null}
 yes: bool = False  # whether"""
 
 
-def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_folder_with_braces(tmp_path, monkeypatch):
+def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_folder_with_braces(
+    tmp_path, monkeypatch
+):
     root = tmp_path / "a {clone} {} {{n}}"
     monkeypatch.setattr(chapters, "ROOT", root)
     write_chapter(root / "notebooks" / "types.ipynb", [("parameters", TYPES), ("print", "print([a, b, n, w, yes])")])
@@ -260,7 +262,7 @@ def test_a_chapter_that_does_not_reach_its_end_fails_with_one_sentence(tree, mon
     write_chapter(tree / "notebooks" / "bad.ipynb", [SMALL_CHAPTER[0], ("bad", source), ("more", "print(1)")])
     with pytest.raises(ToolError, match=message) as error:
         chapters.execute("bad", {}, tree / "runs")
-    first, sentence, where = str(error.value).splitlines()
+    first, _, where = str(error.value).splitlines()
     assert first == "bad failed." and where.startswith("The executed copy, up to the error, is ")
 
 
