@@ -73,8 +73,8 @@ def warnings(notebook) -> list[str]:
     return ["The run warned, where the notebook shows it:", *(f"  {line[:LINE]}" for line in found)] if found else []
 
 
-def few(lines: list[str], most: int) -> list[str]:
-    return lines[:most] + ([f"  and {len(lines) - most} more, in the notebook"] if len(lines) > most else [])
+def more(count: int) -> list[str]:
+    return [f"  and {count} more, in the notebook"] if count > 0 else []
 
 
 def numbers(old, new, most: int) -> list[str]:
@@ -84,7 +84,7 @@ def numbers(old, new, most: int) -> list[str]:
     if not changed:
         return [f"Printed numbers: all {len(lines)} lines are as with the defaults."]
     head = f"Printed numbers, with the defaults | now ({len(changed)} of {len(lines)} lines changed):"
-    return [head, *few(side_by_side(changed), most)]
+    return [head, *side_by_side(changed[:most]), *more(len(changed) - most)]
 
 
 def verdict(row: Mapping[str, Any]) -> str:
@@ -108,7 +108,7 @@ def claims(old, new, most: int) -> list[str]:
         if was.get((row["claim"], row["quantity"])) != verdict(row)
     ]
     occur = [f"  phenomena that occur: {found}"] if any(row["occurs"] != "—" for row in after) else []
-    return [f"Claims, with the defaults | now: {told}", *occur, *few(moved, most)]
+    return [f"Claims, with the defaults | now: {told}", *occur, *moved[:most], *more(len(moved) - most)]
 
 
 def report(parameters: Mapping[str, Parameter], values: Mapping[str, Any], old, new, most: int = 20) -> str:

@@ -27,19 +27,17 @@ class Screen:
     def show(self, name: str, state: str) -> None:
         """What `name` does now; the next state replaces it."""
         with self._lock:
-            now, line = time.monotonic(), f"{name}: {state}"
+            now = time.monotonic()
             if sys.stdout.isatty():
-                if self._running.get(name) != line:
-                    self._running[name] = line
-                    self._write()
+                self._running[name] = f"{name}: {state}"
+                self._write()
             elif now - self._told.setdefault(name, now) >= self.every:
                 self._told[name] = now
-                self._write(f"  {line}\n")
+                self._write(f"  {name}: {state}\n")
 
     def done(self, name: str) -> None:
         """Nothing more about `name`."""
         with self._lock:
-            self._told.pop(name, None)
             if self._running.pop(name, None):
                 self._write()
 
@@ -47,8 +45,7 @@ class Screen:
         if sys.stdout.isatty():  # erase the line of what is running, and write it anew below
             status = f"  {' · '.join(self._running.values())}" if self._running else ""
             line = f"\r\x1b[K{line}{status[: shutil.get_terminal_size().columns - 1]}"
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        print(line, end="", flush=True)
 
 
 screen = Screen()  # there is one terminal

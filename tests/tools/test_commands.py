@@ -145,6 +145,22 @@ def test_a_wrong_command_stops_before_anything_runs(tree, words, message):
     assert sorted(path.name for path in tree.iterdir()) == ["notebooks"]
 
 
+@pytest.mark.parametrize(
+    "words, spoiled, content, message",
+    [
+        ("run small", "notebooks/small.ipynb", "{", "small.ipynb is not a notebook: .* Restore it"),
+        ("run small", "runs", "a file", r"cannot read or write a file: (File exists|Not a directory) \(.*runs"),
+        ("record small --preset paper", "notebooks/presets.toml", "[paper", "presets.toml is not TOML"),
+        ("record small --preset paper", "notebooks/presets.toml", "[paper.gd]\n", "'paper' says nothing about small"),
+        ("run small --preset paper", "notebooks/presets.toml", None, r"No such file or directory \(.*presets.toml\)"),
+    ],
+)
+def test_a_spoiled_file_is_named(tree, words, spoiled, content, message):
+    (tree / spoiled).unlink(missing_ok=True) if content is None else (tree / spoiled).write_text(content)
+    done = dmft(*words.split())
+    assert done.exit_code == 1 and re.search(message, done.stderr, re.DOTALL) and "Traceback" not in done.stderr
+
+
 def test_help_lists_the_commands_the_chapters_or_the_parameters_of_one(tree):
     assert all(f"  {name} " in dmft("--help").output for name in commands.commands)
     assert "  small          small\n" in dmft("run", "--help").output

@@ -26,7 +26,7 @@ def test_committed_chapters_agree_with_the_settings(chapter):
     url, notebook = pages.settings()["repository_url"], chapters.read(chapters.committed(chapter))
     asked = chapters.read(chapters.committed(chapter))
     links.put(asked, url)
-    assert asked == notebook, "run `make links`"
+    assert asked == notebook, "run `dmft links`"
 
 
 @pytest.mark.parametrize("chapter", chapters.names())

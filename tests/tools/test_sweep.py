@@ -161,8 +161,12 @@ def here(tree, monkeypatch):
 
 
 def test_without_a_scheduler_or_a_claim_that_was_asked_for_nothing_runs(here):
-    assert "no dask scheduler answers at 'tcp:/here'" in dmft("sweep", "small", "n=1", "--scheduler", "tcp:/here").stderr
-    assert "in none of the claims of small, which are\n  Doubles: v" in dmft("sweep", "small", "n=1", "--plot", "x").stderr
+    assert (
+        "no dask scheduler answers at 'tcp:/here'" in dmft("sweep", "small", "n=1", "--scheduler", "tcp:/here").stderr
+    )
+    assert (
+        "in none of the claims of small, which are\n  Doubles: v" in dmft("sweep", "small", "n=1", "--plot", "x").stderr
+    )
     assert not (here / "runs").exists()
 
 
@@ -170,7 +174,10 @@ def test_how_long_it_takes_is_told_from_the_table_of_costs(here, capsys):
     row = {"seconds": 61.0, "processor": "6502", "architecture": "6502", "system": "CP/M"}
     chapters.write_text(json.dumps({"small": row}), costs.place())
     runs = [sweep.Run("small", {"n": n}, {"n": n}, here) for n in range(5)]
-    for where, how, total in (("", "3 at a time", "2 min"), ("tcp://a:1", "the others on tcp://a:1", "4 min over all workers")):
+    for where, how, total in (
+        ("", "3 at a time", "2 min"),
+        ("tcp://a:1", "the others on tcp://a:1", "4 min over all workers"),
+    ):
         sweep.announce("small", runs, runs[1:], 3, where)
         assert capsys.readouterr().out.splitlines() == [
             f"  small: 5 runs, 1 of them done already, {how}",
