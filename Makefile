@@ -21,7 +21,7 @@ export PYTHONUTF8 = 1
 book: $(READY)  ## run the chapters that changed and build the book; print where it is
 	@$(PY) -m tools book
 
-CHECK = @$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0 --nbval --nbval-current-env notebooks tests
+CHECK = @$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks tests
 
 test: $(TEST_READY)  ## lint, the science, and every chapter against its stored outputs
 	$(CHECK) -m "not slow"

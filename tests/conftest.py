@@ -69,6 +69,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(optionalhook=True, trylast=True)
+def pytest_testnodedown(node, error):
+    """A worker that died ends the run at once: replaced, it would hide what killed it, and the others go on for long."""
+    if error:
+        print(f"\n{node.gateway.id} died, so the run ends here: {error}", file=sys.__stderr__, flush=True)
+        os._exit(1)
+
+
 def pytest_runtest_logreport(report):
     """The whole run takes long: a failure is named when it happens, not only at the end."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
