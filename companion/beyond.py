@@ -181,7 +181,7 @@ def grid(tasks, rules, P, P_test, gammas, more_draws, more_gammas, widths, seeds
 
 
 def _full():
-    """What `make full CHAPTER=beyond` measures. Hebb, which does not come to LEVEL, has a study of its width only."""
+    """What `dmft full beyond` measures. Hebb, which does not come to LEVEL, has a study of its width only."""
     rules = ("GD", "FA", "DFA", "GLN")
     points = grid(("digits",), rules, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048)
     points += grid(("digits-rows",), rules, 300, 300, (2.0,), 2, (2.0,), (512,), 4)

@@ -9,11 +9,13 @@ from queue import Empty
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 from IPython.core.formatters import DisplayFormatter
 from nbval.kernel import RunningKernel
 from slow import SLOW
 
 from tools import ROOT, chapters, pages
+from tools.__main__ import dmft as commands
 from tools.scratch import borrow, give_back, scratch
 
 
@@ -67,6 +69,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(optionalhook=True, trylast=True)
+def pytest_testnodedown(node, error):
+    """A worker that died ends the run at once: replaced, it would hide what killed it, and the others go on for long."""
+    if error:
+        print(f"\n{node.gateway.id} died, so the run ends here: {error}", file=sys.__stderr__, flush=True)
+        os._exit(1)
+
+
 def pytest_runtest_logreport(report):
     """The whole run takes long: a failure is named when it happens, not only at the end."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
@@ -84,6 +94,11 @@ SMALL_CHAPTER = [
 
 
 SMALL_PRESETS = '[paper.small]\nn = 5\nword = "b"\n'
+
+
+def dmft(*words):
+    """A command of `dmft`, in this process: its exit_code, its output and stderr."""
+    return CliRunner().invoke(commands, [str(word) for word in words], prog_name="dmft")
 
 
 def claims_cell(claims):

@@ -1,4 +1,4 @@
-"""Faults that `make faults` seeds into the library, one at a time, to see whether the quick tests find them.
+"""Faults that `dmft faults` seeds into the library, one at a time, to see whether the quick tests find them.
 
 Each replaces one piece of source by a wrong one that a physicist might have written. tests/test_faults.py checks that
 every piece still occurs once. A fault that no test can find, since nothing changes, says why in `equivalent`.

@@ -1,4 +1,4 @@
-"""`make faults`: seeds each fault of tests/faults.py into a copy of the project and runs the quick tests there.
+"""`dmft faults`: seeds each fault of tests/faults.py into a copy of the project and runs the quick tests there.
 
 Tests of the touched module come first, and the first failure ends a run. Results are kept in _build/faults.json with a
 hash of what they rest on, so that an interrupted call goes on where it was. Two faults at a time. Prints the score and

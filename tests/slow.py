@@ -8,7 +8,6 @@ SLOW = {
     "test_access.py",
     "test_book.py",
     "test_browser.py",
-    "test_commands.py",
     "test_drawing.py",
     "test_lost.py",
     "test_mutants.py",
@@ -18,7 +17,10 @@ SLOW = {
     "test_runner.py",
     "test_supply.py",
     "test_sweep.py",
+    "test_a_chapter_whose_figure_changed_calls_no_engine_and_prints_the_same",
+    "test_environment_yml_and_postbuild_installed_into_a_fresh_environment_are_the_locked_set",
     "test_settings_of_the_process_change_nothing",
+    "test_where_pip_audit_cannot_be_had_the_command_says_so",
     "test_the_date_of_stored_outputs_is_that_of_their_commit",
     "test_the_draws_do_not_depend_on_how_python_hashes_strings",
     # They run what the chapters and pages run.

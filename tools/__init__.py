@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import click
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class ToolError(Exception):
+class ToolError(click.ClickException):
     """Something that the reader can put right; shown as one message, without a traceback."""

@@ -1,159 +1,241 @@
-"""The commands behind the Makefile: python -m tools book | pdf | run | sweep | check | accept | full | record | links | serve | audit."""
+"""The commands of the project: dmft, in .venv/bin, or python -m tools."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
+import errno
+import subprocess
 import sys
+from pathlib import Path
 
-from . import (
-    ROOT,
-    ToolError,
-    audit,
-    chapters,
-    comparison,
-    costs,
-    exercises,
-    full,
-    links,
-    pages,
-    pdf,
-    records,
-    serve,
-    sweep,
-)
-from .parameters import presets_of, read_notebook, read_preset, read_settings
+import click
+from click.shell_completion import CompletionItem
+
+from . import ROOT, ToolError, audit, chapters, comparison, costs, exercises, links, pages, pdf, records, serve, sweep
+from . import full as points
+from .parameters import listing, presets_of, read_notebook, read_preset, read_settings
 
 
-def book() -> None:
+class Commands(click.Group):
+    """Says in one sentence what the reader's disk or keyboard stopped."""
+
+    def list_commands(self, context):
+        return list(self.commands)
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("Interrupted. Chapters that were finished will not be run again.", err=True)
+            context.exit(130)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the output went to `head` or a pager, which has seen enough: click knows
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise ToolError(
+                f"cannot read or write a file: {error.strerror}{where}. Make room or allow it, and run it again: "
+                "chapters that were finished will not be run again."
+            ) from None
+
+
+class Chapter(click.ParamType):
+    name = "chapter"
+
+    def convert(self, value, parameter, context):
+        chapters.committed(value)
+        return value
+
+    def shell_complete(self, context, parameter, begun):
+        return [CompletionItem(name) for name in chapters.names() if name.startswith(begun)]
+
+
+class Runner(click.Command):
+    """Its --help, after a chapter, lists what can be set in it."""
+
+    def parse_args(self, context, args):
+        context.meta["typed"] = list(args)
+        return super().parse_args(context, args)
+
+    def format_epilog(self, context, formatter):
+        if chapter := next((word for word in context.meta["typed"] if word in chapters.names()), None):
+            lines = [f"The parameters of {chapter}:", *listing(parameters(chapter))]
+            lines += [f"or --preset {preset}, which sets many" for preset in presets_of(records.presets(), chapter)]
+            lines += costs.sentences(chapter)
+        else:
+            titles = {name: chapters.read(chapters.committed(name)).cells[0].source for name in chapters.names()}
+            lines = ["The chapters; with the name of one, --help lists its parameters:"]
+            lines += [f"  {name:<14} {title.splitlines()[0].lstrip('# ')}" for name, title in titles.items()]
+        formatter.write("\n" + "\n".join(lines) + "\n")
+
+
+def parameters(chapter: str):
+    return read_notebook(chapters.read(chapters.committed(chapter)))
+
+
+def words(command):
+    """What a command needs to say which chapter, and with what."""
+    settings = click.argument("settings", nargs=-1, metavar="name=value ...")
+    preset = click.option("--preset", default="", help="Many values at once, those of notebooks/presets.toml.")
+    return click.argument("chapter", type=Chapter())(settings(preset(command)))
+
+
+@click.group(cls=Commands)
+def dmft():
+    """Run the chapters, build the book, and look after both."""
+    if not (chapters.ROOT / "notebooks").is_dir():
+        raise ToolError("dmft works in a clone of the repository, in which `make book` made .venv.")
+
+
+@dmft.command()
+def book():
+    """Run the chapters that changed and build the book."""
     pages.build(ROOT / "_build" / "html", chapters.run_all())
     print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
 
 
-def whole_book() -> None:
+@dmft.command("pdf")
+def whole_book():
+    """Build the book, and one PDF of all of it, which its first page links."""
     pdf.check()
     html = ROOT / "_build" / "html"
     pages.build(html, chapters.run_all(), with_pdf=True)
     print(f"The book is in {html / 'index.html'}\nAs one file:   {html / '_static' / pdf.NAME}")
 
 
-def explain(chapter: str) -> None:
-    """What can be set in a chapter, or, without one, which chapters there are."""
-    if not chapter:
-        titles = {name: chapters.read(chapters.committed(name)).cells[0].source for name in chapters.names()}
-        print("make run CHAPTER=name HELP=1 lists the parameters of a chapter; the names are")
-        print("\n".join(f"  {name:<14} {title.splitlines()[0].lstrip('# ')}" for name, title in titles.items()))
-        return
-    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
-    lines = [f'make run CHAPTER={chapter} PARAMS="name=value name=value"']
-    lines += [f'make sweep CHAPTER={chapter} GRID="name=value,value name=value,value"', "where the names are"]
-    lines += [f"  {parameter}" for parameter in parameters.values()]
-    lines += [f"or PRESET={preset}, which sets many" for preset in presets_of(records.presets(), chapter)]
-    print("\n".join([*lines, *costs.sentences(chapter)]))
-
-
-def run(chapter: str, text: str, preset: str) -> None:
+@dmft.command(cls=Runner)
+@words
+def run(chapter, settings, preset):
+    """Run a chapter with your parameters: dmft run gd gamma0=0.5 P=8."""
     committed = chapters.read(chapters.committed(chapter))
-    parameters = read_notebook(committed)
-    given = read_settings(text, parameters, chapter)
-    chosen = read_preset(records.presets(), preset, parameters, chapter) if preset else {}
+    known = read_notebook(committed)
+    given = read_settings(" ".join(settings), known, chapter)
+    values = read_preset(records.presets(), preset, known, chapter) | given
     folder = chapters.run_folder(chapter, given, preset)
-    notebook = chapters.cached(chapter, chosen | given, folder, preset=preset)
+    notebook = chapters.cached(chapter, values, folder, preset=preset)
     # Other parameters may make a sentence or a reference of the chapter moot, so warnings are not errors here.
     pages.build(folder / "html", {chapter: notebook}, strict=False)
-    print(comparison.report(parameters, chosen | given, committed, chapters.read(notebook)))
+    print(comparison.report(known, values, committed, chapters.read(notebook)))
     print(f"Notebook: {notebook}\nPage:     {folder / 'html' / 'notebooks' / f'{chapter}.html'}")
 
 
-def record(chapter: str, preset: str) -> None:
-    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
-    values = read_preset(records.presets(), preset, parameters, chapter)
+@dmft.command("sweep", cls=Runner)
+@words
+@click.option("--set", "fixed", multiple=True, metavar="name=value", help="A parameter that is not swept; repeatable.")
+@click.option("--plot", default="", help="Words of the claim to draw; else the first with a number from theory.")
+@click.option("--jobs", type=click.IntRange(1), default=chapters.AT_ONCE, help="How many runs go on at a time.")
+@click.option("--scheduler", default="", metavar="tcp://HOST:PORT", help="A dask scheduler that is running.")
+def sweep_(chapter, settings, preset, fixed, plot, jobs, scheduler):
+    """Run a grid, and collect its table and plot: dmft sweep gd gamma0=0.5,1,2 seed=0:3 --set P=8."""
+    if not settings:
+        raise ToolError("nothing is swept; write for example gamma0=0.5,1,2.")
+    sweep.sweep(chapter, " ".join(settings), " ".join(fixed), preset, plot, jobs, scheduler)
+
+
+@dmft.command(context_settings={"ignore_unknown_options": True})
+@click.argument("exercise", type=click.Choice(list(exercises.QUESTIONS)))
+@click.argument("answer", type=float)
+def check(exercise, answer):
+    """Say whether the answer to an exercise without a solution is right."""
+    print(exercises.question(exercise).judge(answer))
+
+
+@dmft.command()
+@click.argument("chapter", type=Chapter())
+def accept(chapter):
+    """Run a chapter and commit its new outputs to notebooks/."""
+    parameters(chapter)
+    path = chapters.committed(chapter)
+    new = chapters.strip(chapters.execute(chapter, {}, ROOT / "_build" / "accept"))
+    rows = comparison.side_by_side(comparison.pairs(chapters.read(path), new))
+    print("\n".join([f"Printed by {chapter}, old | new (* changed):", *rows]))
+    chapters.write(new, path)
+    print(f"Replaced {path.relative_to(ROOT)}")
+
+
+@dmft.command()
+@click.argument("chapter", type=click.Choice(list(points.SOURCES)))
+def full(chapter):
+    """Measure the full result of a chapter that shows a part of it."""
+    points.full(chapter)
+
+
+@dmft.command()
+@click.argument("chapter", type=Chapter())
+@click.option("--preset", required=True)
+def record(chapter, preset):
+    """Run a chapter with a preset, unless that was done, and keep its record."""
+    values = read_preset(records.presets(), preset, parameters(chapter), chapter)
     notebook = chapters.cached(chapter, values, chapters.run_folder(chapter, {}, preset), preset=preset)
     print(f"Recorded in {records.keep(chapter, preset, chapters.read(notebook)).relative_to(ROOT)}")
 
 
-def number(jobs: str) -> int:
-    """How many runs at a time: as many as asked for, or as many as the book's chapters."""
-    if not re.fullmatch(r"|[1-9]\d*", jobs):
-        raise ToolError(f"JOBS is how many runs go on at a time, 1 or more; got {jobs!r}.")
-    return int(jobs or chapters.AT_ONCE)
+@dmft.command()
+@click.argument("chapter", type=Chapter(), required=False)
+def bench(chapter):
+    """Measure the cost of a chapter, or run all of benchmarks/ (hours)."""
+    scripts = (
+        [["chapters.py", chapter]] if chapter else [[path.name] for path in sorted((ROOT / "benchmarks").glob("*.py"))]
+    )
+    for name, *rest in scripts:
+        script([ROOT / "benchmarks" / name, *rest])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tools", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("book")
-    commands.add_parser("pdf")
-    runner = commands.add_parser("run")
-    runner.add_argument("chapter")
-    runner.add_argument("parameters", nargs="?", default="")
-    runner.add_argument("preset", nargs="?", default="")
-    runner.add_argument("--explain", action="store_true")
-    sweeper = commands.add_parser("sweep")
-    for name in ("chapter", "grid", "parameters", "preset", "plot", "jobs", "scheduler"):
-        sweeper.add_argument(name, nargs="?", default="")
-    sweeper.add_argument("--explain", action="store_true")
-    checker = commands.add_parser("check")
-    checker.add_argument("exercise")
-    checker.add_argument("answer")
-    commands.add_parser("accept").add_argument("chapter")
-    commands.add_parser("full").add_argument("chapter")
-    commands.add_parser("links")
-    commands.add_parser("audit")
-    commands.add_parser("serve").add_argument("port", nargs="?", default="")
-    recorder = commands.add_parser("record")
-    recorder.add_argument("chapter")
-    recorder.add_argument("preset")
-    chosen = parser.parse_args(arguments)
-    try:
-        match chosen.command:
-            case "book":
-                book()
-            case "run" | "sweep" if chosen.explain:
-                explain(chosen.chapter)
-            case "pdf":
-                whole_book()
-            case "run":
-                run(chosen.chapter, chosen.parameters, chosen.preset)
-            case "sweep":
-                names = ("chapter", "grid", "parameters", "preset", "plot")
-                sweep.sweep(*(getattr(chosen, name) for name in names), number(chosen.jobs), chosen.scheduler)
-            case "check":
-                print(exercises.check(chosen.exercise, chosen.answer))
-            case "accept":
-                chapters.accept(chosen.chapter)
-            case "full":
-                full.full(chosen.chapter)
-            case "links":
-                links.write_all()
-            case "audit":
-                print(audit.audit())
-            case "serve":
-                serve.serve(ROOT / "_build" / "html", chosen.port)
-            case "record":
-                record(chosen.chapter, chosen.preset)
-    except ToolError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the output went to `head` or a pager, which has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # what the reader's disk refuses
-        where = f" ({error.filename})" if error.filename else ""
-        print(
-            f"Error: cannot read or write a file: {error.strerror}{where}. Make room or allow it, and run it again: "
-            "chapters that were finished will not be run again.",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. Chapters that were finished will not be run again.", file=sys.stderr)
-        return 130
-    return 0
+@dmft.command()
+def faults():
+    """Seed faults into the library and see whether the quick tests find them (tens of minutes; resumable)."""
+    script([ROOT / "tests" / "seed_faults.py"])
+
+
+def script(words: list) -> None:
+    if status := subprocess.run([sys.executable, *words]).returncode:
+        click.get_current_context().exit(status)
+
+
+@dmft.command("links")
+def links_():
+    """Put the repository's address of book/settings.toml into every chapter, for Colab, or take it out."""
+    links.write_all()
+
+
+@dmft.command("serve")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+def serve_(port):
+    """Serve the built book to a browser on this machine."""
+    serve.serve(ROOT / "_build" / "html", port)
+
+
+@dmft.command()
+def lock():
+    """Resolve the newest versions into requirements.lock and requirements-test.lock."""
+    uv = [tool("uv"), "pip", "compile", "-q", "--upgrade", "--universal", "--generate-hashes"]
+    uv += ["--custom-compile-command", "dmft lock", "pyproject.toml"]
+    both = "requirements.lock", "requirements-test.lock"
+    for options in (["-o", both[0]], ["--extra", "test", "-c", both[0], "-o", both[1]]):
+        subprocess.run([*uv, *options], cwd=ROOT, check=True)
+
+
+@dmft.command("audit")
+def audit_():
+    """Ask whether a locked package has a known vulnerability; fail where no advisory service can be reached."""
+    print(audit.audit(tool("pip-audit")))
+
+
+def tool(name: str) -> Path:
+    """A program in an environment of its own: .venv holds the locked set and nothing else."""
+    place = ROOT / "_build" / name
+    program = place / "bin" / name
+    if not program.exists():
+        install = [place / "bin" / "python", "-m", "pip", "install", "-q", name]
+        for command in ([sys.executable, "-m", "venv", place], install):
+            if subprocess.run(command).returncode:
+                raise ToolError(f"{name} could not be installed; try it with a network.")
+    return program
+
+
+def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # in a locale that lacks a sign, a question mark
+    dmft(prog_name="dmft")
 
 
 if __name__ == "__main__":
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # in a locale that lacks a sign, a question mark
-    sys.exit(main())
+    main()

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from . import ROOT, ToolError
 
-PROGRAM = ROOT / "_build" / "audit" / "bin" / "pip-audit"  # in an environment of its own, which no lock holds
 LOCK = ROOT / "requirements-test.lock"  # has all that requirements.lock has
 OPTIONS = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
 
 
-def audit(program: Path = PROGRAM) -> str:
+def audit(program: Path) -> str:
     """A sentence for packages that were all looked up and have no known vulnerability; else a ToolError."""
     done = subprocess.run([program, "-r", LOCK, *OPTIONS], capture_output=True, encoding="utf-8", errors="replace")
     try:

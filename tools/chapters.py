@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
 from importlib.metadata import version
-from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,11 +25,11 @@ from typing import Any
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, figures
+from . import ROOT, ToolError, figures, remember
 from .git import git
-from .parameters import read_notebook, similar
+from .parameters import read_notebook, similar, written
 from .progress import cells, say, screen, without_bars
-from .scratch import borrow, give_back, put, scratch
+from .scratch import borrow, give_back, put, scratch, write_bytes
 
 AT_ONCE = 2
 CELL_SECONDS = 1800  # the longest cell that a chapter may have with its default parameters, on a slow machine
@@ -47,9 +46,8 @@ def names() -> list[str]:
 def committed(chapter: str) -> Path:
     path = ROOT / "notebooks" / f"{chapter}.ipynb"
     if chapter not in names():
-        wrong = f"there is no chapter {chapter!r}" if chapter else "no chapter was named; add CHAPTER=name"
-        guess = similar(Path(chapter.strip()).stem, names()) if chapter else ""
-        raise ToolError(f"{wrong}; the chapters are: {', '.join(names())}.{guess}")
+        guess = similar(Path(chapter.strip()).stem, names())
+        raise ToolError(f"there is no chapter {chapter!r}; the chapters are: {', '.join(names())}.{guess}")
     return path
 
 
@@ -61,11 +59,7 @@ def read(path: Path):
 
 
 def write_text(text: str, path: Path) -> None:
-    """Whole or not at all, whenever the run is killed or the disk is full."""
-    with scratch(path) as (own, _):
-        part = own / path.name
-        part.write_text(text, encoding="utf-8")
-        put(part, path)
+    write_bytes(text.encode(), path)
 
 
 def write(notebook, path: Path) -> None:
@@ -142,59 +136,80 @@ def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
 
 
 def execute(
-    chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "", watched: bool = True
+    chapter: str,
+    values: dict[str, Any],
+    folder: Path,
+    at_once: int = 1,
+    preset: str = "",
+    watched: bool = True,
+    remembers: bool = False,
 ):
     """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy.
 
-    While it runs, the screen shows which cell is being executed, if it is `watched`.
+    While it runs, the screen shows which cell is being executed, if it is `watched`. If it `remembers`, results of the
+    engines are taken from earlier runs, and kept for later ones.
     """
     record = {"preset": preset, "parameters": values, **state()}
-    with scratch(folder / chapter) as (own, lock):
-        return _execute(chapter, record, folder, own, lock, at_once, watched)
+    with scratch(folder / chapter) as (own, lock):  # the folder's lock, which papermill and its kernel hold as well
+        source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
+        borrow(compiled(), cache)
+        # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
+        paths = [
+            str(path).replace("{", "{{").replace("}", "}}") for path in (source, part)
+        ]  # papermill fills in braces
+        command = [sys.executable, "-m", "papermill", *paths, "--cwd", str(source.parent)]
+        command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
+        # Not JSON: papermill reads YAML 1.1, where 1e-05 without a point is text.
+        command += ["--parameters_yaml", yaml.safe_dump(values)]
+        if not values:  # with others a cell may need hours
+            command += ["--execution-timeout", str(CELL_SECONDS)]
+        start = time.monotonic()
+        failed = folder / f"{chapter}.failed.ipynb"
+        failed.unlink(missing_ok=True)
+        settings = environment(at_once, cache) | (remembering(own) if remembers else {})
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+
+            def look():
+                if watched and (cell := cells(stderr.fileno())):
+                    screen.show(chapter, f"{cell}, {time.monotonic() - start:.0f} s")
+
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
+            try:
+                with subprocess.Popen(command, env=settings, **pipes) as papermill:
+                    memory = finish(papermill, look)
+            finally:
+                screen.done(chapter)
+            stderr.seek(0)
+            errors = without_bars(stderr.read())
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        if said := complaint(part, papermill.returncode, errors, memory):
+            where = ""
+            if part.exists():
+                put(part, failed)
+                where = f"\nThe executed copy, up to the error, is {failed}."
+            raise ToolError(f"{chapter} failed.\n{said}{where}")
+        notebook = strip(read(part))
+        figures.mark(notebook, values)
+        record |= {"seconds": round(time.monotonic() - start, 1), "peak_memory_MB": round(memory / 1e6)}
+        if (own / "used").exists():
+            record["remembered"] = (own / "used").stat().st_size
+        notebook.metadata["dmftlib"] = record
+        give_back(cache, compiled())
+        return notebook
 
 
-def _execute(chapter: str, record: dict[str, Any], folder: Path, own: Path, lock: int, at_once: int, watched: bool):
-    """`execute` in a folder of its own, which its processes hold as long as any of them lives."""
-    source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
-    borrow(compiled(), cache)
-    # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
-    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, part)]  # papermill fills in braces
-    command = [sys.executable, "-m", "papermill", *paths, "--cwd", str(source.parent)]
-    command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
-    # Not JSON: papermill reads YAML 1.1, where 1e-05 without a point is text.
-    command += ["--parameters_yaml", yaml.safe_dump(record["parameters"])]
-    if not record["parameters"]:  # with others a cell may need hours
-        command += ["--execution-timeout", str(CELL_SECONDS)]
-    start = time.monotonic()
-    failed = folder / f"{chapter}.failed.ipynb"
-    failed.unlink(missing_ok=True)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
-
-        def look():
-            if watched and (cell := cells(stderr.fileno())):
-                screen.show(chapter, f"{cell}, {time.monotonic() - start:.0f} s")
-
-        try:
-            with subprocess.Popen(command, env=environment(at_once, cache), **pipes) as papermill:
-                memory = finish(papermill, look)
-        finally:
-            screen.done(chapter)
-        stderr.seek(0)
-        errors = without_bars(stderr.read())
-    said = complaint(part, papermill.returncode, errors, memory)
-    if said:
-        where = ""
-        if part.exists():
-            put(part, failed)
-            where = f"\nThe executed copy, up to the error, is {failed}."
-        raise ToolError(f"{chapter} failed.\n{said}{where}")
-    notebook = strip(read(part))
-    figures.mark(notebook, record["parameters"])
-    seconds = round(time.monotonic() - start, 1)
-    notebook.metadata["dmftlib"] = {**record, "seconds": seconds, "peak_memory_MB": round(memory / 1e6)}
-    give_back(cache, compiled())
-    return notebook
+def remembering(own: Path) -> dict[str, str]:
+    """Variables that make a kernel remember results, and note in the file `used` of its folder how many it found."""
+    results = ROOT / "_build" / "results"
+    now = results / remember.version()
+    for old in set(results.glob("*")) - {now}:
+        shutil.rmtree(old, ignore_errors=True)
+    start = own / "start.py"  # run before the first cell, in its names
+    call = f"remember.install({str(now)!r}, {str(own / 'used')!r})"
+    start.write_text(f"from tools import remember\n{call}\ndel remember\n", encoding="utf-8")
+    path = os.pathsep.join(filter(None, [str(remember.ROOT), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONSTARTUP": str(start), "PYTHONPATH": path}
 
 
 def complaint(part: Path, status: int, errors: str, memory: int) -> str:
@@ -237,7 +252,7 @@ def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1,
         say(f"{chapter}: unchanged, not run again")
         return path
     say(f"{chapter}: running")
-    notebook = execute(chapter, values, folder, at_once, preset)
+    notebook = execute(chapter, values, folder, at_once, preset, remembers=not preset)
     notebook.metadata["dmftlib"]["key"] = wanted
     write(notebook, path)
     say(f"{chapter}: done in {notebook.metadata['dmftlib']['seconds']:.0f} s")
@@ -267,69 +282,15 @@ def run_all() -> dict[str, Path]:
     return found
 
 
-def _text(value: Any) -> str:
-    """As it stands in the name of a folder; '' if it would not be clear there, as a list of lists."""
-    items = value if isinstance(value, list) else [value]
-    clear = all(isinstance(i, int | float) or (isinstance(i, str) and re.fullmatch(r"\w[\w.]*", i)) for i in items)
-    return ",".join(map(str, items)) if clear and items else ""
-
-
 def run_folder(
     chapter: str, given: dict[str, Any], preset: str = "", swept: Mapping[str, list[Any]] = MappingProxyType({})
 ) -> Path:
-    """runs/gd-paper-P=8-gamma0=4.0, or, for a sweep, runs/gd-P=8-sweep-gamma0=1.0,2.0.
-
-    Readable, the same for the same values and never the same for others: a hash of all of them tells apart what is too
-    long, or what the name alone cannot.
-    """
-    texts = [{name: _text(value) for name, value in values.items()} for values in (dict(sorted(given.items())), swept)]
-    fixed, grid = ([f"{name}={text}" for name, text in one.items() if text] for one in texts)
-    told = [chapter, *([preset] if preset else []), *fixed, *(["sweep", *grid] if swept else [])]
-    name = re.sub(r"[^\w.=,+-]", "", "-".join(told if len(told) > 1 else [*told, "default"]))
-    clear = all(text for one in texts for text in one.values())
-    if not clear or len(name) > 100 or not re.fullmatch(r"(?!(default|sweep)$)\w*", preset):
-        whole = json.dumps([chapter, preset, dict(sorted(given.items())), [*swept.items()]])
-        name = f"{name[:80]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+    """runs/gd-paper-P=8-gamma0=4.0, or, for a sweep, runs/gd-P=8-sweep-gamma0=1.0,2.0: another one for other values."""
+    told = [f"{name}={written(value)}" for name, value in sorted(given.items())]
+    between = lambda values: ".." if isinstance(values[0], list) else ","  # noqa: E731
+    grid = [f"{name}={between(values).join(map(written, values))}" for name, values in swept.items()]
+    parts = [chapter, *([preset] if preset else []), *told, *(["sweep", *grid] if swept else [])]
+    name = re.sub(r"[\[\]]", "", "-".join(parts if len(parts) > 1 else [*parts, "default"]))
+    if len(name) > 100:
+        name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return ROOT / "runs" / name
-
-
-def printed(notebook) -> dict[str, list[str]]:
-    """The lines with numbers that each cell printed, by cell id."""
-    lines = {}
-    for cell in notebook.cells:
-        texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell.get("outputs", [])]
-        lines[cell.id] = [line for text in texts for line in text.splitlines() if re.search(r"\d", line)]
-    return lines
-
-
-def matched(before: list[str], after: list[str]) -> list[tuple[str, str]]:
-    """Lines of two executions of one cell in pairs; if one printed more, those that differ in decimals only are pairs."""
-    if len(before) == len(after):
-        return list(zip(before, after))
-    words = [[re.sub(r"-?\d+(\.\d+)?e[-+]?\d+|-?\d*\.\d+", "…", line) for line in lines] for lines in (before, after)]
-    blocks = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
-    return [pair for _, a, b, c, d in blocks for pair in zip_longest(before[a:b], after[c:d], fillvalue="")]
-
-
-def pairs(old, new) -> list[tuple[str, str]]:
-    """The lines with numbers that two executions of a notebook printed, each beside its counterpart."""
-    before, after = printed(old), printed(new)
-    return [pair for cell in after for pair in matched(before.get(cell, []), after[cell])]
-
-
-def side_by_side(old, new) -> str:
-    """What two executions of a notebook printed; a changed line is marked with *."""
-    rows = pairs(old, new)
-    width = max((len(a) for a, _ in rows), default=0)
-    return "\n".join(f"{' ' if a == b else '*'} {a:<{width}} | {b}" for a, b in rows)
-
-
-def accept(chapter: str) -> None:
-    """Replace the committed outputs of a chapter by those of a fresh run with its default parameters."""
-    path = committed(chapter)
-    old = read(path)
-    read_notebook(old)
-    new = strip(execute(chapter, {}, ROOT / "_build" / "accept"))
-    print(f"Printed by {chapter}, old | new (* changed):\n{side_by_side(old, new)}")
-    write(new, path)
-    print(f"Replaced {path.relative_to(ROOT)}")

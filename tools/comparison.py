@@ -1,4 +1,4 @@
-"""A run with chosen parameters beside the committed chapter: what was changed, and what changed with it."""
+"""Two executions of a chapter side by side: old and new outputs, or the committed ones beside a run with chosen parameters."""
 
 from __future__ import annotations
 
@@ -6,41 +6,63 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any
 
 import nbformat
 
-from . import chapters, records
+from . import records
 from .parameters import Parameter
 
 LINE = 110  # characters of a long line that are shown
 
 
-def fits(old: str, new: str) -> bool:
-    """Whether two lines can stand side by side on a terminal; longer ones stand one above the other."""
-    return len(old) + len(new) < LINE
+def matched(before: list[str], after: list[str]) -> list[tuple[str, str]]:
+    """Lines of two executions of one cell in pairs; if one printed more, those that differ in decimals only are pairs."""
+    if len(before) == len(after):
+        return list(zip(before, after))
+    words = [[re.sub(r"-?\d+(\.\d+)?e[-+]?\d+|-?\d*\.\d+", "…", line) for line in lines] for lines in (before, after)]
+    blocks = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
+    return [pair for _, a, b, c, d in blocks for pair in zip_longest(before[a:b], after[c:d], fillvalue="")]
+
+
+def pairs(old, new) -> list[tuple[str, str]]:
+    """The lines with numbers that two executions of a notebook printed, each beside its counterpart."""
+    before, after = records.printed(old), records.printed(new)
+    return [pair for cell in after for pair in matched(before.get(cell, []), after[cell])]
+
+
+def side_by_side(rows: list[tuple[str, str]]) -> list[str]:
+    """Old | new, or, if that is too long for a terminal, one above the other; a changed line is marked with *."""
+    width = max((len(old) for old, new in rows if len(old) + len(new) < LINE), default=0)
+    return [
+        f"{' ' if old == new else '*'} {old:<{width}} | {new}"
+        if len(old) + len(new) < LINE
+        else f"{' ' if old == new else '*'} {old[:LINE]}\n    now: {new[:LINE]}"
+        for old, new in rows
+    ]
 
 
 def settings(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> list[str]:
     """The parameters that differ from their defaults, a line each."""
-    changed = [f"  {name} = {value!r} (default {parameters[name].default!r})" for name, value in values.items()
-               if value != parameters[name].default]  # fmt: skip
+    default = {name: parameters[name].default for name in values}
+    changed = [
+        f"  {name} = {value!r} (default {default[name]!r})" for name, value in values.items() if value != default[name]
+    ]
     return ["Changed against the defaults:", *changed] if changed else ["Every parameter has its default value."]
 
 
-def is_print(output) -> bool:
-    """Whether it is text that a cell meant to show: neither a picture nor a warning."""
-    return output.get("name") != "stderr" and "image/png" not in output.get("data", {})
-
-
 def prints(notebook):
-    """A copy with what its cells printed, without tables of claims, which are compared by themselves."""
+    """A copy without pictures, warnings, and tables of claims, which are compared by themselves."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
         if records.claims(nbformat.v4.new_notebook(cells=[cell])):
             cell.outputs = []
         elif cell.get("outputs"):
-            cell.outputs = [output for output in cell.outputs if is_print(output)]
+            cell.outputs = [
+                o for o in cell.outputs if o.get("name") != "stderr" and "image/png" not in o.get("data", {})
+            ]
     return copy
 
 
@@ -51,51 +73,42 @@ def warnings(notebook) -> list[str]:
     return ["The run warned, where the notebook shows it:", *(f"  {line[:LINE]}" for line in found)] if found else []
 
 
+def more(count: int) -> list[str]:
+    return [f"  and {count} more, in the notebook"] if count > 0 else []
+
+
 def numbers(old, new, most: int) -> list[str]:
     """The printed lines that changed, old | new, at most so many."""
-    lines = chapters.pairs(prints(old), prints(new))
+    lines = pairs(prints(old), prints(new))
     changed = [pair for pair in lines if pair[0] != pair[1]]
     if not changed:
         return [f"Printed numbers: all {len(lines)} lines are as with the defaults."]
-    shown = changed[:most]
-    width = max((len(old) for old, new in shown if fits(old, new)), default=0)
-    return [
-        f"Printed numbers, with the defaults | now ({len(changed)} of {len(lines)} lines changed):",
-        *(
-            f"  {old:<{width}} | {new}" if fits(old, new) else f"  {old[:LINE]}\n    now: {new[:LINE]}"
-            for old, new in shown
-        ),
-        *([f"  and {len(changed) - most} more, in the notebook"] if len(changed) > most else []),
-    ]
+    head = f"Printed numbers, with the defaults | now ({len(changed)} of {len(lines)} lines changed):"
+    return [head, *side_by_side(changed[:most]), *more(len(changed) - most)]
 
 
-def both(row: Mapping[str, Any]) -> str:
+def verdict(row: Mapping[str, Any]) -> str:
     """The two verdicts of a claim in words."""
     return row["verdict"] if row["occurs"] == "—" else f"occurs: {row['occurs']}, theory = networks: {row['verdict']}"
 
 
 def claims(old, new, most: int) -> list[str]:
     """How many claims hold, before and now, and those whose verdict changed, at most so many."""
-    before, after = records.claims(old), records.claims(new)
+    both = before, after = records.claims(old), records.claims(new)
     if not after:
         return []
-    counts = [Counter(row["verdict"] for row in rows) for rows in (before, after)]
+    counts = [Counter(row["verdict"] for row in rows) for rows in both]
     told = " | ".join(f"{c['holds']} hold, {c['in part']} in part, {c['no']} do not" for c in counts)
-    found = [sum(row["occurs"] == "yes" for row in rows) for rows in (before, after)]
-    verdicts = {(row["claim"], row["quantity"]): both(row) for row in before}
-    moved = [(row, was) for row in after
-             if (was := verdicts.get((row["claim"], row["quantity"]), "new")) != both(row)]  # fmt: skip
-    left = len(moved) - most
-    return [
-        f"Claims, with the defaults | now: {told}",
-        *([f"  phenomena that occur: {found[0]} | {found[1]}"] if any(row["occurs"] != "—" for row in after) else []),
-        *(
-            f"  {was} → {both(row)}: {row['claim']}: {row['quantity']}, "
-            f"theory {row['theory'] or '—'}, networks {row['networks']}"
-            for row, was in moved[:most]
-        ),
-        *([f"  and {left} more, in the notebook"] if left > 0 else []),
+    found = " | ".join(str(sum(row["occurs"] == "yes" for row in rows)) for rows in both)
+    was = {(row["claim"], row["quantity"]): verdict(row) for row in before}
+    moved = [
+        f"  {was.get((row['claim'], row['quantity']), 'new')} → {verdict(row)}: {row['claim']}: {row['quantity']}, "
+        f"theory {row['theory'] or '—'}, networks {row['networks']}"
+        for row in after
+        if was.get((row["claim"], row["quantity"])) != verdict(row)
     ]
+    occur = [f"  phenomena that occur: {found}"] if any(row["occurs"] != "—" for row in after) else []
+    return [f"Claims, with the defaults | now: {told}", *occur, *moved[:most], *more(len(moved) - most)]
 
 
 def report(parameters: Mapping[str, Parameter], values: Mapping[str, Any], old, new, most: int = 20) -> str:

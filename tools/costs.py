@@ -1,4 +1,4 @@
-"""What a chapter costs with its default parameters, from the committed table that `make bench` writes."""
+"""What a chapter costs with its default parameters, from the committed table that `dmft bench` writes."""
 
 from __future__ import annotations
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from . import ToolError
-
 
 def networks():
     import dmftlib as dl
@@ -109,27 +107,14 @@ def question(name: str):
     """The question of a page of theory."""
     from companion.questions import self_check  # slow to import
 
-    if name not in QUESTIONS:
-        wrong = f"there is no exercise {name!r}" if name else "no exercise was named; add EXERCISE=name"
-        raise ToolError(f"{wrong}; the pages that have one are: {', '.join(QUESTIONS)}.")
     return self_check(f"check-{name.replace('_', '-')}", **QUESTIONS[name]())
-
-
-def check(name: str, answer: str) -> str:
-    """What the page would say of an answer."""
-    asked = question(name)
-    try:
-        value = float(answer)
-    except ValueError:
-        raise ToolError(f"ANSWER is a number, as in ANSWER=0.5; got {answer!r}.") from None
-    return asked.judge(value)
 
 
 def fill(folder: Path) -> None:
     """Write what the pages of theory in `folder` include: the field, and the command that does without it."""
     for name in QUESTIONS:
         if (folder / f"{name}.md").exists():
-            command = f"make check EXERCISE={name} ANSWER=0.5"
+            command = f".venv/bin/dmft check {name} 0.5"
             field = f"```{{raw}} html\n{question(name)._repr_html_()}\n```"
             told = (
                 f"The field needs JavaScript. In a clone of the repository `{command}` says the same of an answer 0.5."

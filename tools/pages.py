@@ -57,6 +57,8 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
     if record:
         at = f", commit {markdown.commit(record)}" if record["commit"] else ""
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
+        if record.get("remembered"):
+            shown += f" {record['remembered']} results of its engines were there already, from earlier runs."
     rows = [
         (f"`{p.name}`", f"`{values.get(p.name, p.default)!r}`", p.help, p.allowed and f"`{p.allowed}`")
         for p in parameters.values()

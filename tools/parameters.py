@@ -15,11 +15,10 @@ import difflib
 import re
 import shlex
 import tomllib
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ COUNTS = {word: n for n, word in enumerate("two three four five six seven eight 
 _COUNT = "|".join(COUNTS)
 LENGTH = re.compile(rf"\b(?P<least>at least )?(?P<low>{_COUNT})\b(?:(?P<more> or more)| to (?P<high>{_COUNT}))?")
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
+RANGE = re.compile(r"(-?\d+):(-?\d+)(?::([1-9]\d*))?")
 
 
 class ParameterError(ToolError):
@@ -52,65 +52,60 @@ class Parameter:
         return self.type.startswith("list")
 
     @property
+    def kind(self) -> type:
+        return KINDS[self.type.removeprefix("list[").removesuffix("]")]
+
+    @property
     def length(self) -> tuple[int, float]:
         """The smallest and the largest number of values that the meaning of a list asks for."""
         match = LENGTH.search(self.help) if self.is_list else None
         if not match:
-            return 1, float("inf")
+            return 1, inf
         low = COUNTS[match["low"]]
-        return low, float("inf") if match["least"] or match["more"] else COUNTS.get(match["high"], low)
+        return low, inf if match["least"] or match["more"] else COUNTS.get(match["high"], low)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}".rstrip()
 
-    @property
-    def example(self) -> str:
-        """The default as one types it."""
-        return f"{self.name}={str(self.default).replace(' ', '').replace(chr(39), '')}"
-
     def parse(self, text: str) -> Any:
-        """The value that `text`, typed on a command line, stands for."""
-        if not self.is_list:
-            return self._item(text)
-        items = [item.strip() for item in text.strip("[]").split(",") if item.strip()]
-        if not items:
-            raise self._mistyped(text)
-        return [self._item(item.strip("'\"")) for item in items]
-
-    def _mistyped(self, text: str) -> ParameterError:
-        separate = "Between parameters stand spaces, without commas; write" if "=" in text[1:] else "Write"
-        return ParameterError(
-            f"`{self.name}` must be {self.type}; got {text!r}. {separate} for example {self.example}."
-        )
-
-    def _item(self, text: str) -> Any:
-        kind = KINDS[self.type.removeprefix("list[").removesuffix("]")]
+        """The checked value that `text`, typed on a command line, stands for."""
+        items = [item.strip(" '\"") for item in text.strip("[]").split(",")] if self.is_list else [text]
         try:
-            return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+            values = [{"true": True, "false": False}[i.lower()] if self.kind is bool else self.kind(i) for i in items]
         except (KeyError, ValueError):
-            raise self._mistyped(text) from None
+            example = f"{self.name}={written(self.default)}"
+            raise ParameterError(
+                f"`{self.name}` must be {self.type}; got {text!r}. Write for example {example}, with spaces, and no "
+                "commas, before the next parameter."
+            ) from None
+        return self.check(values if self.is_list else values[0])
+
+    def grid(self, text: str) -> list[Any]:
+        """The checked values that `text` sweeps: a,b,c, of whole numbers also 0:3, of lists [a,b];[c]."""
+        match = RANGE.fullmatch(text) if self.type == "int" else None
+        items = text.split(";" if self.is_list else ",")
+        if match:
+            items = map(str, range(int(match[1]), int(match[2]), int(match[3] or 1)))
+        found = [self.parse(item.strip()) for item in items]
+        if not found or any(value in found[:n] for n, value in enumerate(found)):
+            raise ParameterError(f"the grid of `{self.name}` is empty, or has a value twice: {text!r}.")
+        return found
 
     def check(self, value: Any) -> Any:
         """`value` itself, if its type and range are allowed."""
-        kind = KINDS[self.type.removeprefix("list[").removesuffix("]")]
-        if isinstance(value, list) != self.is_list or (self.is_list and not value):
+        items = value if isinstance(value, list) else [value]
+        if isinstance(value, list) != self.is_list or any(type(item) is not self.kind for item in items):
             raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
-        for item in value if self.is_list else [value]:
-            if type(item) is not kind:
-                raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
+        for item in items:
             if not self._allows(item):
                 raise ParameterError(f"`{self.name}` must lie in {self.allowed}; got {item!r}.")
-        if self.is_list:
-            self._check_list(value)
-        return value
-
-    def _check_list(self, values: list) -> None:
         low, high = self.length
-        if not low <= len(values) <= high:
-            wanted = f"at least {low}" if high == float("inf") else f"{low}" if low == high else f"{low} to {high}"
-            raise ParameterError(f"`{self.name}` needs {wanted} values, as in {self.default!r}; got {values!r}.")
-        if "rising" in self.help and any(a >= b for a, b in pairwise(values)):
-            raise ParameterError(f"the values of `{self.name}` must rise; got {values!r}.")
+        if not low <= len(items) <= high:
+            wanted = f"{low} or more" if high == inf else f"{low}" if low == high else f"{low} to {high}"
+            raise ParameterError(f"`{self.name}` needs {wanted} values, as in {self.default!r}; got {value!r}.")
+        if self.is_list and "rising" in self.help and any(a >= b for a, b in pairwise(items)):
+            raise ParameterError(f"the values of `{self.name}` must rise; got {value!r}.")
+        return value
 
     def _allows(self, item: Any) -> bool:
         if not self.allowed:
@@ -124,26 +119,25 @@ class Parameter:
         return above and below  # false for nan
 
 
+def written(value: Any) -> str:
+    """As one types it."""
+    return str(value).replace(" ", "").replace("'", "")
+
+
 def read_line(line: str) -> Parameter:
     match = LINE.fullmatch(line)
     if not match:
         raise ParameterError(f"not `name: type = default  # meaning [low, high]`: {line!r}")
     fields = match.groupdict(default="")
     try:
-        fields["default"] = ast.literal_eval(fields["default"])
-    except (SyntaxError, ValueError):
-        raise ParameterError(f"the default of `{fields['name']}` is not a plain value: {line!r}") from None
-    parameter = Parameter(**fields)
-    if (parameter.allowed == "") != (parameter.type == "bool"):
-        raise ParameterError(f"`{parameter.name}` must say what it allows, [low, high] or {{a, b}}: {line!r}")
-    if parameter.allowed[:1] in ("[", "("):
-        if "str" in parameter.type:
-            raise ParameterError(f"`{parameter.name}` is text, so it needs choices {{a, b}}: {line!r}")
-        try:
-            [float(end) for end in parameter.allowed[1:-1].split(", ")]
-        except ValueError:
-            raise ParameterError(f"the range of `{parameter.name}` is not two numbers: {line!r}") from None
-    parameter.check(parameter.default)
+        parameter = Parameter(**fields | {"default": ast.literal_eval(fields["default"])})
+        if (parameter.allowed == "") != (parameter.kind is bool):
+            raise ValueError("it must say what it allows, [low, high] or {a, b}")
+        if parameter.kind is str and parameter.allowed[0] != "{":
+            raise ValueError("text needs choices {a, b}")
+        parameter.check(parameter.default)
+    except (SyntaxError, ValueError) as error:  # of the default, or of the ends of the range
+        raise ParameterError(f"`{fields['name']}`: {error}: {line!r}") from None
     return parameter
 
 
@@ -161,62 +155,58 @@ def read_notebook(notebook) -> dict[str, Parameter]:
     return read_cell(cells[0].source)
 
 
-def latin(name: str) -> str:
-    """A symbol of the book as its parameter may be called: `γ₀` is `gamma0`."""
-    letters = unicodedata.normalize("NFKC", name)
-    return "".join(re.sub(r"^GREEK .* ", "", unicodedata.name(c, "")) if "Α" <= c <= "ω" else c for c in letters)
-
-
 def similar(name: str, known: Iterable[str]) -> str:
     """A question after the known name that `name` resembles, or ''."""
     lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(re.sub(r"^\W+|\W+$", "", latin(name).lower()), lower, n=1)
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
     return f" Did you mean `{lower[close[0]]}`?" if close else ""
 
 
-def named(name: str, parameters: Mapping[str, Parameter], chapter: str) -> Parameter:
-    if name not in parameters:
-        raise ParameterError(f"{chapter} has no parameter `{name}`.{similar(name, parameters)}")
-    return parameters[name]
+def _collect(
+    chapter: str,
+    parameters: Mapping[str, Parameter],
+    given: Iterable[tuple[str, Any]],
+    convert: Callable[[Parameter, Any], Any],
+) -> dict[str, Any]:
+    """What `convert` makes of the given names and values, or one error that says all that is wrong and what is valid."""
+    values, wrong = {}, []
+    for name, value in given:
+        try:
+            if name not in parameters:
+                raise ParameterError(f"{chapter} has no parameter `{name}`.{similar(name, parameters)}")
+            if name in values:
+                raise ParameterError(f"`{name}` is given twice; keep one of the two.")
+            values[name] = convert(parameters[name], value)
+        except ParameterError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ParameterError("\n".join([*wrong, f"The parameters of {chapter} are", *listing(parameters)]))
+    return values
 
 
-@contextmanager
-def listing(parameters: Mapping[str, Parameter], chapter: str) -> Iterator[None]:
-    """Whatever is wrong with a value, the error also lists what is valid."""
+def listing(parameters: Mapping[str, Parameter]) -> list[str]:
+    return [f"  {parameter}" for parameter in parameters.values()]
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    """The names and values of a command line. Spaces around =, around commas and inside brackets are part of a value."""
     try:
-        yield
-    except ParameterError as error:
-        valid = "\n".join(f"  {parameter}" for parameter in parameters.values())
-        raise ParameterError(f"{error}\nThe parameters of {chapter} are\n{valid}") from None
-
-
-def split(text: str) -> list[str]:
-    """The settings of a command line. Spaces around =, around commas and inside brackets are part of a setting."""
-    joined = re.sub(r"\s*([=,;])\s*|(?<=\[)\s+|\s+(?=\])", r"\1", text)
-    try:
-        return shlex.split(joined)
+        settings = shlex.split(re.sub(r"\s*([=,;])\s*|(?<=\[)\s+|\s+(?=\])", r"\1", text))
     except ValueError as error:  # a quotation mark without its partner
         raise ParameterError(f"cannot read {text!r}: {error}.") from None
+    if wrong := [setting for setting in settings if "=" not in setting]:
+        raise ParameterError(f"parameters are written name=value; got {', '.join(map(repr, wrong))}.")
+    return [tuple(setting.split("=", 1)) for setting in settings]
 
 
 def read_settings(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
-    """Values from a command line, "gamma0=4 P=8 widths=64,256", or one error that says all that is wrong and what is valid."""
-    values, wrong = {}, []
-    with listing(parameters, chapter):
-        for setting in split(text):
-            try:
-                name, equals, value = setting.partition("=")
-                if not equals:
-                    raise ParameterError(f"parameters are written name=value; got {setting!r}.")
-                parameter = named(name, parameters, chapter)
-                if name in values:
-                    raise ParameterError(f"`{name}` is set twice; keep one of the two.")
-                values[name] = parameter.check(parameter.parse(value))
-            except ParameterError as error:
-                wrong.append(str(error))
-        if wrong:
-            raise ParameterError("\n".join(wrong))
-    return values
+    """Values from a command line: "gamma0=4 P=8 widths=64,256"."""
+    return _collect(chapter, parameters, _split(text), Parameter.parse)
+
+
+def read_grid(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, list[Any]]:
+    """The swept parameters with their values: "gamma0=0.5,1,2 seed=0:3 rhos=[0,1];[0,0.5]"."""
+    return _collect(chapter, parameters, _split(text), Parameter.grid)
 
 
 def all_presets(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -241,12 +231,13 @@ def read_presets(path: Path, preset: str) -> dict[str, dict[str, Any]]:
 
 
 def read_preset(path: Path, preset: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
-    """The values that a preset gives to one chapter, checked as if they had been typed."""
+    """The values that a preset gives to one chapter, checked as if they had been typed; none without a preset."""
+    if not preset:
+        return {}
     entries = read_presets(path, preset)
     if chapter not in entries:
         raise ParameterError(
             f"the preset {preset!r} says nothing about {chapter}, only about {', '.join(entries)}; "
             f"add a table [{preset}.{chapter}] to {path.name}."
         )
-    with listing(parameters, chapter):
-        return {name: named(name, parameters, chapter).check(value) for name, value in entries[chapter].items()}
+    return _collect(chapter, parameters, entries[chapter].items(), Parameter.check)

@@ -9,8 +9,6 @@ import sys
 import threading
 import time
 
-COUNTED = re.compile(r"(\d+)/(\d+) \[")  # in papermill's own progress bar
-
 
 class Screen:
     """Whole lines said by several threads, and under them what each running chapter is doing."""
@@ -30,28 +28,24 @@ class Screen:
         """What `name` does now; the next state replaces it."""
         with self._lock:
             now = time.monotonic()
-            before, self._running[name] = self._running.get(name), f"{name}: {state}"
             if sys.stdout.isatty():
-                if self._running[name] != before:
-                    self._write()
+                self._running[name] = f"{name}: {state}"
+                self._write()
             elif now - self._told.setdefault(name, now) >= self.every:
                 self._told[name] = now
-                self._write(f"  {self._running[name]}\n")
+                self._write(f"  {name}: {state}\n")
 
     def done(self, name: str) -> None:
         """Nothing more about `name`."""
         with self._lock:
-            self._told.pop(name, None)
-            if self._running.pop(name, None) is not None:
+            if self._running.pop(name, None):
                 self._write()
 
     def _write(self, line: str = "") -> None:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty():  # erase the line of what is running, and write it anew below
             status = f"  {' · '.join(self._running.values())}" if self._running else ""
             line = f"\r\x1b[K{line}{status[: shutil.get_terminal_size().columns - 1]}"
-        if line:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+        print(line, end="", flush=True)
 
 
 screen = Screen()  # there is one terminal
@@ -62,11 +56,8 @@ def cells(descriptor: int) -> str:
     """'cell 3 of 20', from the end of the file into which papermill writes its progress; '' before the first cell."""
     # pread: the file's position is papermill's.
     end = os.pread(descriptor, 2048, max(0, os.fstat(descriptor).st_size - 2048)).decode(errors="replace")
-    found = COUNTED.findall(end)
-    if not found:
-        return ""
-    finished, total = map(int, found[-1])
-    return f"cell {min(finished + 1, total)} of {total}"
+    *_, (finished, total) = [(0, 0), *re.findall(r"(\d+)/(\d+) \[", end)]
+    return f"cell {min(int(finished) + 1, int(total))} of {total}" if total else ""
 
 
 def without_bars(errors: str) -> str:

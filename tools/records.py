@@ -24,13 +24,21 @@ def claims(notebook) -> list[dict[str, Any]]:
     return [row for output in outputs for row in output.get("metadata", {}).get("claims", [])]
 
 
+def printed(notebook) -> dict[str, list[str]]:
+    """The lines with numbers that each cell printed, by cell id."""
+    lines = {}
+    for cell in notebook.cells:
+        texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell.get("outputs", [])]
+        lines[cell.id] = [line for text in texts for line in text.splitlines() if re.search(r"\d", line)]
+    return lines
+
+
 def keep(chapter: str, preset: str, notebook) -> Path:
     """Write what is kept of an executed chapter: its run, the lines that its cells printed, its claims."""
-    run = {name: value for name, value in notebook.metadata["dmftlib"].items() if name != "key"}
-    printed = {cell: lines for cell, lines in chapters.printed(notebook).items() if lines}
-    record = {"chapter": chapter, **run, "printed": printed, "claims": claims(notebook)}
-    path = place(chapter, preset)
-    chapters.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", path)
+    run = {name: value for name, value in notebook.metadata["dmftlib"].items() if name not in ("key", "remembered")}
+    said = {cell: lines for cell, lines in printed(notebook).items() if lines}
+    record = {"chapter": chapter, **run, "printed": said, "claims": claims(notebook)}
+    chapters.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", path := place(chapter, preset))
     return path
 
 

@@ -69,6 +69,14 @@ def put(made: Path, place: Path) -> None:
         os.rename(made, place)
 
 
+def write_bytes(data: bytes, path: Path) -> None:
+    """Whole or not at all, whenever the run is killed or the disk is full."""
+    with scratch(path) as (own, _):
+        part = own / path.name
+        part.write_bytes(data)
+        put(part, path)
+
+
 def borrow(cache: Path, own: Path) -> None:
     """A private copy of a cache, by links. JAX writes entries in place, and keeps a torn one, with a warning, for ever."""
     own.mkdir()

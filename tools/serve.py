@@ -9,25 +9,20 @@ from pathlib import Path
 
 from . import ToolError
 
-PORT = 8000
 
-
-def server(folder: Path, port: str) -> ThreadingHTTPServer:
-    """A server of `folder`, or a ToolError: no book there, no such port, or a port that another program has."""
+def server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of `folder`, or a ToolError: no book there, or a port that another program has."""
     if not (folder / "index.html").exists():
         raise ToolError(f"there is no book in {folder} yet; make book builds it.")
-    if not (port or "0").isdecimal() or int(port or 0) > 65535:
-        raise ToolError(f"PORT is a number up to 65535, as in PORT={PORT + 1}; got {port!r}.")
-    number = int(port or PORT)
     try:
-        return ThreadingHTTPServer(("127.0.0.1", number), partial(SimpleHTTPRequestHandler, directory=folder))
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=folder))
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        raise ToolError(f"port {number} is not free here; take another: make serve PORT={PORT + 1}.") from None
+        raise ToolError(f"port {port} is not free here; take another with --port.") from None
 
 
-def serve(folder: Path, port: str) -> None:
+def serve(folder: Path, port: int) -> None:
     """Serve until Ctrl-C."""
     with server(folder, port) as running:
         print(f"The book is at http://127.0.0.1:{running.server_port}/ until you press Ctrl-C.", flush=True)

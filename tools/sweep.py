@@ -1,4 +1,4 @@
-"""A grid of runs of one chapter, several at a time, on this machine or on a cluster: make sweep.
+"""A grid of runs of one chapter, several at a time, on this machine or on a cluster: dmft sweep.
 
 The engine is dask. Its scheduler and workers are plain Python, start on this machine without set-up, and are the same on a
 cluster; Snakemake would need a file of rules and its own profiles. A worker returns the executed notebook and this process
@@ -16,17 +16,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas
 
-from . import ToolError, chapters, collected, costs, figures, grid, records
-from .parameters import Parameter, read_notebook, read_preset, read_settings
+from . import ToolError, chapters, collected, costs, figures, records
+from .parameters import Parameter, read_grid, read_notebook, read_preset, read_settings, written
 from .progress import say
-
-# What a sweep leaves in its folder.
-FILES = {"Table:": "table.csv", "Plot:": "plot.svg", "Made by:": "provenance.json"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Run:
     folder: Path
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={grid.written(value)}" for name, value in self.point.items())
+        return " ".join(f"{name}={written(value)}" for name, value in self.point.items())
 
     @property
     def path(self) -> Path:
@@ -84,7 +83,7 @@ def connect(where):
     try:
         return Client(where, timeout=30)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ToolError(f"no dask scheduler answers at {where!r}, as in SCHEDULER=tcp://host:8786: {error}") from None
+        raise ToolError(f"no dask scheduler answers at {where!r}, as in tcp://host:8786: {error}") from None
 
 
 def ignore_interrupts() -> None:
@@ -111,20 +110,14 @@ def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run,
             tell(futures[future], str(lost) if lost else keep(futures[future], *future.result()))
 
 
-def announce(
-    chapter: str, swept: Mapping[str, list[Any]], runs: list[Run], missing: list[Run], jobs: int, scheduler: str = ""
-) -> None:
+def announce(chapter: str, runs: list[Run], missing: list[Run], jobs: int, scheduler: str) -> None:
     """How many runs, how many are there already, and about how long the rest takes."""
     how = f"the others on {scheduler}" if scheduler else f"{jobs} at a time"
-    sizes = " × ".join(f"{len(values)} of {name}" for name, values in swept.items())
-    say(f"{chapter}: {len(runs)} runs ({sizes}), {len(runs) - len(missing)} of them done already, {how}")
+    say(f"{chapter}: {len(runs)} runs, {len(runs) - len(missing)} of them done already, {how}")
     if missing and (row := costs.table().get(chapter)):
         turns = len(missing) if scheduler else math.ceil(len(missing) / jobs)
-        total = costs.time(row | {"seconds": row["seconds"] * turns})
-        total += " over all workers" if scheduler else ""
+        total = costs.time(row | {"seconds": row["seconds"] * turns}) + (" over all workers" if scheduler else "")
         say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
-    elif missing:
-        say(f"how long a run takes has not been measured: make bench CHAPTER={chapter}")
 
 
 def provenance(
@@ -144,7 +137,7 @@ def provenance(
 
 def sweep(
     chapter: str,
-    text: str,
+    grid: str,
     settings: str = "",
     preset: str = "",
     wanted: str = "",
@@ -154,39 +147,42 @@ def sweep(
     """Run what is missing of a grid, then write its table and its plot; raise, after that, if a run failed."""
     committed = chapters.read(chapters.committed(chapter))
     parameters = read_notebook(committed)
-    swept, given = grid.read(text, parameters, chapter), read_settings(settings, parameters, chapter)
-    chosen = read_preset(records.presets(), preset, parameters, chapter) if preset else {}
+    swept, given = read_grid(grid, parameters, chapter), read_settings(settings, parameters, chapter)
+    chosen = read_preset(records.presets(), preset, parameters, chapter)
     if both := set(swept) & set(given):
-        raise ToolError(f"GRID and PARAMS both set {', '.join(sorted(both))}.")
+        raise ToolError(f"both swept and set: {', '.join(sorted(both))}.")
     known = [f"{row['claim']}: {row['quantity']}" for row in records.claims(committed)]
     if not any(wanted in claim for claim in known):
         told = "\n".join(f"  {claim}" for claim in known)
-        raise ToolError(f"PLOT={wanted!r} is in none of the claims of {chapter}, which are\n{told or '  none'}")
-    runs = [
-        Run(chapter, point, chosen | given | point, chapters.run_folder(chapter, given | point, preset))
-        for point in grid.points(swept)
-    ]
+        raise ToolError(f"{wanted!r} is in none of the claims of {chapter}, which are\n{told or '  none'}")
+    points = [dict(zip(swept, values)) for values in product(*swept.values())]  # the last one changes fastest
+    place = lambda point: chapters.run_folder(chapter, given | point, preset)  # noqa: E731
+    runs = [Run(chapter, point, chosen | given | point, place(point)) for point in points]
     about = provenance(chapter, swept, chosen | given, parameters, preset)
     missing, failures = [run for run in runs if not run.is_done], {}
-    announce(chapter, swept, runs, missing, jobs, scheduler)
+    announce(chapter, runs, missing, jobs, scheduler)
+    ended = []
 
     def tell(run: Run, error: str) -> None:
         failures.update({str(run): error} if error else {})
-        count[0] += 1
-        say(f"{count[0]} of {len(missing)}: {run}{': failed' if error else ''}")
+        ended.append(run)
+        say(f"{len(ended)} of {len(missing)}: {run}{': failed' if error else ''}")
 
-    count = [0]
     if missing:
         run_all(missing, jobs, scheduler, tell)
-    results = [rows for run in runs if run.is_done and (rows := collected.claims(run.point, chapters.read(run.path)))]
-    folder = chapters.run_folder(chapter, given, preset, swept)
-    if results:
-        chapters.write_text(collected.table([row for rows in results for row in rows]), folder / "table.csv")
+    found = [collected.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done]
+    if results := [rows for rows in found if len(rows)]:
+        folder = chapters.run_folder(chapter, given, preset, swept)
         other = figures.words(about["not as in the book"])
         note = f"chapter {chapter}, {f'not as in the book: {other}' if other else 'else as in the book'}"
-        chapters.write_text(collected.plot(swept, results, wanted, note), folder / "plot.svg")
-        chapters.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", folder / "provenance.json")
-        print("\n".join(f"{what:<8} {folder / name}" for what, name in FILES.items()))
+        files = {
+            "table.csv": pandas.concat(results).to_csv(index=False, lineterminator="\n"),
+            "plot.svg": collected.plot(swept, results, wanted, note),
+            "provenance.json": json.dumps(about, indent=1, ensure_ascii=False) + "\n",
+        }
+        for name, text in files.items():
+            chapters.write_text(text, folder / name)
+            print(folder / name)
     if failures:
         told = "\n".join(f"{run}: {error}" for run, error in failures.items())
         raise ToolError(f"{len(failures)} of {len(runs)} runs failed; the others are kept.\n{told}")

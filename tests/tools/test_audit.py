@@ -1,13 +1,13 @@
-"""`make audit` with programs that stand in for pip-audit: it is content only if every package was looked up."""
+"""`dmft audit` with programs that stand in for pip-audit: it is content only if every package was looked up."""
 
 import json
 import re
-import subprocess
 import sys
 
 import pytest
+from conftest import dmft
 
-from tools import ROOT, ToolError, audit
+from tools import ToolError, audit
 
 SOUND = {"name": "numpy", "version": "2.4.6", "vulns": []}
 SKIPPED = {"name": "jax", "skip_reason": "Dependency not found on PyPI and could not be audited: jax (0.10.2)"}
@@ -63,16 +63,7 @@ def test_what_was_not_looked_up_or_is_not_sound_is_an_error(program, packages, t
         audit.audit(program(packages, told, status))
 
 
-def test_the_lock_that_is_audited_has_every_package():
-    pins = lambda path: set(re.findall(r"^[\w.-]+==\S+", path.read_text(), re.MULTILINE))  # noqa: E731
-    assert pins(ROOT / "requirements.lock") < pins(audit.LOCK)
-
-
-def test_make_audit_says_that_nothing_was_audited_where_pip_audit_cannot_be_had(small_tree):
-    """Without a network, or with an index that lacks it."""
-    environment = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PATH": "/usr/bin:/bin"}
-    (small_tree / ".venv").symlink_to(ROOT / ".venv")
-    command = ["make", "--no-print-directory", "-o", ".venv/installed", "audit"]
-    done = subprocess.run(command, cwd=small_tree, env=environment, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "pip-audit could not be installed, so nothing was audited: try it with a network." in done.stderr
+def test_where_pip_audit_cannot_be_had_the_command_says_so(tree, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # without a network, or with an index that lacks it
+    done = dmft("audit")
+    assert done.exit_code == 1 and "pip-audit could not be installed; try it with a network." in done.stderr

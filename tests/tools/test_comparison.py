@@ -31,10 +31,10 @@ def test_only_numbers_that_changed_are_shown_and_so_many_at_most():
     new = notebook(["line 0", *(f"line {n}.5" for n in range(1, 30))])
     shown = comparison.numbers(old, new, most=4)
     assert shown[0] == "Printed numbers, with the defaults | now (29 of 30 lines changed):"
-    assert shown[1:] == [*(f"  line {n} | line {n}.5" for n in range(1, 5)), "  and 25 more, in the notebook"]
+    assert shown[1:] == [*(f"* line {n} | line {n}.5" for n in range(1, 5)), "  and 25 more, in the notebook"]
     assert comparison.numbers(old, old, 4) == ["Printed numbers: all 30 lines are as with the defaults."]
     stacked = comparison.numbers(notebook(["1" * 500]), notebook(["2" * 500]), 4)[1]
-    assert stacked == f"  {'1' * 110}\n    now: {'2' * 110}"
+    assert stacked == f"* {'1' * 110}\n    now: {'2' * 110}"
 
 
 def test_claims_are_counted_and_those_whose_verdict_changed_listed():
@@ -77,3 +77,12 @@ def test_pictures_and_warnings_are_no_printed_numbers_and_warnings_are_told():
         "The run warned, where the notebook shows it:",
         "  RuntimeWarning: invalid value in log",
     ]
+
+
+def test_lines_that_an_execution_lacks_do_not_shift_the_others():
+    before = ["L = 1: 2.01 ± 0.02", "L = 2: 2.95 ± 2e-05", "L = 1, again: 1.5", "L = 2, again: 2.5"]
+    after = ["L = 1: 1.92 ± 0.2", "L = 1, again: 1.4"]
+    there, gone = [*zip(before[::2], after)], [(line, "") for line in before[1::2]]
+    assert comparison.matched(before, after) == [there[0], gone[0], there[1], gone[1]]
+    assert comparison.matched(["a 1.5", "b"], ["c 2", "d 3"]) == [("a 1.5", "c 2"), ("b", "d 3")]
+    assert comparison.side_by_side([("f 1.0", "f 1.0"), ("K 2.0", "K 2.1")]) == ["  f 1.0 | f 1.0", "* K 2.0 | K 2.1"]

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from conftest import dmft
 from test_browser import browser  # noqa: F401
 
 from dmftlib import machine
-from tools import ROOT, ToolError, chapters, exercises
-from tools.__main__ import main
+from tools import ROOT, chapters, exercises
 
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
 
@@ -55,14 +55,14 @@ BY_HAND = {
 def test_the_library_finds_what_is_found_by_hand(name):
     question = exercises.question(name)
     np.testing.assert_allclose(question.answer, BY_HAND[name], rtol=3e-3)
-    assert question.judge(BY_HAND[name]) == exercises.check(name, str(BY_HAND[name])) == "Right."
+    assert question.judge(BY_HAND[name]) == "Right."
     for wrong, words in ((0.9, "Too small. "), (1.1, "Too large. ")):
         assert re.match(rf"{words}\w", question.judge(wrong * BY_HAND[name]))
 
 
 def test_a_lazy_or_forgetful_answer_is_not_right():
-    assert exercises.check("networks", "0.36").startswith("Too small.")  # 1 − (1 − 2η)²
-    assert exercises.check("meanfield", "1.08").startswith("Too small.")  # without the echo
+    assert exercises.question("networks").judge(0.36).startswith("Too small.")  # 1 − (1 − 2η)²
+    assert exercises.question("meanfield").judge(1.08).startswith("Too small.")  # without the echo
 
 
 def test_every_page_of_theory_with_exercises_ends_them_with_a_self_check():
@@ -98,25 +98,11 @@ def test_the_field_works_from_a_file_and_the_page_names_the_command(browser, htm
     assert page.inner_text(f"{field}-told") == "Right."
     page.fill(f"{field}-guess", f"{2 * BY_HAND[name]:.4g}")
     page.press(f"{field}-guess", "Enter")
-    assert page.inner_text(f"{field}-told") == exercises.check(name, str(2 * BY_HAND[name]))
-    assert f"make check EXERCISE={name} ANSWER=0.5" in page.inner_text("main")
+    assert page.inner_text(f"{field}-told") == exercises.question(name).judge(2 * BY_HAND[name])
+    assert f"dmft check {name} 0.5" in page.inner_text("main")
     page.close()
 
 
-def test_the_command_says_what_the_page_says(capsys):
-    assert main(["check", "meanfield", "1.2"]) == 0
-    assert capsys.readouterr().out == "Right.\n"
-
-
-@pytest.mark.parametrize(
-    "name, answer, message",
-    [
-        ("", "1", "no exercise was named; add EXERCISE=name; the pages that have one are: networks, entk"),
-        ("gd", "1", "there is no exercise 'gd'"),
-        ("entk", "", "ANSWER is a number, as in ANSWER=0.5; got ''"),
-        ("entk", "half", "ANSWER is a number, as in ANSWER=0.5; got 'half'"),
-    ],
-)
-def test_a_wrong_exercise_or_answer_is_refused(name, answer, message):
-    with pytest.raises(ToolError, match=re.escape(message)):
-        exercises.check(name, answer)
+def test_the_command_says_what_the_page_says():
+    assert dmft("check", "meanfield", 1.2).output == "Right.\n"
+    assert dmft("check", "meanfield", -1.2).output.startswith("Too small.")

@@ -1,4 +1,4 @@
-"""The list of faults for `make faults` fits the library as it is now; seeding them takes longer and is not done here."""
+"""The list of faults for `dmft faults` fits the library as it is now; seeding them takes longer and is not done here."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_few_faults_are_called_equivalent():
 
 
 def seeded(monkeypatch, tmp_path, survivors, total=40):
-    """The exit status of `make faults` with as many invented faults, of which some survive; an argument or "" for each."""
+    """The exit status of `dmft faults` with as many invented faults, of which some survive; an argument or "" for each."""
     faults = [Fault(str(k), "lazy.py", "a", "b", survivors[k] if k < len(survivors) else "") for k in range(total)]
     outcomes = {
         fault.name: "survived" if k < len(survivors) else "tests/science/test_lazy.py::a"

@@ -80,7 +80,7 @@ def test_stored_outputs_and_a_run_say_with_what_they_were_made(notebook):
     assert (known["date"], known["modified"], known["machine"]["system"]) == ("2026-03-04", True, "AmigaOS")
 
 
-MEASURED = {"command": "make full CHAPTER=small", "version": "0.0.9", "commit": "def5678", "dirty": False}
+MEASURED = {"command": "dmft full small", "version": "0.0.9", "commit": "def5678", "dirty": False}
 MEASURED |= {"date": "2026-02-03", "machine": {"processors": 64}, "parameters": {"P": [300], "seed": [0, 1]}}
 
 
@@ -92,7 +92,7 @@ def test_a_figure_of_data_measured_before_says_so_whatever_the_chapter_was_run_w
     shelf.mark(notebook, {"n": 5, "word": "a"})
     _, known = about(notebook)  # by the published id, which it keeps
     assert notebook.cells[-3].outputs[0].data["image/png"] == before
-    assert known["made by"] == "make full CHAPTER=small, whose result is in the repository"
+    assert known["made by"] == "dmft full small, whose result is in the repository"
     assert known["parameters"] == MEASURED["parameters"] and known["seed"] == [0, 1]
     names = {"version": "version", "commit": "commit", "modified": "dirty", "date": "date", "machine": "machine"}
     assert all(known[name] == MEASURED[key] for name, key in names.items()) and known["not as in the book"] == {}
@@ -188,7 +188,7 @@ def test_in_the_book_the_data_of_every_figure_give_it_again(html):
     notebooks = [chapters.read(chapters.committed(name)) for name in chapters.names()]
     ids = [figure.id for notebook in notebooks for figure in shelf.shown(notebook)]
     looks = [cell.metadata.get("mystnb", {}).get("figure", {}) for notebook in notebooks for cell in notebook.cells]
-    assert {look["name"] for look in looks if look} <= set(ids), "a figure without data: run `make accept`"
+    assert {look["name"] for look in looks if look} <= set(ids), "a figure without data: run `dmft accept`"
     assert len(ids) == len(set(ids)) > 50 and all(re.fullmatch(r"fig-[a-z0-9-]+", id) for id in ids)
     assert {path.stem for path in (html / shelf.FOLDER).glob("*.csv")} == set(ids)
     for id in ids:

@@ -1,4 +1,4 @@
-"""`make full`: points one by one, none twice, none lost."""
+"""`dmft full`: points one by one, none twice, none lost."""
 
 import csv
 import json
@@ -8,8 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tools import ToolError, chapters, full
-from tools.__main__ import main
+from tools import chapters, full, remember
 
 
 @dataclass(frozen=True)
@@ -30,29 +29,26 @@ def squares(tmp_path, monkeypatch):
     Square.measured, Square.broken = [], None
     monkeypatch.setitem(sys.modules, "squares", module)
     monkeypatch.setitem(full.SOURCES, "squares", "squares")
-    for room in ("dmftlib", "companion"):
-        (tmp_path / room).mkdir()
-    (tmp_path / "companion" / "beyond.py").write_text("")
-    (tmp_path / "dmftlib" / "code.py").write_text("one = 1\n")
-    (tmp_path / "requirements.lock").write_text("")
-    for module in (full, chapters):
+    for file in ("companion/beyond.py", "dmftlib/code.py", "requirements.lock", "notebooks/small.ipynb"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("")
+    for module in (full, chapters, remember):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     return tmp_path
 
 
 def test_an_interrupted_run_goes_on_where_it_was(squares, capsys):
     Square.broken = 2
-    assert main(["full", "squares"]) == 130
+    with pytest.raises(KeyboardInterrupt):
+        full.full("squares")
     assert Square.measured == [3, 1] and not (squares / "companion" / "squares.csv").exists()
     Square.broken = None
-    assert main(["full", "squares"]) == 0
+    full.full("squares")
     assert Square.measured == [3, 1, 2]
     assert "3 points, 2 of them measured already" in capsys.readouterr().out
     lines = (squares / "companion" / "squares.csv").read_text().splitlines()
     about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
-    assert json.loads(about["command"]) == "make full CHAPTER=squares" and {"commit", "dirty", "date", "jax"} <= set(
-        about
-    )
+    assert json.loads(about["command"]) == "dmft full squares" and {"commit", "dirty", "date", "jax"} <= set(about)
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert [(row["x"], row["square"]) for row in rows] == [("3", "1.28571"), ("1", "0.142857"), ("2", "0.571429")]
 
@@ -64,8 +60,3 @@ def test_other_code_is_measured_anew(squares):
     (squares / "dmftlib" / "code.py").write_text("one = 2\n")
     full.full("squares")
     assert Square.measured == 2 * [3, 1, 2]
-
-
-def test_a_chapter_without_a_full_result_is_refused():
-    with pytest.raises(ToolError, match="CHAPTER must be one with a full result, beyond; got 'gd'"):
-        full.full("gd")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import nbformat
 import pytest
-from conftest import write_chapter
+from conftest import dmft
 
 from tools import ROOT, chapters, links, pages
 from tools.parameters import read_notebook
@@ -26,7 +26,7 @@ def test_committed_chapters_agree_with_the_settings(chapter):
     url, notebook = pages.settings()["repository_url"], chapters.read(chapters.committed(chapter))
     asked = chapters.read(chapters.committed(chapter))
     links.put(asked, url)
-    assert asked == notebook, "run `make links`"
+    assert asked == notebook, "run `dmft links`"
 
 
 @pytest.mark.parametrize("chapter", chapters.names())
@@ -56,22 +56,14 @@ def test_the_cell_calls_pip_where_the_package_is_missing_and_does_nothing_elsewh
     assert calls == ([] if found else [(install, {"check": True})])
 
 
-def test_make_links_follows_the_settings(small_tree):
-    def make():
-        command = [sys.executable, "-m", "tools", "links"]
-        done = subprocess.run(command, cwd=small_tree, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return chapters.read(small_tree / "notebooks" / "small.ipynb"), done.stdout
-
-    before, said = make()
-    assert installers(before) == [] and said == "1 chapters have no install cell.\n"
-    place = small_tree / "book" / "settings.toml"
-    place.write_text(place.read_text().replace('repository_url = ""', f'repository_url = "{URL}"'))
-    assert tomllib.loads(place.read_text())["repository_url"] == URL
-    notebook, said = make()
-    assert len(installers(notebook)) == 1 and said == f"1 chapters install from {URL}.\n"
-    place.write_text(place.read_text().replace(URL, ""))
-    assert make()[0] == before
+def test_the_command_follows_the_settings(tree, monkeypatch):
+    monkeypatch.setattr(pages, "settings", lambda: {"repository_url": address})
+    before = chapters.read(chapters.committed("small"))
+    for address, count in (("", 0), (URL, 1), ("", 0)):
+        told = f"install from {address}" if address else "have no install cell"
+        assert dmft("links").output == f"1 chapters {told}.\n"
+        assert len(installers(chapters.read(chapters.committed("small")))) == count
+    assert chapters.read(chapters.committed("small")) == before
 
 
 def test_a_chapter_with_the_cell_runs_and_its_page_does_not_show_it(small_tree, monkeypatch):
@@ -105,10 +97,3 @@ def test_what_colab_installs_is_what_the_notebooks_import():
             if cell.cell_type == "code":
                 imported = re.findall(r"^\s*(?:from|import) (\w+)", cell.source, re.MULTILINE)
                 assert set(imported) <= given, (chapter, cell.id)
-
-
-def test_a_chapter_without_code_gets_the_cell_at_its_end(tmp_path):
-    write_chapter(tmp_path / "empty.ipynb", [])
-    notebook = chapters.read(tmp_path / "empty.ipynb")
-    links.put(notebook, URL)
-    assert [cell.id for cell in notebook.cells] == ["title", "install"]

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_CHAPTER, write_chapter
+from conftest import SMALL_CHAPTER, dmft, write_chapter
 
 from tools import ROOT, ToolError, chapters, scratch
-from tools.__main__ import main
 
 BOOK = [sys.executable, "-m", "tools", "book"]
 WAITING = [*SMALL_CHAPTER, ("wait", "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.1)")]
@@ -90,44 +89,22 @@ def test_a_full_disk_leaves_the_book_of_before_and_is_named(small_tree):
     assert_whole(small_tree)
 
 
-RUN = [*BOOK[:-1], "run", "small", "n=5"]
-
-
-def test_two_runs_of_the_same_parameters_at_once_make_the_same_page(small_tree):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(RUN, cwd=small_tree, **pipes) for _ in range(2)]
-    said = [run.communicate() for run in both]
-    assert [run.returncode for run in both] == [0, 0], said
-    (folder,) = (path for path in (small_tree / "runs").iterdir() if not path.name.startswith("."))
-    assert "aaaaa 0.7142857142857143" in (folder / "html" / "notebooks" / "small.html").read_text()
-    assert "aaaaa 0.7142857142857143" in str(chapters.read(folder / "small.ipynb"))
-    assert not [*(small_tree / "runs").rglob(".*.scratch-*")]
-
-
-def test_a_disk_that_fills_up_during_a_run_is_named_and_the_chapter_is_kept(small_tree):
-    full = subprocess.run(["sh", "-c", 'ulimit -f 200 && exec "$@"', "sh", *RUN], cwd=small_tree, **CAPTURED)
-    assert full.returncode == 1 and "Error: cannot read or write a file: File too large" in full.stderr
-    assert "Traceback" not in full.stderr and not [*(small_tree / "runs").rglob("*.html")]
-    again = subprocess.run(RUN, cwd=small_tree, **CAPTURED)
-    assert again.returncode == 0 and "small: unchanged, not run again" in again.stdout, again.stderr
-    assert [*(small_tree / "runs").rglob("small.html")]
-
-
-@pytest.mark.parametrize("command", [["accept", "small"], ["record", "small", "paper"]], ids=lambda c: c[0])
-def test_a_disk_that_fills_up_while_a_result_is_written_leaves_the_old_one(tree, monkeypatch, capsys, command):
+@pytest.mark.parametrize("command", ["accept small", "record small --preset paper"])
+def test_a_disk_that_fills_up_while_a_result_is_written_leaves_the_old_one(tree, monkeypatch, command):
     kept = chapters.committed("small").read_bytes()
 
-    def full(part, text, **options):
-        part.write_bytes(text.encode()[:9])
+    def full(part, data):
+        with part.open("wb") as file:
+            file.write(data[:9])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
-        assert main(command) == 1
-    assert "Error: cannot read or write a file: No space left on device" in capsys.readouterr().err
+        patched.setattr(Path, "write_bytes", full)
+        done = dmft(*command.split())
+    assert done.exit_code == 1 and "Error: cannot read or write a file: No space left on device" in done.stderr
     assert chapters.committed("small").read_bytes() == kept
     assert not [*tree.rglob(".*.scratch-*")] and not [*tree.rglob("records/*/*")]
-    assert main(command) == 0
+    assert dmft(*command.split()).exit_code == 0
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "[]"])

@@ -49,9 +49,9 @@ def test_an_ignored_number_is_found():
 def test_a_stored_chapter_is_complete_clean_and_compared(chapter):
     cells = code_cells(chapter)
     assert not wrongly_ignored(cells)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make accept`"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `dmft accept`"
     notebook = chapters.read(chapters.committed(chapter))
-    assert chapters.strip(chapters.read(chapters.committed(chapter))) == notebook, "run `make accept`"
+    assert chapters.strip(chapters.read(chapters.committed(chapter))) == notebook, "run `dmft accept`"
     printed = ""
     for cell in cells:
         for output in cell.outputs:

@@ -1,139 +1,22 @@
 import base64
-import json
 import os
 import platform
-import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, write_chapter
+from conftest import SMALL_CHAPTER, claims_cell, dmft, write_chapter
 
 from companion.claims import Claims
 from companion.figures import Table
-from tools import ROOT as REPOSITORY
-from tools import ToolError, chapters, figures, grid, records
-from tools.__main__ import main
-from tools.parameters import read_notebook, read_preset, read_presets, read_settings
+from tools import ROOT, ToolError, chapters, figures, records
+from tools.parameters import read_grid, read_notebook, read_preset, read_presets, read_settings
 
-# Values that make a chapter run in seconds; each must be allowed by its parameters cell.
-SMALL = {
-    "gd": {
-        "P": 4,
-        "shallow_samples": 2048,
-        "deep_samples": 1024,
-        "shallow_widths": [16, 32],
-        "deep_widths": [16, 32],
-        "shallow_networks": 2,
-        "deep_networks": 2,
-    },
-    "dfa": {"P": 4, "layers": 2, "steps": 16, "samples": 1024, "widths": [16, 32], "networks": 2},
-    "gln": {
-        "lazy_layers": [1, 2],
-        "lazy_width": 32,
-        "lazy_networks": 2,
-        "P": 4,
-        "deep_P": 3,
-        "samples": 2048,
-        "deep_samples": 1024,
-        "widths": [16, 32],
-        "deep_widths": [16, 32],
-        "networks": 2,
-        "deep_networks": 2,
-    },
-    "fa": {
-        "lazy_rhos": [0.0, 1.0],
-        "lazy_depths": [1, 2],
-        "lazy_width": 32,
-        "rho": 1.0,
-        "layers": 2,
-        "samples": 1024,
-        "widths": [16, 32],
-        "networks": 2,
-    },
-    "finite_width": {
-        "depths": [1],
-        "P": 3,
-        "steps": 12,
-        "samples": 1024,
-        "widths": [16, 32],
-        "networks": 2,
-        "bias_widths": [16, 32],
-        "bias_networks": 4,
-        "singles": 16,
-        "fractions": [0.5, 1.0],
-    },
-    "linear": {
-        "P": 2,
-        "layers": 2,
-        "rhos": [0.0, 1.0],
-        "steps": 20,
-        "widths": [16, 32],
-        "networks": 2,
-        "two_widths": [16, 32],
-        "two_networks": 2,
-        "small": [0.2, 0.4, 0.8],
-        "large": [5.0, 10.0, 20.0],
-        "power_width": 64,
-        "power_networks": 2,
-    },
-    "beyond": {"P": 24, "P_test": 20, "samples": 1024, "width": 16, "networks": 2},
-    "own_rule": {"alphas": [0.0, 1.0], "P": 4, "steps": 12, "samples": 1024, "widths": [64, 128], "networks": 2},
-    "rules": {
-        "P": 4,
-        "steps": 20,
-        "samples": 2048,
-        "widths": [32, 64],
-        "networks": 2,
-        "lazy_layers": 2,
-        "lazy_rhos": [0.5],
-        "lazy_widths": [16, 32],
-        "lazy_networks": 2,
-        "deep_P": 2,
-        "deep_samples": 1024,
-        "deep_width": 32,
-    },
-    "discrete_time": {
-        "P": 3,
-        "samples": 1024,
-        "widths": [64, 128],
-        "networks": 2,
-        "edge_lrs": [0.3, 0.45],
-        "edge_width": 64,
-    },
-    "errata": {
-        "lr": 0.01,
-        "width": 64,
-        "networks": 2,
-        "layers": [1, 2],
-        "gated_width": 16,
-        "gated_networks": 2,
-    },
-    "hebb": {
-        "P": 4,
-        "shallow_gamma0": 0.5,
-        "shallow_samples": 2048,
-        "deep_samples": 1024,
-        "shallow_widths": [64, 128],
-        "deep_widths": [32, 64],
-        "shallow_networks": 2,
-        "deep_networks": 2,
-        "spread_networks": 4,
-    },
-}
-
+SMALL = tomllib.loads((ROOT / "tests" / "small.toml").read_text(encoding="utf-8"))
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    for module in ("chapters", "__main__"):
-        monkeypatch.setattr(f"tools.{module}.ROOT", tmp_path)
-    write_chapter(tmp_path / "notebooks" / "small.ipynb")
-    (tmp_path / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
-    return tmp_path
 
 
 def texts(notebook):
@@ -141,37 +24,26 @@ def texts(notebook):
 
 
 @pytest.mark.parametrize("chapter", chapters.names())
-def test_a_committed_chapter_runs_with_small_parameters(chapter, tmp_path):
+def test_a_committed_chapter_runs_with_small_parameters(chapter, tmp_path, monkeypatch):
     before = chapters.committed(chapter).read_bytes()
     parameters = read_notebook(chapters.read(chapters.committed(chapter)))
     for name, value in SMALL[chapter].items():
         parameters[name].check(value)
     notebook = chapters.execute(chapter, SMALL[chapter], tmp_path)
-    assert not [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
     assert notebook.metadata["dmftlib"]["parameters"] == SMALL[chapter]
     assert chapters.committed(chapter).read_bytes() == before
 
 
-@pytest.mark.parametrize("chapter", ["errata"])
-def test_a_notebook_runs_top_to_bottom_in_an_empty_folder(chapter, tmp_path):
+def test_a_notebook_runs_top_to_bottom_in_an_empty_folder(tmp_path):
     # As in a plain JupyterLab that was started anywhere: only the notebook itself, and an environment with dmftlib.
     (folder := tmp_path / "empty").mkdir()
-    command = [sys.executable, "-m", "papermill", chapters.committed(chapter), tmp_path / "executed.ipynb"]
-    command += ["--cwd", folder, "--kernel", "python3", "--parameters_yaml", json.dumps(SMALL[chapter])]
+    command = [sys.executable, "-m", "papermill", chapters.committed("errata"), tmp_path / "executed.ipynb"]
+    command += ["--cwd", folder, "--kernel", "python3", "--parameters_yaml", str(SMALL["errata"])]
     done = subprocess.run(command, cwd=tmp_path, env=chapters.environment(1), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert records.claims(chapters.read(tmp_path / "executed.ipynb"))
     assert not list(folder.iterdir())
-
-
-@pytest.mark.parametrize("chapter", chapters.names())
-def test_no_notebook_names_a_file(chapter):
-    for cell in chapters.read(chapters.committed(chapter)).cells:
-        if cell.cell_type == "code":
-            assert not re.search(r"\bopen\(|Path\(|\bos\.|savefig|np\.(load|save)|__file__|sys\.path", cell.source), (
-                cell.id
-            )
 
 
 def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
@@ -211,7 +83,7 @@ def test_figures_of_a_run_with_other_parameters_say_so(tree):
 def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monkeypatch):
     runs = []
 
-    def execute(chapter, values, folder, at_once, preset):
+    def execute(chapter, values, *rest, **options):
         runs.append(values)
         notebook = chapters.strip(chapters.read(chapters.committed(chapter)))
         notebook.metadata["dmftlib"] = {"seconds": 0.0}
@@ -224,15 +96,11 @@ def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monk
         chapters.cached("small", values or {}, tree / "_build" / "chapters")
         return len(runs) - before
 
-    assert again() == 1
-    assert again() == 0
-    assert again({"n": 4}) == 1
-    assert again() == 1
-    for name in ("dmftlib/rules.py", "requirements.lock"):
+    assert [again(), again(), again({"n": 4}), again()] == [1, 0, 1, 1]
+    for name in ("dmftlib/rules.py", "companion/figures.py", "requirements.lock"):
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_text("x")
-        assert again() == 1, name
-        assert again() == 0, name
+        assert [again(), again()] == [1, 0], name
     write_chapter(tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("more", "print(1)")])
     assert again() == 1
     notebook = chapters.read(chapters.committed("small"))
@@ -249,7 +117,7 @@ def test_the_peak_memory_is_that_of_the_chapter_itself(tree):
         "print(*(chapters.execute(c, {}, chapters.ROOT / 'runs').metadata['dmftlib']['peak_memory_MB'] for c in sys.argv[2:]))"
     )
     command = [sys.executable, "-c", code, str(tree), "small", "large", "small"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     small, large, again = map(float, done.stdout.split())
     assert 20 < small < 400 and 700 < large < 1100
     assert again < 400
@@ -263,23 +131,18 @@ def executed_notebook():
     other = nbformat.v4.new_output("display_data", {"text/html": Table(("verdict",), (("no",),))._repr_html_()})
     outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n"), other, *claims_cell(claims).outputs]
     cell, silent = nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b")
-    run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234", "key": "0f"}
-    return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run})
+    run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234"}
+    return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run | {"key": "0f"}}), run
 
 
 def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
-    path = records.keep("small", "paper", executed_notebook())
+    notebook, run = executed_notebook()
+    path = records.keep("small", "paper", notebook)
     assert path == tree / "notebooks" / "records" / "paper" / "small.json"
     record = records.kept("small", "paper")
     claims, printed = record.pop("claims"), record.pop("printed")
     assert list(printed) == ["a"] and printed["a"][0] == "f 1.0"
-    assert record == {
-        "chapter": "small",
-        "preset": "paper",
-        "parameters": {"n": 5},
-        "seconds": 3.5,
-        "commit": "abc1234",
-    }
+    assert record == {"chapter": "small", **run}
     names = ("claim", "quantity", "baseline", "theory", "networks", "occurs", "verdict")
     assert [tuple(row[name] for name in names) for row in claims] == [
         ("A < B", "f", "—", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "—", "holds"),
@@ -291,21 +154,18 @@ def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     assert records.kept("small", "other") is None
 
 
-@pytest.mark.parametrize("write", ["notebook", "record"])
-def test_an_interrupted_write_leaves_the_old_file(tree, monkeypatch, write):
-    path = records.keep("small", "paper", executed_notebook()) if write == "record" else chapters.committed("small")
+def test_an_interrupted_write_leaves_the_old_file(tree, monkeypatch):
+    path = chapters.committed("small")
     before = path.read_bytes()
 
-    def interrupted(part, text, **options):
-        part.write_bytes(text.encode()[:9])
+    def interrupted(part, data):
+        with part.open("wb") as file:
+            file.write(data[:9])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        if write == "record":
-            records.keep("small", "paper", executed_notebook())
-        else:
-            chapters.write(nbformat.v4.new_notebook(), path)
+        chapters.write(nbformat.v4.new_notebook(), path)
     assert path.read_bytes() == before
 
 
@@ -328,66 +188,20 @@ def test_a_failing_chapter_is_kept_for_inspection_and_does_not_stop_the_others(t
     assert texts(chapters.read(tree / "_build" / "chapters" / "small.ipynb")) == ["aaa 0.42857142857142855\n"]
 
 
-def test_accept_replaces_outputs_and_nothing_else(tree, capsys):
+def test_accept_replaces_outputs_and_nothing_else_and_nothing_when_the_run_fails(tree):
     path = chapters.committed("small")
     old = chapters.read(path)
-    assert main(["accept", "small"]) == 0
+    done = dmft("accept", "small")
+    assert done.exit_code == 0 and "*  | aaa 0.42857142857142855" in done.output
     new = chapters.read(path)
     assert texts(new) == ["aaa 0.42857142857142855\n"]
     assert [(cell.id, cell.source) for cell in new.cells] == [(cell.id, cell.source) for cell in old.cells]
     assert "papermill" not in path.read_text() and "dmftlib" not in new.metadata
-    assert "*  | aaa 0.42857142857142855" in capsys.readouterr().out
-
-
-def test_accept_leaves_the_committed_chapter_when_the_run_fails(tree, capsys):
-    write_chapter(tree / "notebooks" / "bad.ipynb", FAILING)
-    before = chapters.committed("bad").read_bytes()
-    assert main(["accept", "bad"]) == 1
-    assert chapters.committed("bad").read_bytes() == before
-    assert "_build/accept/bad.failed.ipynb" in capsys.readouterr().err
-
-
-def test_old_and_new_numbers_stand_side_by_side():
-    def notebook(text):
-        cell = nbformat.v4.new_code_cell(id="a", outputs=[nbformat.v4.new_output("stream", text=text)])
-        return nbformat.v4.new_notebook(cells=[cell])
-
-    shown = chapters.side_by_side(notebook("f 1.0\nK 2.0\nwords\n"), notebook("f 1.0\nK 2.1\nwords\n"))
-    assert shown.splitlines() == ["  f 1.0 | f 1.0", "* K 2.0 | K 2.1"]
-
-
-def test_lines_that_an_execution_lacks_do_not_shift_the_others():
-    before = ["L = 1: 2.01 ± 0.02", "L = 2: 2.95 ± 2e-05", "L = 1, again: 1.5", "L = 2, again: 2.5"]
-    after = ["L = 1: 1.92 ± 0.2", "L = 1, again: 1.4"]
-    assert chapters.matched(before, after) == [
-        (before[0], after[0]),
-        (before[1], ""),
-        (before[2], after[1]),
-        (before[3], ""),
-    ]
-    assert chapters.matched(after, before) == [(b, a) for a, b in chapters.matched(before, after)]
-    assert chapters.matched(["a 1.5", "b"], ["c 2", "d 3"]) == [("a 1.5", "c 2"), ("b", "d 3")]
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["run", "fa"], "there is no chapter 'fa'; the chapters are: small"),
-        (["accept", ""], "no chapter was named; add CHAPTER=name; the chapters are: small"),
-        (["run", "notebooks/Smal.ipynb"], "the chapters are: small. Did you mean `small`?"),
-        (["run", "small", "m=4"], "small has no parameter `m`"),
-        (["run", "--", "small", "--n=4"], "small has no parameter `--n`. Did you mean `n`?"),
-        (["serve"], "_build/html yet; make book builds it."),
-        (["run", "small", "n=11"], "`n` must lie in [1, 10]; got 11"),
-        (["run", "small", "", "papr"], "there is no preset 'papr'; presets.toml has: paper"),
-        (["record", "small", ""], "there is no preset ''; presets.toml has: paper"),
-        (["record", "fa", "paper"], "there is no chapter 'fa'; the chapters are: small"),
-    ],
-)
-def test_a_wrong_command_stops_before_anything_runs(tree, capsys, arguments, message):
-    assert main(arguments) == 1
-    assert message in capsys.readouterr().err
-    assert sorted(p.name for p in tree.iterdir()) == ["notebooks"]
+    write_chapter(path, FAILING)
+    before = path.read_bytes()
+    failed = dmft("accept", "small")
+    assert failed.exit_code == 1 and "_build/accept/small.failed.ipynb" in failed.stderr
+    assert path.read_bytes() == before
 
 
 def test_a_parameters_cell_outside_the_grammar_stops_the_book_before_anything_runs(tree):
@@ -397,28 +211,18 @@ def test_a_parameters_cell_outside_the_grammar_stops_the_book_before_anything_ru
     assert not (tree / "_build").exists()
 
 
-def test_a_folder_of_runs_is_named_after_its_values(tree):
+def test_a_folder_of_runs_is_named_after_its_values():
     assert chapters.run_folder("gd", {}).name == "gd-default"
-    assert chapters.run_folder("gd", {"gamma0": 4.0, "P": 8}).name == "gd-P=8-gamma0=4.0"
-    assert chapters.run_folder("gd", {"P": 8, "gamma0": 4.0}).name == "gd-P=8-gamma0=4.0"
-    assert chapters.run_folder("gd", {}, "paper").name == "gd-paper"
-    assert chapters.run_folder("gd", {"P": 8}, "paper").name == "gd-paper-P=8"
+    for given in ({"gamma0": 4.0, "P": 8}, {"P": 8, "gamma0": 4.0}):
+        assert chapters.run_folder("gd", given, "paper").name == "gd-paper-P=8-gamma0=4.0"
     assert chapters.run_folder("gd", {"P": 8}, swept={"seed": [0, 1]}).name == "gd-P=8-sweep-seed=0,1"
-    names = {chapters.run_folder("gd", {"widths": list(range(100)), "seed": seed}).name for seed in range(3)}
-    assert len(names) == 3 and all(len(name) <= 100 for name in names)
-    assert json.dumps(sorted(names)).isascii()
-
-
-def test_two_different_runs_or_grids_never_share_a_folder(tree):
-    numbers, words = [1e-5, 1.0, -1.0, 1e300], ["a", "b-c=1", "ä", ""]
-    rhos = [[0.0, 1.0], [0.5, 1.0], [0.0, 1.0, 0.5], [1.0], [-1.0], [0.0], [0.5]]
-    fixed = [{}, *({"r": r} for r in rhos), *({"x": x, "w": w} for x in numbers for w in words), {"x": 1.0}]
-    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"x": [1.0], "w": ["a"]}, {"w": ["a"]}, {"w": ["a", "b-c=1"]}]
+    rhos = [[0.0, 1.0], [0.5, 1.0], [0.0, 1.0, 0.5], [1.0], [0.0], [1e-300]]
+    fixed = [{}, *({"r": r} for r in rhos), *({"x": x, "w": w} for x in (1e-5, -1.0) for w in "ab"), {"x": 1.0}]
+    fixed += [{"widths": list(range(100)), "seed": seed} for seed in range(3)]
+    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"x": [1.0], "w": ["a"]}, {"w": ["a"]}]
     grids += [{"r": [a, b]} for a in rhos for b in rhos if a != b]
-    asked = [(f, p, g) for f in fixed for p in ("", "paper", "default", "sweep", "x=1.0") for g in grids]
-    folders = {chapters.run_folder("gd", f, p, g) for f, p, g in asked}
-    assert len(folders) == len(asked)
-    assert all(re.fullmatch(r"gd-[\w.=,+-]{1,97}", folder.name) for folder in folders)
+    names = [chapters.run_folder("gd", f, p, g).name for f in fixed for p in ("", "paper") for g in grids]
+    assert len(set(names)) == len(names) and all(len(name) <= 100 for name in names)
 
 
 TYPES = """a: float = 1.0  # a number (0, inf)
@@ -438,7 +242,7 @@ def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_
     values = {"a": 1e-5, "b": [1e-300, 1e300, -1e22, 2.0], "n": 10**22, "w": ["1e5", "null"], "yes": True}
     text = "a=0.00001 b=1e-300,1e300,-1e22,2 n=10000000000000000000000 w=1e5,null yes=true"
     assert repr(read_settings(text, parameters, "types")) == repr(values)
-    grids = grid.read("a=1e-5,1e-300 b=[1e-300,1e300,-1e22,2]", parameters, "types")
+    grids = read_grid("a=1e-5,1e-300 b=[1e-300,1e300,-1e22,2]", parameters, "types")
     assert repr(grids) == repr({"a": [1e-5, 1e-300], "b": [values["b"]]})
     (tmp_path / "presets.toml").write_text("[p.types]\na = 1e-5\nb = [1e-300, 1e300, -1e22, 2.0]\n")
     assert repr(read_preset(tmp_path / "presets.toml", "p", parameters, "types")) == repr({k: values[k] for k in "ab"})
@@ -458,9 +262,8 @@ def test_a_chapter_that_does_not_reach_its_end_fails_with_one_sentence(tree, mon
     write_chapter(tree / "notebooks" / "bad.ipynb", [SMALL_CHAPTER[0], ("bad", source), ("more", "print(1)")])
     with pytest.raises(ToolError, match=message) as error:
         chapters.execute("bad", {}, tree / "runs")
-    first, sentence, where = str(error.value).splitlines()
+    first, _, where = str(error.value).splitlines()
     assert first == "bad failed." and where.startswith("The executed copy, up to the error, is ")
-    assert len(sentence) < 300
 
 
 def test_the_commit_of_a_run_is_that_of_this_project_or_none(tree, monkeypatch):

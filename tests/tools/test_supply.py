@@ -78,7 +78,7 @@ def test_the_guard_refuses_and_notes_what_is_elsewhere(offline):
 
 
 def run_small(tree, offline, source):
-    """`make run` of a small chapter with one more cell, under the guard."""
+    """`dmft run` of a small chapter with one more cell, under the guard."""
     environment, tried = offline
     write_chapter(tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("more", source)])
     command = [sys.executable, "-m", "tools", "run", "small"]

@@ -8,16 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, write_chapter
+from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, dmft, write_chapter
 
 from companion.claims import Claims
-from tools import ROOT, ToolError, chapters, collected, costs, sweep
-from tools.__main__ import main, number
-from tools.parameters import read_cell
+from tools import ROOT, chapters, collected, costs, sweep
 
 # Theory says 2n, networks 2n + 0.1; every run leaves a line in a file, and 9 fails.
 CLAIMS = """import os
@@ -40,10 +37,8 @@ def tree(tmp_path):
     tree = tmp_path / "a tree"
     for name in ("tools", "companion", "dmftlib"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "notebooks").mkdir()
+    write_chapter(path := tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("claims", CLAIMS)])
     (tree / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
-    write_chapter(tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("claims", CLAIMS)])
-    path = tree / "notebooks" / "small.ipynb"
     notebook = chapters.read(path)
     notebook.cells[-1].outputs = claims_cell(claims()).outputs
     chapters.write(notebook, path)
@@ -61,14 +56,10 @@ def claims():
     return claims
 
 
-def environment(tree):
-    """PYTHONPATH as the page says for workers; the log of what was run."""
-    return {**os.environ, "PYTHONPATH": str(tree), "RUN_LOG": str(tree / "log")}
-
-
 def command(tree, *arguments):
-    words = [sys.executable, "-m", "tools", "sweep", *arguments]
-    return {"args": words, "cwd": tree, "env": environment(tree), "text": True}
+    """PYTHONPATH as the page says for workers; the log of what was run."""
+    environment = {**os.environ, "PYTHONPATH": str(tree), "RUN_LOG": str(tree / "log")}
+    return {"args": [sys.executable, "-m", "tools", "sweep", *arguments], "cwd": tree, "env": environment, "text": True}
 
 
 def sweep_of(tree, *arguments):
@@ -84,41 +75,31 @@ def table(tree, name):
         return list(csv.DictReader(file))
 
 
-def test_a_grid_on_a_cluster_of_processes_becomes_one_table_and_one_plot_and_a_failure_stops_no_other(tree):
-    done = sweep_of(tree, "small", "n=2,9 word=a,b", "", "", "", "2")
+def test_a_grid_becomes_one_table_and_one_plot_and_a_failure_stops_no_other(tree):
+    done = sweep_of(tree, "small", "n=2,9", "word=a,b")
     assert done.returncode == 1, done.stderr
     assert log(tree) == ["2a", "2b", "9a", "9b"]
-    first, second, *progress = done.stdout.splitlines()
-    assert first == "  small: 4 runs (2 of n × 2 of word), 0 of them done already, 2 at a time"
-    assert second == "  how long a run takes has not been measured: make bench CHAPTER=small"
+    first, *progress = done.stdout.splitlines()
+    assert first == "  small: 4 runs, 0 of them done already, 2 at a time"
     assert [line.split(":")[0] for line in progress[:4]] == [f"  {n} of 4" for n in range(1, 5)]
-    assert "2 of 4 runs failed; the others are kept." in done.stderr
     failed = tree / "runs" / "small-n=9-word=a" / "small.failed.ipynb"
-    assert (
-        f"n=9 word=a: ValueError: nine is one too many\n  The executed copy, up to the error, is {failed}."
-        in done.stderr
-    )
-    assert failed.exists()
+    assert "2 of 4 runs failed; the others are kept." in done.stderr and failed.exists()
+    told = f"n=9 word=a: ValueError: nine is one too many\n  The executed copy, up to the error, is {failed}."
+    assert told in done.stderr
     rows = table(tree, "small-sweep-n=2,9-word=a,b")
-    doubles = [row for row in rows if row["claim"] == "Doubles"]
-    assert [(row["n"], row["word"]) for row in doubles] == [("2", "a"), ("2", "b")]
-    assert [(row["theory"], row["mean"]) for row in doubles] == [("4.0", "4.1")] * 2
-    assert {row["standard_error"] for row in doubles} == {"0.05"} and doubles[0]["quantity"] == "value of 2"
+    names = ("n", "word", "quantity", "theory", "mean", "standard_error")
+    doubles = [tuple(row[name] for name in names) for row in rows if row["claim"] == "Doubles"]
+    assert doubles == [("2", word, "value of 2", "4.0", "4.1", "0.05") for word in "ab"]
     rises = [row for row in rows if row["claim"] == "Rises" and row["word"] == "a"]
     assert [(row["entry"], row["theory"], row["mean"]) for row in rises] == [("1", "2.0", "2.1"), ("2", "3.0", "3.1")]
-    svg = ElementTree.parse(tree / "runs" / "small-sweep-n=2,9-word=a,b" / "plot.svg")
-    assert svg.getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    again = sweep_of(tree, "small", "n=2 word=a,b", "", "", "two values")  # another grid, of runs that are there
+    again = sweep_of(tree, "small", "n=2 word=a,b", "--plot", "two values")  # another grid, of runs that are there
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("  small: 2 runs (1 of n × 2 of word), 2 of them done already")
-    assert len(log(tree)) == 4
+    assert again.stdout.startswith("  small: 2 runs, 2 of them done already") and len(log(tree)) == 4
     folder = tree / "runs" / "small-sweep-n=2-word=a,b"
-    assert {path.name for path in folder.iterdir()} == {"table.csv", "plot.svg", "provenance.json"}
-    assert again.stdout.splitlines()[-3:] == [
-        f"Table:   {folder}/table.csv",
-        f"Plot:    {folder}/plot.svg",
-        f"Made by: {folder}/provenance.json",
-    ]
+    files = [f"{folder}/{name}" for name in ("table.csv", "plot.svg", "provenance.json")]
+    assert again.stdout.splitlines()[-3:] == files and {str(path) for path in folder.iterdir()} == set(files)
+    about = json.loads((folder / "provenance.json").read_text())
+    assert about["grid"] == {"n": [2], "word": ["a", "b"]} and {"version", "commit", "date", "licence"} <= set(about)
 
 
 def test_two_sweeps_at_once_make_the_same_table(tree):
@@ -133,7 +114,7 @@ def test_two_sweeps_at_once_make_the_same_table(tree):
 def test_a_sweep_that_was_killed_goes_on_where_it_was(tree):
     path = tree / "notebooks" / "small.ipynb"
     path.write_text(path.read_text().replace('"claims = Claims()', '"import time; time.sleep(1)\\nclaims = Claims()'))
-    with subprocess.Popen(**command(tree, "small", "n=1:5", "", "", "", "2"), stdout=subprocess.PIPE) as killed:
+    with subprocess.Popen(**command(tree, "small", "n=1:5"), stdout=subprocess.PIPE) as killed:
         for line in killed.stdout:
             if "1 of 4" in line:
                 break
@@ -141,9 +122,9 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(tree):
     finished = {path.parent.name for path in (tree / "runs").glob("*/small.ipynb")}
     assert 1 <= len(finished) < 4
     assert not list((tree / "runs").glob("*sweep*")), "a table of half a grid"
-    resumed = sweep_of(tree, "small", "n=1:5", "", "", "", "2")
+    resumed = sweep_of(tree, "small", "n=1:5")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"4 runs (4 of n), {len(finished)} of them done already" in resumed.stdout
+    assert f"4 runs, {len(finished)} of them done already" in resumed.stdout
     ran = log(tree)
     for name in finished:
         assert ran.count(f"{re.search(r'n=(.)', name)[1]}a") == 1, "a finished run was run again"
@@ -152,18 +133,18 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(tree):
 
 def test_the_same_command_hands_the_runs_to_a_scheduler_that_is_running(tree, tmp_path):
     dask, file = str(Path(sys.executable).with_name("dask")), str(tmp_path / "scheduler.json")
-    here = {"cwd": tree, "env": environment(tree), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    here = {**command(tree), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     local = ["--host", "127.0.0.1", "--scheduler-file", file, "--no-dashboard"]
     workers = ["worker", *local, "--nthreads", "1", "--nworkers", "2", "--local-directory", str(tmp_path)]
     started = []
     try:
-        started.append(subprocess.Popen([dask, "scheduler", "--port", "0", *local], **here))
-        started.append(subprocess.Popen([dask, *workers], **here))
+        started.append(subprocess.Popen(**here | {"args": [dask, "scheduler", "--port", "0", *local]}))
+        started.append(subprocess.Popen(**here | {"args": [dask, *workers]}))
         while not Path(file).exists():
             assert started[0].poll() is None, "the scheduler ended"
             time.sleep(0.1)
         address = json.loads(Path(file).read_text())["address"]
-        done = sweep_of(tree, "small", "n=2,3", "word=b", "", "", "", address)
+        done = sweep_of(tree, "small", "n=2,3", "--set", "word=b", "--scheduler", address)
     finally:
         for process in reversed(started):
             process.terminate()
@@ -179,47 +160,29 @@ def here(tree, monkeypatch):
     return tree
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["big", "n=1,2"], "there is no chapter 'big'; the chapters are: small"),
-        (["small", ""], "nothing is swept"),
-        (["small", "n=1,11"], "`n` must lie in [1, 10]; got 11"),
-        (["small", "n=1,2", "m=1"], "small has no parameter `m`"),
-        (["small", "n=1,2", "n=1"], "GRID and PARAMS both set n."),
-        (["small", "n=1,2", "", "papr"], "there is no preset 'papr'"),
-        (
-            ["small", "n=1,2", "", "", "final"],
-            "PLOT='final' is in none of the claims of small, which are\n  Doubles: v",
-        ),
-        (["small", "n=1,2", "", "", "", "0"], "JOBS is how many runs go on at a time, 1 or more; got '0'"),
-        (["small", "n=1,2", "", "", "", "1", "tcp:/here"], "no dask scheduler answers at 'tcp:/here'"),
-    ],
-)
-def test_a_wrong_sweep_stops_before_anything_runs(here, capsys, arguments, message):
-    assert main(["sweep", *arguments]) == 1
-    assert message in capsys.readouterr().err
+def test_without_a_scheduler_or_a_claim_that_was_asked_for_nothing_runs(here):
+    assert (
+        "no dask scheduler answers at 'tcp:/here'" in dmft("sweep", "small", "n=1", "--scheduler", "tcp:/here").stderr
+    )
+    assert (
+        "in none of the claims of small, which are\n  Doubles: v" in dmft("sweep", "small", "n=1", "--plot", "x").stderr
+    )
     assert not (here / "runs").exists()
-
-
-def test_jobs_are_as_many_as_asked_for():
-    assert number("3") == 3 and number("") == chapters.AT_ONCE
 
 
 def test_how_long_it_takes_is_told_from_the_table_of_costs(here, capsys):
     row = {"seconds": 61.0, "processor": "6502", "architecture": "6502", "system": "CP/M"}
     chapters.write_text(json.dumps({"small": row}), costs.place())
     runs = [sweep.Run("small", {"n": n}, {"n": n}, here) for n in range(5)]
-    sweep.announce("small", {"n": [*range(5)]}, runs, runs[1:], jobs=3)
-    assert capsys.readouterr().out.splitlines() == [
-        "  small: 5 runs (5 of n), 1 of them done already, 3 at a time",
-        "  about 2 min, at 1 min a run: its time with the default parameters on 6502, 6502, CP/M",
-    ]
-    sweep.announce("small", {"n": [*range(5)]}, runs, runs[1:], jobs=3, scheduler="tcp://node1:8786")
-    assert capsys.readouterr().out.splitlines() == [
-        "  small: 5 runs (5 of n), 1 of them done already, the others on tcp://node1:8786",
-        "  about 4 min over all workers, at 1 min a run: its time with the default parameters on 6502, 6502, CP/M",
-    ]
+    for where, how, total in (
+        ("", "3 at a time", "2 min"),
+        ("tcp://a:1", "the others on tcp://a:1", "4 min over all workers"),
+    ):
+        sweep.announce("small", runs, runs[1:], 3, where)
+        assert capsys.readouterr().out.splitlines() == [
+            f"  small: 5 runs, 1 of them done already, {how}",
+            f"  about {total}, at 1 min a run: its time with the default parameters on 6502, 6502, CP/M",
+        ]
 
 
 def test_what_another_version_computed_is_not_kept(here):
@@ -235,77 +198,47 @@ def rows_of(point=None):
     return collected.claims(point or {"rhos": [0.0, 1.0]}, nbformat.v4.new_notebook(cells=[claims_cell(claims())]))
 
 
-def test_a_sweep_has_every_digit_of_a_table_of_claims():
+def test_a_table_has_every_digit_of_the_claims_and_nothing_for_what_is_not_known():
+    text = rows_of().to_csv(index=False)
     names = ("number", "entry", "theory", "theory_error", "theory_half_step", "mean", "standard_error")
-    assert [tuple(row[name] for name in names) for row in rows_of()] == [
+    read = list(csv.DictReader(text.splitlines()))
+    assert [tuple(float(row[name]) if row[name] else None for name in names) for row in read] == [
         (1, 1, 6.0, 0.012, None, 6.1 + 1 / 3e5, 0.0512345),
         (2, 1, 0.0, 0.0, 0.0, pytest.approx(0.2), pytest.approx(0.1)),
         (2, 2, 1.0, 0.0, 1.0, pytest.approx(1.2), pytest.approx(0.1)),
         (3, 1, None, None, 1e-05, 1e-05, None),
         (3, 2, None, None, 2e-05, 2e-05, None),
     ]
-    assert [row["networks"] for row in rows_of()][-1] == "N = 8…64, 1 seeds"
-    read = list(csv.DictReader(collected.table(rows_of()).splitlines()))
-    assert float(read[0]["mean"]) == 6.1 + 1 / 3e5 and read[3]["standard_error"] == read[3]["theory"] == ""
+    assert read[-1]["networks"] == "N = 8…64, 1 seeds"
     assert read[0]["rhos"] == "[0.0, 1.0]" and read[1]["baseline"] == "the first"
 
 
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_every_committed_table_of_claims_can_be_taken_apart(chapter):
     rows = collected.claims({"seed": 0}, chapters.read(chapters.committed(chapter)))
-    assert all(row["mean"] < float("inf") and row["standard_error"] >= 0 for row in rows)
-    assert any(row["theory"] is not None for row in rows)
+    assert (rows["mean"] < float("inf")).all() and (rows["standard_error"] >= 0).all() and rows["theory"].notna().any()
 
 
 def test_the_claim_that_is_drawn_is_the_one_named_or_the_first_with_theory():
-    assert {row["claim"] for row in collected.matching(rows_of(), "")} == {"Doubles"}
-    assert [row["mean"] for row in collected.matching(rows_of(), "two values")] == pytest.approx([0.2, 1.2])
-    assert {row["claim"] for row in collected.matching(rows_of()[3:], "")} == set()
-    assert {row["claim"] for row in collected.matching(rows_of(), "Falls")} == {"Falls"}
-
-
-def test_a_label_that_differs_between_runs_has_an_ellipsis():
-    assert collected.common(["loss at step 7"] * 2) == "loss at step 7"
-    assert collected.common(["loss at step 7, ρ = 0.5", "loss at step 12, ρ = 0.5"]) == "loss at step …, ρ = …"
-
-
-def test_a_sweep_says_with_what_it_was_made():
-    parameters = read_cell('n: int = 3  # how many [1, 10]\nm: int = 1  # more [1, 10]\nword: str = "a"  # what {a, b}')
-    about = sweep.provenance("small", {"n": [1, 2]}, {"m": 1, "word": "b"}, parameters, "paper")
-    assert about["grid"] == {"n": [1, 2]} and about["parameters"] == {"m": 1, "word": "b"}
-    assert about["not as in the book"] == {"word": "b"} and about["preset"] == "paper"
-    assert {"version", "commit", "dirty", "date", "machine", "licence"} <= set(about)
-
-
-def texts(svg):
-    return {comment.strip() for comment in re.findall(r"<!--(.*?)-->", svg)}
+    for rows, wanted, found in (
+        (rows_of(), "", ["Doubles"]),
+        (rows_of(), "two values", ["Rises", "Rises"]),
+        (rows_of()[3:], "", []),
+        (rows_of(), "Falls", ["Falls", "Falls"]),
+    ):
+        assert list(collected.matching(rows, wanted)["claim"]) == found
 
 
 def test_the_plot_has_a_panel_for_each_combination_of_the_others():
+    texts = lambda svg: {comment.strip() for comment in re.findall(r"<!--(.*?)-->", svg)}  # noqa: E731
     swept = {"word": ["a", "b"], "n": [4, 2, 9], "rhos": [[0.0, 1.0]]}
-    results = [
-        rows_of({"word": word, "n": n, "rhos": [0.0, 1.0]}) for word in "ab" for n in swept["n"] if n != 9
-    ]  # a run that failed is not there
-    svg = collected.plot(swept, results, "")
-    shown = texts(svg)
-    assert {"word = a, rhos = [0.0,1.0]", "word = b, rhos = [0.0,1.0]", "n", "value of 3", "Doubles"} <= shown
-    assert svg == collected.plot(swept, results, ""), "the same runs give another file"
-    assert "not as in the book: m = 4" in texts(collected.plot(swept, results, "", "not as in the book: m = 4"))
+    # A run that failed is not there.
+    results = [rows_of({"word": word, "n": n, "rhos": [0.0, 1.0]}) for word in "ab" for n in (4, 2)]
+    results[0]["quantity"] = "value of 4"
+    svg = collected.plot(swept, results, "", "not as in the book: m = 4")
+    shown = {"word = a, rhos = [0.0,1.0]", "word = b, rhos = [0.0,1.0]", "n", "value of …", "Doubles"}
+    assert shown | {"not as in the book: m = 4"} <= texts(svg)
+    assert svg == collected.plot(swept, results, "", "not as in the book: m = 4"), "the same runs give another file"
     lists = {"rhos": [[0.0, 1.0], [0.5, 1.0]]}
-    assert {"[0.0,1.0]", "[0.5,1.0]"} <= texts(
-        collected.plot(lists, [rows_of({"rhos": value}) for value in lists["rhos"]], "Rises")
-    )
-
-
-def test_a_failed_run_is_reported_after_the_table_of_the_others_is_written(here, monkeypatch):
-    def run_all(runs, jobs, scheduler, tell):
-        for run in runs:
-            executed = chapters.read(chapters.committed("small"))
-            executed.metadata["dmftlib"] = {"seconds": 1.0}
-            result = (chapters.key("small", run.values), nbformat.writes(executed))
-            tell(run, sweep.keep(run, *result, "a\nlong\nstory" if run.point["n"] == 2 else ""))
-
-    monkeypatch.setattr(sweep, "run_all", run_all)
-    with pytest.raises(ToolError, match=r"1 of 3 runs failed; the others are kept\.\nn=2: story\n"):
-        sweep.sweep("small", "n=1,2,3")
-    assert [row["n"] for row in table(here, "small-sweep-n=1,2,3") if row["number"] == "1"] == ["1", "3"]
+    drawn = collected.plot(lists, [rows_of({"rhos": value}) for value in lists["rhos"]], "Rises")
+    assert {"[0.0,1.0]", "[0.5,1.0]"} <= texts(drawn)
