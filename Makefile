@@ -37,7 +37,7 @@ test-all: $(TEST_READY)  ## what test does, and the long rest: the build, every 
 	$(CHECK)
 
 faults: $(TEST_READY)  ## seed faults into the library, one at a time, and see whether quick tests find them (tens of minutes; resumable)
-	@$(PY) tests/seed_faults.py
+	@$(PY) tests/faults.py
 
 run: $(READY)  ## one chapter with your parameters, or with a preset: make run CHAPTER=gd PARAMS="P=8" PRESET=paper; HELP=1 lists them
 	@$(PY) -m tools run $${HELP:+--explain} -- "$$CHAPTER" "$$PARAMS" "$$PRESET"

@@ -12,7 +12,6 @@ SLOW = {
     "test_drawing.py",
     "test_interactive.py",
     "test_lost.py",
-    "test_mutants.py",
     "test_pdf.py",
     "test_progress.py",
     "test_questions.py",
