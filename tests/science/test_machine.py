@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from dmftlib import machine, meanfield
+from dmftlib import machine
+from dmftlib.meanfield import solver
 
 STEPS, SAMPLES = 10, 2**14
 
@@ -22,7 +23,7 @@ def memory(e=None, samples=SAMPLES, **options):
 
 def held(e, dtype="float64", **options):
     """A half of the samples as the solver begins with it, and the bytes of a tree of its arrays."""
-    half = meanfield._Half(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
+    half = solver._Half(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
     return half, lambda tree: sum(array.nbytes for array in jax.tree.leaves(tree))
 
 
