@@ -35,6 +35,7 @@ def made():
         others=meanfield.solve(steps, 64, 1, kernels_at=(0, 2)),
         trained=network.train(E, 8),
         wide=network.train(E, 16, 1),
+        recorded=network.train(E, 8, record=True),
         networks=network.ensemble(E, 8, range(2)),
         wider=network.ensemble(with_(E, lr=0.2), 16, range(2)),
     )
@@ -228,6 +229,7 @@ VALUE_ERRORS = [
     (lambda r: network.extrapolate([r["networks"], r["wider"]]), r"ensembles\[0\] and ensembles\[1\] differ in lr"),
     (lambda r: r["solved"].two_time(), "`record` = True"),
     (lambda r: r["trained"].responses(), "`record` = True"),
+    (lambda r: r["recorded"].responses(), "responses exist in the mean field only"),
     # Pages
     (lambda _: claims.origin([]), "`groups` must hold at least one ensemble"),
     (

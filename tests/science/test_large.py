@@ -91,17 +91,6 @@ def test_digits_theory_predicts_test_outputs_of_networks(rule):
     assert np.linalg.norm(2 * theory.f_test[-1] - runs.mean(axis=0)) > 4 * np.linalg.norm(error)
 
 
-def test_estimates_of_memory_hold_what_a_run_keeps():
-    e = dl.Experiment(dl.Task.digits(300, 0), dl.GD(), 2, "tanh", 1.0, 1e-3, 10)
-    whole, ends = (machine.estimate(e, dtype="float32", kernels_at=steps) for steps in (None, (0, 9)))
-    kept = 10 * 300**2 * 9 * 4  # Φ, G, G̃, ⟨g̃g̃⟩ of two layers and K, float32, one sweep
-    assert whole.memory - ends.memory == pytest.approx(0.8 * kept * (3 + 2 * machine.COPIES))
-    assert machine.estimate(e, 8192).memory > 1.5 * machine.estimate(e, 4096).memory
-    many, few = (machine.estimate(e, kernels_at=(0,), directions=n).operations for n in (200, 100))
-    assert many > 1.5 * few
-    assert f"{ends.directions} directions a basis" in str(ends)
-
-
 def test_the_guess_of_directions_is_right_within_a_factor_of_three():
     for P, tol in ((10, 1e-3), (100, 3e-2)):
         e = dl.Experiment(dl.Task.digits(P, 0), dl.GD(), 2, "tanh", 1.5, 0.5 / P, 25)
