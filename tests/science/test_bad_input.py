@@ -72,29 +72,18 @@ ALONE = "`phi` must act on each neuron by itself"
 VALUE_ERRORS = [
     # Tasks
     (lambda _: Task.random(2, 3, seed=-1), "`seed` must be a whole number, at least 0; got -1"),
-    (lambda _: Task.random(2, 3, seed=None), "`seed` must be a whole number, at least 0; got None"),
     (lambda _: Task.random(0, 3), "`P` must be a whole number, at least 1; got 0"),
     (lambda _: Task.random(2, 2.5), "`D` must be a whole number, at least 1; got 2.5"),
     (lambda _: Task.direction(10, 3, -1), "`P_test` must be a whole number, at least 0; got -1"),
     (lambda _: Task(Y, Y), SQUARE + r".*got shape \(3,\)"),
     (lambda _: Task(np.ones((0, 2)), []), r"`X` must hold at least one sample.*\(0, 2\)"),
-    (lambda _: Task(np.ones((3, 0)), Y), r"`X` must hold at least one sample.*\(3, 0\)"),
     (lambda _: Task(np.where(np.eye(3, 2) > 0, np.nan, 1.0), Y), "`X` must be finite; got 2 entries"),
     (lambda _: Task([[1e200]], [1.0]), r"`X` must be finite; got 1 entries .* above 1e\+150. Remove"),
     (lambda _: Task(MASKED, [1.0, -1.0]), "`X` has masked entries"),
-    (lambda _: Task(list(MASKED), [1.0, -1.0]), "`X` has masked entries"),
-    (lambda _: Task.whitened(MASKED[1]), "`y` has masked entries"),
-    (lambda _: Task.whitened([[1.0]]), "`y` must have shape"),
-    (lambda _: Task.whitened([]), r"`X` must hold at least one sample .* got shape \(0, 0\)"),
     (lambda _: Task.circle([0.0, np.nan], [1.0, 1.0]), "`angles` must be finite"),
-    (lambda _: Task.circle([0.0, 1.0], [1.0]), r"`y` must be \(P,\), or \(P, C\) for C outputs, with P = 2"),
     (lambda _: Task(X, np.ones((3, 1, 1))), r"`y` must have shape \(P,\), or \(P, C\).*\(3, 1, 1\)"),
-    (lambda _: Task(X, np.ones((3, 0))), r"`y` must be \(P,\), or \(P, C\).*\(3, 0\)"),
     (lambda _: Task(X, np.ones(4)), r"`y` must be \(P,\), or \(P, C\) for C outputs, with P = 3.*\(4,\)"),
-    (lambda _: Task(X, [1.0, np.nan, 2.0]), "`y` must be finite; got 1 "),
     (lambda _: Task(X, Y, np.ones((2, 3))), r"`X_test` must be \(P_test, D\) with D = 2.*\(2, 3\)"),
-    (lambda _: Task(X, Y, np.ones((0, 2))), "`X_test` must be"),
-    (lambda _: Task(X, Y, np.full((1, 2), np.inf)), "`X_test` must be finite"),
     (lambda _: Task(X, Y, None, np.ones(1)), "`y_test` was given without `X_test`"),
     (lambda _: Task(X, Y, np.ones((2, 2)), Y), r"`y_test` must have shape \(2,\).*got \(3,\)"),
     (lambda _: Task(X, np.ones((3, 2)), X, np.ones((3, 3))), r"`y_test` must have shape \(3, 2\).*got \(3, 3\)"),
@@ -133,8 +122,6 @@ VALUE_ERRORS = [
     # Activations
     (lambda _: Activation("a", jnp.sum), r"`phi` must act on each entry; .* one of shape \(\)"),
     (lambda _: Activation("norm", lambda h: h - h.mean(axis=-1, keepdims=True)), ALONE + "; .* layer norm"),
-    (lambda _: Activation("softmax", jax.nn.softmax), ALONE),
-    (lambda _: Activation("batch", lambda h: h / (1 + h.std())), "must act on each neuron by itself"),
     (lambda _: Activation("place", lambda h: h * jnp.arange(1, h.shape[-1] + 1)), ALONE),
     (lambda _: Activation("root", lambda h: jnp.sqrt(jnp.maximum(h, 0))), "`phi_dot`: .* is not finite at h = 0"),
     (lambda _: Activation("log", jnp.log), "`phi`: φ of the activation is not finite at h = 0"),
@@ -145,7 +132,6 @@ VALUE_ERRORS = [
     (lambda _: Activation("absolute", jnp.abs).phi_phi(np.eye(2)), "probably not smooth; give `closed_phi_phi`"),
     (lambda _: TANH.phi_phi(Y), r"`Sigma` must be a \(P, P\) covariance; got shape \(3,\)"),
     (lambda _: TANH.phi_phi(MASKED[:, :2]), "`Sigma` has masked entries"),
-    (lambda _: TANH.phi_phi([[np.nan]]), "`Sigma` must be a finite covariance"),
     (lambda _: TANH.dot_dot([[-1.0]]), "`Sigma` must be a finite covariance, its diagonal at least 0"),
     (lambda _: TANH.phi_phi([[1, 0.5], [0.1, 1]]), "`Sigma` must be symmetric, as covariances are"),
     (lambda _: TANH.phi_phi([[1, 5], [5, 1]]), r"`Sigma` must have \|Σ_μν\| ≤ √\(Σ_μμ Σ_νν\)"),
@@ -153,7 +139,6 @@ VALUE_ERRORS = [
     (lambda _: gaussian_average(jnp.tanh, jnp.tanh, np.eye(2), most_terms=16), "`most_terms` must be .* 32; got 16"),
     # The lazy limit and the closed forms
     (lambda _: lazy.kernels(E, [1, 2, 3]), r"`Delta` must have the shape \(2,\) of `y`; got \(3,\)"),
-    (lambda _: lazy.kernels(E, [1, np.nan]), "`Delta` must be finite; got 1 entries"),
     (lambda _: lazy.kernels(E, MASKED[1, :2]), "`Delta` has masked entries"),
     (lambda _: twolayer.solve(with_(WHITE, activation="tanh")), NO_FORM + "activation 'tanh', .*meanfield"),
     (lambda _: twolayer.solve(with_(WHITE, activation=Activation("linear", jnp.tanh))), r"its φ\(h\) is not h"),
@@ -172,11 +157,9 @@ VALUE_ERRORS = [
     (lambda _: twolayer.gd(WHITE.task, 1.0, 2.0), TIMES + r"have shape \(T,\) with at least one time; got shape \(\)"),
     (lambda _: twolayer.gd(WHITE.task, 1.0, [-1.0, 0.0]), TIMES + "rise from 0 or later"),
     (lambda _: twolayer.gd(WHITE.task, 1.0, [0.0, 2.0, 1.0]), TIMES + "rise from 0 or later, each once"),
-    (lambda _: twolayer.hebb(WHITE.task, 1.0, [0.0, np.nan]), TIMES + "rise"),
     (lambda _: twolayer.gd(WHITE.task, 1.0, [0.0, np.inf, np.inf]), "Only the last may be infinite"),
     # The mean field
     (lambda _: solved(samples=0), "`samples` must be a whole number, at least"),
-    (lambda _: solved(samples=64.0), "`samples` must be a whole number"),
     (lambda _: solved(samples=65), "`samples` must be even.*got 65"),
     (lambda _: solved(samples=4), "`samples` = 4 is too few: layer 1 needs 3 directions .* Pass samples = 12"),
     (lambda _: solved(seed=2**32), "`seed` must be below 2³² = 4294967296; got 4294967296. Pass a smaller"),
@@ -207,7 +190,6 @@ VALUE_ERRORS = [
     ),
     # Networks
     (lambda _: network.train(E, 0), "`width` must be a whole number, at least 1; got 0"),
-    (lambda _: network.train(E, 10.0), "`width` must be a whole number"),
     (lambda _: network.train(E, 8, 2**70), "`seed` must be below 2³²"),
     (lambda _: network.train(E, 8, dtype="int8"), "`dtype` must be"),
     *(
@@ -216,7 +198,6 @@ VALUE_ERRORS = [
     ),
     (lambda _: network.ensemble(E, 8, [1, 1]), "`seeds` must differ: 1 comes twice"),
     (lambda _: network.groups(E, 8, 1, 0), "`networks` must be a whole number, at least 2; got 1"),
-    (lambda _: network.groups(E, 8, 2, 1.5), "`first` must be a whole number, at least 0; got 1.5"),
     (lambda _: network.groups(E, 8, 2, 0, count=0), "`count` must be a whole number, at least 1; got 0"),
     (
         lambda r: network.average([r["trained"], r["wide"]]),
@@ -257,7 +238,6 @@ VALUE_ERRORS = [
 FUNCTION = "must be a function that JAX can trace"
 TYPE_ERRORS = [
     (lambda _: Task("text", Y), "`X` must be an array of numbers.*str"),
-    (lambda _: Task([[1.0, 2.0], [3.0]], np.ones(2)), "`X` must be an array of numbers"),
     (lambda _: Task(np.array([[1j]]), [1.0]), "`X` must be an array of numbers .* got ndarray"),
     (lambda _: Task([[1.0], [2.0]], ["cat", "dog"]), "`y` .* dtype <U3, text such as 'cat'. Code it as numbers"),
     (
@@ -266,7 +246,6 @@ TYPE_ERRORS = [
     ),
     (lambda _: with_(E, task=(X, Y)), "`task` must be a dmftlib.Task; got tuple"),
     (lambda _: with_(E, rule="GD"), r"`rule` must be a dmftlib.Rule object such as GD\(\)"),
-    (lambda _: with_(E, rule=dl.GD), "`rule` must be a dmftlib.Rule object"),
     (lambda _: with_(E, rule=rule()), r"has no method `pseudo_gradient\(layer\)`"),
     (lambda _: with_(E, rule=Changing()), "`rule` must be hashable.*Changing.*frozen dataclass"),
     (lambda _: with_(E, activation=jnp.tanh), "`activation` must be one of"),
@@ -274,7 +253,6 @@ TYPE_ERRORS = [
     (lambda _: Activation("mine", "tanh"), "`phi` must be a function of an array; got str"),
     (lambda _: Activation("a", jnp.tanh, None, 1), "`closed_phi_phi` must be a function .* got int"),
     (lambda _: Activation("a", np.tanh), f"`phi` {FUNCTION}.*jax.numpy"),
-    (lambda _: Activation("a", jnp.tanh, np.cos), f"`phi_dot` {FUNCTION}"),
     (lambda _: TANH.phi_phi("one"), r"`Sigma` must be a \(P, P\) covariance of numbers; got str"),
     *(
         (lambda _, f=f: f(E.task), "`experiment` must be a dmftlib.? ?Experiment; got Task")
@@ -287,7 +265,6 @@ TYPE_ERRORS = [
     (lambda _: twolayer.gd(WHITE.task, 1.0, "late"), r"`times` must be an array of numbers of shape \(T,\); got str"),
     (lambda _: solved(devices="all"), r"`devices` must be a list of JAX devices, such as jax.devices\(\); got 'all'"),
     (lambda _: meanfield.average(3), "`runs` must be a list of Dynamics objects; got int"),
-    (lambda _: meanfield.average([1, 2]), r"`runs\[0\]` must be a dmftlib Dynamics; got int. meanfield.solve"),
     (lambda _: network.ensemble(E, 8, 3), r"`seeds` must be iterable, such as range\(8\); got 3"),
     (lambda r: network.extrapolate([r["trained"]]), r"`ensembles\[0\]` must be a dmftlib Ensemble; got Dyn"),
     (lambda r: dl.compare(1, r["trained"]), "`theory` must be a dmftlib Result; got int. Pass what meanfield.solve"),

@@ -122,8 +122,10 @@ def test_responses_are_causal(rule, eight_seeds, sites):
     for run in eight_seeds[rule]["runs"]:
         for name, found in run.responses().items():
             for t in range(T):
-                first = t + 1 if name in "BD" else t  # φ(t) knows r(s) and v(s) only at s < t; g and g̃ know u(t)
+                # φ(t) knows r(s) and v(s) only at s < t; g and g̃ know u(t), but not through gates.
+                first = t + 1 if name in "BD" and rule != "GLN" else t
                 np.testing.assert_array_equal(found[:, t, :, first:], 0.0)
+                assert not t or np.abs(found[:, t, :, :first]).max() > 0
     for name in HAS[rule]:
         for site in sites[rule]:
             for t in range(T):
@@ -152,13 +154,6 @@ def test_every_response_is_the_derivative_of_the_single_site_process(rule, name,
     agree(derivative, layer_of(eight_seeds[rule], name, gap), (rule, name, gap))
 
 
-@pytest.mark.parametrize("rule, name", sorted({(rule, name) for rule, name, _ in EACH}))
-def test_the_responses_are_there(rule, name, eight_seeds):
-    # At one step apart, and at equal times once h and z are correlated: at t = 0 they are not.
-    mean, error = (x[:, 2, :, 1] for x in eight_seeds[rule][name])
-    assert np.abs(mean / error).max() > 8
-
-
 @pytest.mark.parametrize("rule, name, rho", [("GD", "B", 1.0), ("FA", "B", 1.0), ("FA", "D", RHO), ("DFA", "B", 1.0)])
 def test_equal_time_response_is_nested_through_the_layers(rule, name, rho, eight_seeds, sites):
     # γ₀B^ℓ(t,t) = δ_μν ⟨φ̈ z⟩ + γ₀B^{ℓ+1}(t,t) ⟨φ̇φ̇⟩, fields of layer ℓ + 1, B^L = 0; D: z̃ for z and ρD for B.
@@ -175,11 +170,6 @@ def test_equal_time_response_is_nested_through_the_layers(rule, name, rho, eight
             # The nested term is there: without it the disagreement is many standard errors.
             missing = mean - np.stack([np.diag(local[:, t].mean(axis=0)) / E.gamma0 for t in range(T)])
             assert np.abs(missing[error > 0] / error[error > 0]).max() > (10 if rule == "GD" else 4)
-
-
-def test_equal_time_responses_vanish_for_gated_networks(eight_seeds):
-    for run in eight_seeds["GLN"]["runs"]:
-        np.testing.assert_array_equal(np.einsum("gtmtn->gtmn", run.responses()["B"]), 0.0)
 
 
 # --- At ordinary settings ---------------------------------------------------------------------------------------------
