@@ -44,12 +44,20 @@ def watch_kernels() -> None:
     RunningKernel.get_message = get_message
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fault", help="put this fault of tests/faults.py into the library first")
+
+
 def pytest_configure(config):
     """The kernels that nbval starts share the cores and the compiled functions as those of `make book` do.
 
     Workers inherit what the first process sets. Tests that are killed leave no torn entry in the shared cache.
     """
     watch_kernels()
+    if config.getoption("fault"):
+        import faults
+
+        faults.seed(config.getoption("fault"), pytest.MonkeyPatch())
     if hasattr(config, "workerinput"):
         return
     running = ExitStack()

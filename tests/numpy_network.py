@@ -1,11 +1,12 @@
 """A second implementation, for tests: paper §1 as a plain numpy loop over dense matrices, one branch a rule.
 
 It shares nothing with dmftlib: no rule objects, no factored updates, no compilation. Beside it, `RULES`: what it is
-compared with.
+compared with, and `drawn_by`, the draws of the library.
 """
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from scipy.special import erf
 
@@ -44,6 +45,28 @@ def draw(rng, L, N, D, C=1):
     )
 
 
+def drawn_by(experiment, N, seed, dtype="float64"):
+    """What `network.train` draws for its weights, feedback, gates and vectors: each has a key of its own."""
+    L, D, C = experiment.hidden_layers, experiment.task.D, experiment.task.outputs
+    rows, columns = [N] * L + [C], [D] + [N] * L
+
+    def gaussian(kind, layer, *shape):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), kind), layer)
+        return np.asarray(jax.random.normal(key, shape, dtype), np.float64)
+
+    with jax.enable_x64(dtype == "float64"):
+        W, feedback = ([gaussian(kind, l, rows[l], columns[l]) for l in range(L + 1)] for kind in (0, 1))
+        M, vector = ([gaussian(kind, l, *shape) for l in range(L)] for kind, shape in ((2, (N, D)), (3, (C, N))))
+    return dict(W=W, feedback=feedback, M=M, vector=vector)
+
+
+def run_of(rule, experiment, N, seed, dtype="float64"):
+    """`train` with the draws and the settings of network.train(experiment, N, seed)."""
+    e, task = experiment, experiment.task
+    drawn = drawn_by(e, N, seed, dtype)
+    return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test)
+
+
 def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None):
     """Run `steps` states of one network. Layers are lists with index ℓ − 1, samples are rows.
 
@@ -55,7 +78,7 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None):
     L, N, D, P, C = len(W) - 1, len(W[0]), X.shape[1], len(y), len(W[-1])
     y, outputs = y.reshape(P, C), y.shape[1:]
     X_all = X if X_test is None else np.concatenate([X, X_test])
-    gates = drawn["gates"] if "gates" in drawn else [phi_dot(X_all @ M.T / np.sqrt(D)) for M in drawn["M"]]
+    gates = [phi_dot(X_all @ M.T / np.sqrt(D)) for M in drawn["M"]]
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
     f0 = None
     for _ in range(steps):

@@ -182,7 +182,7 @@ def bench(chapter):
 @dmft.command()
 def faults():
     """Seed faults into the library and see whether the quick tests find them (tens of minutes; resumable)."""
-    script([ROOT / "tests" / "seed_faults.py"])
+    script([ROOT / "tests" / "faults.py"])
 
 
 def script(words: list) -> None:

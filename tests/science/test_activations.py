@@ -105,17 +105,6 @@ def test_prices_theorem(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_averages_are_symmetric_positive_and_act_on_pairs(name):
-    phi, Sigma = activation_from(name), covariance(5, 7)
-    for average in (phi.phi_phi, phi.dot_dot):
-        kernel = average(Sigma)
-        np.testing.assert_allclose(kernel, kernel.T, rtol=0, atol=1e-9)
-        assert np.linalg.eigvalsh(kernel).min() > -1e-9
-        sub = [0, 3]
-        np.testing.assert_allclose(average(Sigma[np.ix_(sub, sub)]), kernel[np.ix_(sub, sub)], rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_derivative_is_the_derivative(name):
     phi = activation_from(name)
     with jax.enable_x64(True):
@@ -220,44 +209,13 @@ def test_tanh_of_large_inputs_is_nearly_a_sign():
     found = tanh.phi_phi(sd**2 * corr)
     np.testing.assert_allclose(found[0, 0], 1 - 2 / (sd * np.sqrt(2 * np.pi)), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found[0, 1], 2 / np.pi * np.arcsin(0.6), rtol=0, atol=1 / sd**2)
-    with pytest.raises(ValueError, match=r"inputs are large, h has a standard deviation of 1e\+05: scale them"):
-        tanh.phi_phi(1e10 * corr)
 
 
-def test_user_polynomial_by_wicks_theorem():
-    # φ = u + u²: ⟨φφ⟩ = c + ab + 2c², ⟨φ̇φ̇⟩ = 1 + 4c.
-    poly = dl.Activation("poly", lambda h: h + h**2)
-    Sigma = covariance(3, 9)
-    v = np.diag(Sigma)
-    np.testing.assert_allclose(poly.phi_phi(Sigma), Sigma + np.outer(v, v) + 2 * Sigma**2, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(poly.dot_dot(Sigma), 1 + 4 * Sigma, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("name", ["tanh", "erf", "relu"])
-def test_user_closed_forms_are_used_and_quadrature_agrees_where_smooth(name):
-    known = ACTIVATIONS[name]
-    user = dl.Activation("mine", known.phi, known.phi_dot, known.closed_phi_phi, known.closed_dot_dot)
-    Sigma = covariance(3, 2)
-    np.testing.assert_array_equal(user.phi_phi(Sigma), known.phi_phi(Sigma))
-    if name == "erf":
-        bare = dl.Activation("mine", known.phi)
-        np.testing.assert_allclose(bare.phi_phi(Sigma), known.phi_phi(Sigma), rtol=0, atol=1e-8)
-        np.testing.assert_allclose(bare.dot_dot(Sigma), known.dot_dot(Sigma), rtol=0, atol=1e-8)
-
-
-def test_kinked_user_function_without_closed_forms_is_refused():
-    # A kink at 0 lies at one place between the nodes of every grid of even size: halving it shows nothing.
-    kinked = dl.Activation("absolute", jnp.abs)
-    for average in (kinked.phi_phi, kinked.dot_dot):
-        with pytest.raises(ValueError, match="probably not smooth; give `closed_phi_phi` and `closed_dot_dot`"):
-            average(covariance(2, 1))
-
-
-@pytest.mark.parametrize("Sigma", [np.ones(3), np.ones((2, 3)), 1.0])
-def test_covariance_must_be_square(Sigma):
-    for name in NAMES:
-        with pytest.raises(ValueError, match=r"`Sigma` must be a \(P, P\) covariance; got shape"):
-            activation_from(name).phi_phi(Sigma)
+def test_closed_forms_of_ones_own_are_used():
+    relu, Sigma = ACTIVATIONS["relu"], covariance(3, 2)
+    user = dl.Activation("mine", relu.phi, relu.phi_dot, relu.closed_phi_phi, relu.closed_dot_dot)
+    np.testing.assert_array_equal(user.phi_phi(Sigma), relu.phi_phi(Sigma))
+    np.testing.assert_array_equal(user.dot_dot(Sigma), relu.dot_dot(Sigma))
 
 
 # --- What an activation is, whatever its name --------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The solver's two error estimates against the truth: in a hard case, γ₀ = 3, three tanh layers, and in drawn settings."""
 
 import sys
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -72,8 +71,6 @@ def test_an_average_states_the_scatter_of_its_mean(solves):
     scatter = relative(values - mean.K, mean.K) / np.sqrt(len(runs) * (len(runs) - 1))
     assert mean.provenance.errors["monte_carlo"]["K"] == pytest.approx(scatter)
     assert mean.provenance.size == 5 * 4096 and mean.provenance.errors["tol"] == runs[0].provenance.errors["tol"]
-    with pytest.raises(ValueError, match="at least two solutions"):
-        dl.meanfield.average(runs[:1])
 
 
 # --- Drawn settings against networks ----------------------------------------------------------------------------------
@@ -116,14 +113,6 @@ def test_the_limit_of_widths_is_a_line_or_a_parabola_in_one_over_width():
     curved = {N: (np.array([2 + 3 / N + 100 / N**2]), 1e-6) for N in widths}
     value, _, systematic, apart = stated_networks.limit(curved)
     assert value[0] == pytest.approx(2) and 0 < systematic < apart == pytest.approx(100 / 128 * (1 / 64 - 1 / 256))
-
-
-def test_every_ingredient_is_drawn_several_times():
-    drawn = [setting for setting in draw().values() if setting.name.startswith("s")]
-    assert len(drawn) >= 60
-    for name in ("rule", "rho", "depth", "activation", "kind", "gamma0", "rate", "dtype"):
-        assert min(Counter(getattr(setting, name) for setting in drawn).values()) >= 3, name
-    assert min(Counter(s.y.shape for s in drawn if s.y.shape[1] > 1).values()) >= 1
 
 
 @pytest.mark.parametrize("level", stated_errors.LEVELS)

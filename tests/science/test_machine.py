@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from dmftlib import machine, meanfield
+from dmftlib import machine
+from dmftlib.meanfield import solver
 
 STEPS, SAMPLES = 10, 2**14
 
@@ -22,7 +23,7 @@ def memory(e=None, samples=SAMPLES, **options):
 
 def held(e, dtype="float64", **options):
     """A half of the samples as the solver begins with it, and the bytes of a tree of its arrays."""
-    half = meanfield._Half(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
+    half = solver._Half(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
     return half, lambda tree: sum(array.nbytes for array in jax.tree.leaves(tree))
 
 
@@ -66,13 +67,11 @@ def test_memory_grows_with_steps_by_the_kernels_that_are_recorded():
 def test_memory_of_fields_counts_layers_test_points_and_bytes():
     """Without directions and kept kernels, what a step holds: h and φ of every point and four fields of every gradient."""
     few = {"samples": 2**22, "directions": 0}
-    assert memory(**few) / memory(**few, dtype="float32") == pytest.approx(2, rel=1e-3)
-    assert memory(experiment(layers=4), **few) / memory(**few) == pytest.approx(2, rel=1e-3)
-    wide = experiment(P_test=12)  # 18 inputs and 6 gradients in place of 9 and 6
-    assert memory(wide, **few) / memory(**few) == pytest.approx(24 / 15, rel=1e-3)
-    assert memory(experiment(layers=1), **few) / memory(**few) == pytest.approx(
-        1 / 2 * 2 / 3, rel=1e-3
-    )  # no tol to vary
+    one, wide = memory(**few), experiment(P_test=12)  # 18 inputs and 6 gradients in place of 9 and 6
+    assert one / memory(**few, dtype="float32") == pytest.approx(2, rel=1e-3)
+    assert memory(experiment(layers=4), **few) / one == pytest.approx(2, rel=1e-3)
+    assert memory(wide, **few) / one == pytest.approx(24 / 15, rel=1e-3)
+    assert memory(experiment(layers=1), **few) / one == pytest.approx(1 / 2 * 2 / 3, rel=1e-3)  # no tol to vary
 
 
 def test_operations_are_those_of_the_products_in_a_step():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from dmftlib.results import OBSERVABLES, Provenance, target_alignment
+from dmftlib import stability
+from dmftlib.results import OBSERVABLES, Provenance
 from dmftlib.stability import check_records, warn_if_unstable
 
 T, L, P = 5, 2, 3
@@ -56,20 +57,6 @@ def test_metrics_follow_their_formulas():
         assert np.isclose(run.corr_g[t], np.mean(layers))
 
 
-def test_alignment_is_one_for_the_target_kernel_and_zero_for_orthogonal_ones():
-    y = np.array([1.0, -2.0, 0.5])
-    other = np.array([2.0, 1.0, 0.0])  # orthogonal to y
-    assert np.isclose(target_alignment(7.0 * np.outer(y, y), y), 1.0)
-    assert np.isclose(target_alignment(np.outer(other, other), y), 0.0)
-    assert np.isclose(target_alignment(np.eye(3), y), 1 / np.sqrt(3))
-
-
-def test_gradients_that_are_the_pseudo_gradients_have_correlation_one():
-    run = dynamics()
-    same = dataclasses.replace(run, G_tilde=run.G, G_tilde_tilde=run.G)
-    np.testing.assert_allclose(same.corr_g, 1.0, rtol=1e-14)
-
-
 def ensemble(mean, relative_error):
     arrays = {name: getattr(mean, name) for name in (*OBSERVABLES, "G_tilde_tilde")}
     error = {name: relative_error * np.abs(value) for name, value in arrays.items()}
@@ -87,20 +74,14 @@ def test_compare_is_the_relative_frobenius_distance_over_all_times():
         assert comparison[name] == (comparison.distance[name], comparison.standard_error[name])
 
 
-def test_compare_with_a_scaled_copy_gives_the_factor():
+def test_a_scaled_copy_is_as_far_as_its_factor_and_one_run_has_no_error():
     b = dynamics(1)
-    a = dataclasses.replace(b, **{name: 1.05 * getattr(b, name) for name in OBSERVABLES})
-    comparison = dl.compare(a, b)
+    comparison = dl.compare(dataclasses.replace(b, **{name: 1.05 * getattr(b, name) for name in OBSERVABLES}), b)
     np.testing.assert_allclose(list(comparison.distance.values()), 0.05, rtol=1e-12)
-    assert np.isnan(list(comparison.standard_error.values())).all()  # one run has no standard error
-    assert all(x == 0 for x in dl.compare(b, b).distance.values())
-
-
-def test_comparison_prints_a_row_for_each_quantity():
-    text = str(dl.compare(dynamics(0), ensemble(dynamics(0), 0.0123)))
-    rows = text.splitlines()
-    assert [row.split()[0] for row in rows[1:]] == list(OBSERVABLES)
-    assert all("1.2 %" in row for row in rows[1:])
+    assert np.isnan(list(comparison.standard_error.values())).all()
+    assert not any(dl.compare(b, b).distance.values())
+    rows = str(dl.compare(b, ensemble(b, 0.0123))).splitlines()[1:]
+    assert [row.split() for row in rows] == [[name, "0", "%", "1.2", "%"] for name in OBSERVABLES]
 
 
 def with_error(run, error):
@@ -130,67 +111,44 @@ def test_agreement_with_one_network_is_unknown_and_not_a_verdict():
         assert "True" not in table.agreement() and "False" not in table.agreement()
 
 
-@pytest.mark.parametrize("name", ("Phi", "G", "G_tilde"))
-def test_compare_refuses_other_shapes(name):
-    a, b = dynamics(0), dynamics(1)
-    short = dataclasses.replace(b, **{name: getattr(b, name)[:, :-1]})
-    with pytest.raises(ValueError, match=rf"`{name}` has shape .*`theory`.*`runs`.*like with like"):
-        dl.compare(a, short)
-
-
 @pytest.mark.parametrize(
-    "changes",
+    "name, changes",
     [
-        dict(rule=dl.DFA()),
-        dict(activation="relu"),
-        dict(gamma0=2.0),
-        dict(lr=0.3),
-        dict(task=dl.Task(E.task.X, -E.task.y)),
-        dict(task=dl.Task(E.task.X, E.task.y, X_test=E.task.X)),
+        ("rule", dict(rule=dl.DFA())),
+        ("phi", dict(activation="relu")),
+        ("gamma0", dict(gamma0=2.0)),
+        ("task", dict(task=dl.Task(E.task.X, -E.task.y))),
+        ("task", dict(task=dl.Task(E.task.X, E.task.y, X_test=E.task.X))),
     ],
-    ids=lambda changes: next(iter(changes)),
 )
-def test_compare_refuses_results_of_two_experiments(changes):
+def test_results_of_two_experiments_are_not_compared(name, changes):
     other = dynamics(1, dataclasses.replace(E, **changes))
     for runs in (other, ensemble(other, 0.1)):
-        with pytest.raises(
-            ValueError, match=f"`theory` and `runs` differ in {next(iter(changes)).replace('activation', 'phi')}"
-        ):
+        with pytest.raises(ValueError, match=f"`theory` and `runs` differ in {name}"):
             dl.compare(dynamics(0), runs)
+    short = dataclasses.replace(dynamics(1), G=dynamics(1).G[:, :-1])
+    with pytest.raises(ValueError, match=r"`G` has shape .*`theory`.*`runs`.*like with like"):
+        dl.compare(dynamics(0), short)
 
 
 # --- Divergence and instability --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value, step", [(np.nan, 2), (np.inf, 3), (-np.inf, 1), (1e200, 2), (50.0, 4)])
+@pytest.mark.parametrize("value, step", [(np.nan, 2), (-np.inf, 1), (1e200, 2), (50.0, 4)])
 def test_divergence_names_the_first_bad_step(value, step):
-    f = np.zeros((T, P))
+    f, K = np.zeros((T, P)), np.ones((T, P, P))
+    f[2] = E.task.y + np.sqrt(50 * 1.75)  # the initial loss is ⟨y²⟩ = 1.75; one 50 times as large may still come back
+    check_records(E, {"f": f})
     f[step:, 1] = value
-    with pytest.raises(dl.Diverged, match=rf"at step {step} the loss is .*`lr` = 0.25 .*try lr = 0.062"):
-        check_records(E, {"f": f})
-    with pytest.raises(dl.Diverged, match=rf"at step {step + 40} "):  # a later part of the same run
-        check_records(E, {"f": f}, first_step=40)
-
-
-def test_a_kernel_that_is_not_finite_is_divergence_too():
-    K = np.ones((T, P, P))
+    for first in (0, 40):  # a later part of the same run
+        with pytest.raises(dl.Diverged, match=rf"at step {first + step} the loss is .*`lr` = 0.25 .*try lr = 0.062"):
+            check_records(E, {"f": f}, first)
     K[3, 0, 1] = np.nan
     with pytest.raises(dl.Diverged, match=r"at step 3"):
         check_records(E, {"f": np.zeros((T, P)), "K": K})
-
-
-def test_a_transient_is_no_divergence():
-    # The initial loss is ⟨y²⟩ = 1.75; a loss 50 times as large may still come back.
-    f = np.zeros((T, P))
-    f[2] = E.task.y + np.sqrt(50 * 1.75)
-    check_records(E, {"f": f})
-
-
-def test_a_kernel_that_is_not_finite_before_any_step_is_not_blamed_on_lr():
-    K = np.full((T, P, P), np.nan)
     with pytest.raises(dl.Diverged, match=r"not finite at step 0, .*check `activation`") as caught:
-        check_records(E, {"f": np.zeros((T, P)), "K": K})
-    assert "lr" not in str(caught.value)
+        check_records(E, {"f": np.zeros((T, P)), "K": np.nan * K})
+    assert "lr" not in str(caught.value)  # which is not to blame before any step
 
 
 def test_the_step_proposed_after_divergence_is_one_that_runs():
@@ -268,12 +226,20 @@ def test_large_kernels_are_judged_by_their_largest_multiplier(monkeypatch):
         values[-1] = last
         K = np.tile((directions * values) @ directions.T, (30, 1, 1))
         whole = told(K)
-        monkeypatch.setattr(dl.results, "MOST_EIGENVALUES", 10)
+        monkeypatch.setattr(stability, "MOST_EIGENVALUES", 10)
         assert bool(told(K)) == bool(whole) == warns, last
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("scale, gamma0", [(1e-9, 1.0), (1.0, 1e-5), (1e-3, 1e-3)])
+def test_engines_warn_of_steps_that_enlarge_differences():
+    e = dl.Experiment(dl.Task.random(3, 4, seed=2), dl.GD(), 1, "tanh", gamma0=0.1, lr=0.1, steps=3)
+    unstable = dataclasses.replace(e, lr=2.2 / np.linalg.eigvalsh(dl.lazy.kernels(e).K).max())
+    for run in (lambda e: dl.network.train(e, 256), lambda e: dl.meanfield.solve(e, 64)):
+        with pytest.warns(UserWarning, match=r"\|1 − lr·λ\| exceeds 1 .* from step 0 on \(largest value"):
+            run(unstable)
+
+
+@pytest.mark.parametrize("scale, gamma0", [(1e-9, 1.0), (1.0, 1e-5)])
 def test_updates_below_rounding_warn_and_name_float64(scale, gamma0):
     task = dl.Task.random(4, 10, 0)
     e = dl.Experiment(dl.Task(task.X, scale * task.y), dl.GD(), 1, "tanh", gamma0, 0.05, 3)
@@ -288,7 +254,7 @@ def test_updates_below_rounding_warn_and_name_float64(scale, gamma0):
 
 def test_where_no_rounding_is_told_of_float32_is_right_to_half_a_percent():
     task = dl.Task.random(4, 10, 0)
-    least = dl.stability.LEAST_UPDATE * np.finfo("float32").eps
+    least = stability.LEAST_UPDATE * np.finfo("float32").eps
     e = dl.Experiment(task, dl.GD(), 1, "tanh", 1.05 * least / (0.05 * np.sqrt(4 * np.diag(task.K_x).mean())), 0.05, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -72,19 +72,6 @@ def test_hebb_keeps_both_of_its_integrals(gamma0):
 
 
 @pytest.mark.parametrize("gamma0", [1e-6, 1.0, 100.0])
-def test_conservation_laws(gamma0):
-    times = np.array([0, 1e-3, 1e-2, 0.1, 1.0, 30.0])
-    run = twolayer.gd(TASK, gamma0, times)
-    np.testing.assert_allclose(run.H_y, np.sqrt(1 + gamma0**2 * (run.f**2).sum(axis=1)), rtol=1e-8)
-    for rho in (0.0, 0.6, 1.0):
-        run = twolayer.fa(TASK, gamma0, times, rho)
-        a2 = run.H_y - 1
-        np.testing.assert_allclose(run.G_tilde[:, 0, 0, 0], rho + a2 / 2, rtol=1e-8, atol=1e-14)
-        f = gamma0 * np.linalg.norm(run.f, axis=1)
-        np.testing.assert_allclose(f**2, a2 * (a2 / 2 + 1 + rho) ** 2, rtol=1e-8, atol=1e-14)
-
-
-@pytest.mark.parametrize("gamma0", [1e-6, 0.3, 3.0, 100.0])
 def test_training_ends_at_the_fixed_points(gamma0):
     drive = gamma0 * NORM
     for name in RULES:
@@ -140,7 +127,7 @@ def test_hebb_approaches_its_power_of_large_gamma0_slowly():
     assert 1 - decades[-1] < 0.05
 
 
-@pytest.mark.parametrize("gamma0", [0.1, 1.0, 10.0, 100.0])
+@pytest.mark.parametrize("gamma0", [0.1, 100.0])
 def test_better_aligned_feedback_ends_with_larger_G_tilde_and_fewer_features(gamma0):
     ends = [twolayer.fa(TASK, gamma0, [np.inf], rho) for rho in np.linspace(0, 1, 11)]
     assert (np.diff([end.G_tilde[0, 0, 0, 0] for end in ends]) > 0).all()
@@ -171,7 +158,9 @@ def test_the_exact_solver_approaches_them_at_first_order_in_lr(name):
     rates, errors = (0.02, 0.01, 0.005), []
     for lr in rates:
         e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.3, lr=lr, steps=round(1 / lr) + 1)
-        closed, run = solution(name, e.gamma0, lr * np.arange(e.steps)), dl.meanfield.solve(e, samples=64)
+        closed, run = twolayer.solve(e), dl.meanfield.solve(e, samples=64)
+        for value in (*NAMES, "times", "Delta", "loss", "alignment", "corr_g", "H_y", "h_y"):
+            assert getattr(closed, value).shape == getattr(run, value).shape, value
         errors.append(list(dl.compare(closed, run).distance.values()))
         square = run.G_tilde_tilde  # which frozen feedback leaves as it is
         assert np.linalg.norm(closed.G_tilde_tilde - square) < lr * np.linalg.norm(square)
@@ -194,40 +183,21 @@ def test_networks_approach_them_as_one_over_N(name):
         assert abs(slope + 1) < 0.2, (quantity, slope)
 
 
-def test_names_and_shapes_are_those_of_the_solver():
-    e = dl.Experiment(TASK, dl.FA(0.6), 1, "linear", gamma0=1.3, lr=0.01, steps=5)
-    run, closed = dl.meanfield.solve(e, samples=64), twolayer.fa(TASK, 1.3, 0.01 * np.arange(5), 0.6)
-    for name in (*NAMES, "times", "Delta", "loss", "alignment", "corr_g", "H_y", "h_y"):
-        assert getattr(closed, name).shape == getattr(run, name).shape, name
-        np.testing.assert_allclose(getattr(closed, name), getattr(run, name), atol=0.05, err_msg=name)
-    assert closed.H.shape == (5, 2, 2)
-    assert (closed.rule, closed.gamma0, closed.task) == (dl.FA(0.6), 1.3, TASK)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        closed.gamma0 = 2.0
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_compare_and_the_figures_read_them(name):
-    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.0, lr=0.02, steps=6)
+def test_figures_read_them():
+    e = dl.Experiment(TASK, dl.FA(0.6), 1, "linear", gamma0=1.0, lr=0.02, steps=6)
     closed, networks = twolayer.solve(e), dl.network.groups(e, 64, 4, 0, count=2)
-    table = dl.compare(closed, networks[0])
-    assert table.distance["K"] == pytest.approx(
-        np.linalg.norm(closed.K - networks[0].K) / np.linalg.norm(networks[0].K), rel=1e-12
-    )
-    assert table.theory_error["K"] == 0.0  # exact
-    assert set(dl.compare(networks[0], closed).standard_error.values()) == {0.0}
+    assert dl.compare(closed, networks[0]).theory_error["K"] == 0.0  # exact
     wide = {64: networks, 128: dl.network.groups(e, 128, 4, 0, count=2)}
     for figure in (
         figures.learning_curves(closed, networks),
         figures.overview(closed, networks),
         figures.kernels(closed, networks, [("Phi", 1), ("K", None)]),
-        figures.several_runs({name: (closed, networks)}, {"loss": lambda run: run.loss}),
+        figures.several_runs({"FA": (closed, networks)}, {"loss": lambda run: run.loss}),
         figures.error_against_width(closed, wide, {"K": ("K", slice(None))}),
         figures.bias_and_variance(closed, wide, {"K": ("K", slice(None))}),
         figures.richness([1.0], [closed], [networks], closed.f, 0.3),
     ):
         assert figure.png()[1:4] == b"PNG"
-    np.testing.assert_array_equal(figures.learning_curves(closed, networks).data["loss"], closed.loss)
     for other, changed in (
         (twolayer.solve(dataclasses.replace(e, gamma0=2.0)), "gamma0"),
         (twolayer.solve(e, 0.03 * np.arange(6)), "lr"),
@@ -235,6 +205,22 @@ def test_compare_and_the_figures_read_them(name):
     ):
         with pytest.raises(ValueError, match=f"differ in {changed}"):
             dl.compare(other, networks[0])
+
+
+def test_modes_of_white_data_follow_the_closed_form():
+    # GD, L = 1, φ(h) = h, K_x = I: with Y = Σ_k s_k u_k v_kᵀ the equations split into one of a single target a mode,
+    # d(h_k ± w_k)/dt = ±γ₀Δ_k(h_k ± w_k) with h_k = u_kᵀh and w_k = v_kᵀw, so that Δ = Σ_k Δ_k u_k v_kᵀ.
+    left, sizes, right = np.linalg.svd(np.random.default_rng(7).standard_normal((4, 3)), full_matrices=False)
+    errors = []
+    for lr in (0.01, 0.005):
+        e = dl.Experiment(
+            dl.Task(2 * np.eye(4), (left * sizes) @ right), dl.GD(), 1, "linear", 1.5, lr, round(1 / lr) + 1
+        )
+        run = dl.meanfield.solve(e)
+        found = np.einsum("pk,tpc,kc->tk", left, run.Delta, right)
+        exact = [twolayer.gd(dl.Task.whitened([s]), 1.5, run.times).Delta[:, 0] for s in sizes]
+        errors.append(np.abs(found - np.stack(exact, axis=1)).max())
+    assert errors[0] < 0.05 and 1.8 < errors[0] / errors[1] < 2.2  # the step is all that is left
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -266,80 +252,6 @@ def test_an_experiment_gets_the_form_of_its_rule_at_its_own_times(name):
     for value in (*NAMES, "times"):
         np.testing.assert_allclose(getattr(run, value), getattr(expected, value), rtol=1e-12, err_msg=value)
     np.testing.assert_array_equal(twolayer.solve(e, [0.7, np.inf]).f, solution(name, 1.3, [0.7, np.inf]).f)
-
-
-@dataclasses.dataclass(frozen=True)
-class Own(dl.GD):
-    """A rule derived from one that has a closed form may be another."""
-
-    def pseudo_gradient(self, layer):
-        return 2 * layer.g
-
-
-WHITE = dl.Experiment(TASK, dl.GD(), 1, "linear", gamma0=1.3, lr=0.1, steps=4)
-OFF = dl.Task(np.array([[1.5, 0.0], [0.0, 1.0]]), Y)  # K_x = diag(1.125, 0.5)
-REFUSED = [
-    (TASK, TypeError, r"`experiment` must be a dmftlib.Experiment; got Task. Build one .* twolayer.gd"),
-    (dataclasses.replace(WHITE, activation="tanh"), ValueError,
-     "`experiment` has the activation 'tanh', and its φ.h. is not h, .* Use activation \"linear\", or meanfield"),
-    (dataclasses.replace(WHITE, hidden_layers=3), ValueError,
-     "`experiment` has hidden_layers = 3; the closed forms hold for 1. Use hidden_layers = 1, or meanfield.solve"),
-    (dataclasses.replace(WHITE, rule=dl.GLN()), ValueError,
-     r"`experiment` has the rule GLN\(\), which has no closed form of its own: .* every gate is 1. Use GD\(\)"),
-    (dataclasses.replace(WHITE, rule=Own()), ValueError,
-     r"`experiment` has the rule Own\(\), .* there are some for GD, FA, DFA, Hebb. Use one of these, or meanfield.solve"),
-    (dataclasses.replace(WHITE, task=OFF), ValueError,
-     r"`task` must be whitened .* largest entry of \|K_x − I\| is 0.5. Use Task.whitened\(y\), or meanfield.solve"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("experiment, error, message", REFUSED)
-def test_an_experiment_without_closed_form_is_refused_before_computing(experiment, error, message, monkeypatch):
-    monkeypatch.setattr(twolayer, "solve_ivp", lambda *_, **__: pytest.fail("it was computed"))
-    with pytest.raises(error, match=message):
-        twolayer.solve(experiment)
-
-
-# --- Errors -----------------------------------------------------------------------------------------------------------
-
-BAD = [
-    ((np.eye(2), 1.0, [0.0]), TypeError, r"`task` must be a dmftlib.Task; got ndarray. Build one with Task.whitened\(y\)"),
-    ((dl.Task.whitened([0.0, 0.0]), 1.0, [0.0]), ValueError, "`task` has targets that are all zero"),
-    ((TASK, 0.0, [0.0]), ValueError, "`gamma0` .richness.* must be a finite number above 0; got 0.0"),
-    ((TASK, np.nan, [0.0]), ValueError, "`gamma0` .*got nan"),
-    ((TASK, 1.0, "late"), TypeError, r"`times` must be an array of numbers of shape \(T,\); got str"),
-    ((TASK, 1.0, 2.0), ValueError, r"`times` must have shape \(T,\) with at least one time; got shape \(\)"),
-    ((TASK, 1.0, []), ValueError, r"`times` must have shape .*got shape \(0,\)"),
-    ((TASK, 1.0, [-1.0, 0.0]), ValueError, "`times` must rise from 0 or later"),
-    ((TASK, 1.0, [0.0, 2.0, 1.0]), ValueError, "`times` must rise from 0 or later, each once"),
-    ((TASK, 1.0, [0.0, np.nan]), ValueError, "`times` must rise"),
-    ((TASK, 1.0, [0.0, np.inf, np.inf]), ValueError, "Only the last may be infinite"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("arguments, error, message", BAD)
-@pytest.mark.parametrize("rule", [twolayer.gd, twolayer.fa, twolayer.hebb])
-def test_bad_arguments_are_named(rule, arguments, error, message):
-    with pytest.raises(error, match=message):
-        rule(*arguments)
-
-
-@pytest.mark.parametrize("rule", [twolayer.gd, twolayer.fa, twolayer.hebb])
-def test_data_that_are_not_whitened_are_refused_with_what_to_use_instead(rule):
-    X = TASK.X.copy()
-    X[0, 1] = 0.1
-    off = np.abs(X @ X.T / 2 - np.eye(2)).max()
-    with pytest.raises(
-        ValueError, match=rf"largest entry of \|K_x − I\| is {off:.2g}.*whitened\(y\), or meanfield.solve"
-    ):
-        rule(dl.Task(X, Y), 1.0, [0.0])
-    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((2, 2)))
-    rule(dl.Task(TASK.X @ rotation, Y), 1.0, [0.0])  # whitened up to rounding
-
-
-def test_the_correlation_of_the_feedback_is_checked():
-    with pytest.raises(ValueError, match=r"`rho` is the correlation .* 0 ≤ rho ≤ 1; got 1.5"):
-        twolayer.fa(TASK, 1.0, [0.0], rho=1.5)
 
 
 STOPPED = (
