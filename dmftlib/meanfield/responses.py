@@ -87,7 +87,7 @@ def _nudged(rule, activation, neurons, Delta, couplings, nudge, start):
     return {name: jnp.stack([value.sum(axis=-1), (value**2).sum(axis=-1)]) for name, value in moved.items()}
 
 
-class _Half:
+class NudgedHalf:
     """The neurons of one independent half, and the responses found so far with the variance of each."""
 
     def __init__(self, experiment, fields, half):
@@ -258,7 +258,7 @@ def responses(experiment, history, tol_error):
     with jax.enable_x64(True):
         if experiment.hidden_layers > 1:
             _check(experiment, fields[0], history["halves"][0]["frozen"][0])
-        one, other = (_Half(experiment, *both).run() for both in zip(fields, history["halves"]))
+        one, other = (NudgedHalf(experiment, *both).run() for both in zip(fields, history["halves"]))
     values, errors = {}, {}
     for name, mine in one.found.items():
         yours = other.found[name]

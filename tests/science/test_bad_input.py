@@ -12,7 +12,6 @@ import dmftlib as dl
 from companion import claims, questions, sliders
 from dmftlib import lazy, machine, meanfield, network, twolayer
 from dmftlib.activations import gaussian_average
-from tools.__main__ import main
 
 Activation, Task = dl.Activation, dl.Task
 E = dl.Experiment(Task.random(2, 3), dl.GD(), 1, "tanh", gamma0=1.0, lr=0.1, steps=2)
@@ -299,51 +298,3 @@ def test_what_is_wrong_in_an_experiment_is_told_before_anything_is_compiled():
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert not compiled
-
-
-# --- Commands ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "command, spoiled, content, message",
-    [
-        (["book"], "notebooks/small.ipynb", "{", "small.ipynb is not a notebook: .* Restore it"),
-        (["run", "small"], "notebooks/small.ipynb", "[]", "small.ipynb is not a notebook: .* Restore it"),
-        (["run", "small"], "runs", "a file", r"cannot read or write a file: (File exists|Not a directory) \(.*runs"),
-        (["book"], "_build", "a file", r"cannot read or write a file: (File exists|Not a directory) \(.*_build"),
-        (["accept", "small"], "_build", "a file", "cannot read or write a file: (File exists|Not a directory)"),
-        (["record", "small", "paper"], "notebooks/presets.toml", "[paper", "presets.toml is not TOML"),
-        (["record", "small", "paper"], "notebooks/presets.toml", "[paper.gd]\n", "'paper' says nothing about small"),
-        (
-            ["record", "small", "paper"],
-            "notebooks/presets.toml",
-            "[paper.small]\nm = 1\n",
-            "small has no parameter `m`",
-        ),
-    ],
-)
-def test_a_spoiled_file_is_named(tree, capsys, command, spoiled, content, message):
-    (tree / spoiled).write_text(content)
-    assert main(command) == 1
-    error = capsys.readouterr().err
-    assert re.search(message, error, re.DOTALL) and "Traceback" not in error
-
-
-@pytest.mark.parametrize("command", [["run"], ["accept"], ["record"]], ids=lambda c: c[0])
-@pytest.mark.parametrize("chapter", ["", "smal", "../small"])
-def test_a_chapter_that_is_missing_or_unknown_lists_the_chapters(tree, capsys, command, chapter):
-    assert main([*command, chapter, *(["paper"] if command == ["record"] else [])]) == 1
-    told = "no chapter was named; add CHAPTER=name" if not chapter else f"there is no chapter {chapter!r}"
-    assert re.search(f"Error: {re.escape(told)}.*; the chapters are: small", capsys.readouterr().err)
-
-
-def test_presets_that_are_missing_are_named(tree, capsys):
-    (tree / "notebooks" / "presets.toml").unlink()
-    assert main(["run", "small", "", "paper"]) == 1
-    assert re.search(r"No such file or directory \(.*presets.toml\)", capsys.readouterr().err)
-
-
-def test_a_command_that_does_not_exist_lists_those_that_do(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["bok"])
-    assert "invalid choice: 'bok'" in capsys.readouterr().err

@@ -937,13 +937,13 @@ def test_moments_are_matched():
 
 @checks("eq-known-start")
 def test_kernels_start_from_the_lazy_ones(monkeypatch):
-    seen, correct = {}, solver._without_known_noise
+    seen, correct = {}, solver.without_known_noise
 
     def spy(experiment, samples, sweeps):
         seen.update(sweeps)
         return correct(experiment, samples, sweeps)
 
-    monkeypatch.setattr(solver, "_without_known_noise", spy)
+    monkeypatch.setattr(solver, "without_known_noise", spy)
     experiment = dl.Experiment(dl.Task.random(P=3, D=5, seed=1), dl.FA(0.5), 2, "tanh", 1.5, 0.1, 4)
     run, lazy = dl.meanfield.solve(experiment, samples=600), dl.lazy.kernels(experiment)
     D = {name: seen[name][0] - seen[name][1] for name in ("Phi", "G", "G_tilde")}

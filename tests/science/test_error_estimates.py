@@ -8,7 +8,8 @@ import numpy_network
 import pytest
 
 import dmftlib as dl
-from tools import ROOT, pages, stated
+from tools import ROOT
+from tools import stated_errors as shown
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import stated_errors
@@ -117,21 +118,16 @@ def test_the_limit_of_widths_is_a_line_or_a_parabola_in_one_over_width():
 
 @pytest.mark.parametrize("level", stated_errors.LEVELS)
 def test_stated_errors_hold_in_the_drawn_settings(level):
-    found = [row for row in stated.with_limit(stated.rows()) if row["level"] == level]
+    found = [row for row in shown.rows(limit=True) if row["level"] == level]
     assert len(found) >= 60
-    every = np.array([ratio for name in stated.NAMES for ratio in stated.ratios(found, name)])
+    every = np.array([shown.ratio(row, name) for name in shown.NAMES for row in found])
     assert (every <= 2).mean() >= 0.9 and every.max() <= 4
 
 
 def test_the_library_says_so_where_networks_are_chaotic_or_diverge():
-    chaotic = [row for row in stated.rows() if row["known"] is None or row["known"] > 0.5]
+    chaotic = [
+        row for row in shown.rows(limit=True) + shown.rows(limit=False) if row["known"] is None or row["known"] > 0.5
+    ]
     assert len({row["setting"] for row in chaotic}) >= 4
     for row in chaotic:
         assert "Diverged" in row.get("raised", "") or row["said"], row["about"]
-
-
-def test_the_page_shows_the_committed_ratios():
-    text = stated.block(pages.table)
-    worst = max(stated.largest(row)[0] for row in stated.with_limit(stated.rows()))
-    assert text.count(f"| {worst:.1f} |") >= 2  # in the table of quantities, and in that of the worst settings
-    assert "stated-errors.txt" in (ROOT / "book" / "solver.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 
 import dmftlib as dl
 from dmftlib import machine, meanfield
-from dmftlib.meanfield import solver
+from dmftlib.meanfield import solver, span
 from dmftlib.results import KERNELS
 
 RULES = [dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN(), dl.Hebb()]
@@ -24,7 +24,7 @@ def experiment(rule=None, P=6, D=5, layers=2, activation="tanh", steps=8, P_test
 
 def test_kernels_at_asked_steps_are_those_of_all_steps(monkeypatch):
     # Outputs lose the noise of the start only where all kernels tell how long it lasts.
-    monkeypatch.setattr(solver, "_without_known_noise", lambda *_: {})
+    monkeypatch.setattr(solver, "without_known_noise", lambda *_: {})
     e = experiment()
     for run in (lambda **k: meanfield.solve(e, 256, **k), lambda **k: dl.network.train(e, 32, **k)):
         whole, some = run(), run(kernels_at=SOME)
@@ -42,16 +42,16 @@ def test_many_fields_leave_outside_what_tol_allows():
         rng, S, tol = np.random.default_rng(0), 512, 1e-2
         mixing = rng.standard_normal((120, 300)) * 0.9 ** np.arange(300)
         fields = jnp.asarray(np.tanh(mixing @ rng.standard_normal((300, S))))
-        assert len(fields) > solver.CANDIDATES
+        assert len(fields) > span.CANDIDATES
         empty, partner = jnp.zeros((200, S)), jnp.zeros((4, S))
         images = (jnp.asarray(rng.standard_normal((200, S))),)
 
-        def span(fields):
+        def extended(fields):
             length = jnp.sqrt((fields**2).mean(axis=1))
-            return solver._span(fields, length, empty, jnp.zeros((), int), tol, images, partner, [])
+            return span.extend_span(fields, length, empty, jnp.zeros((), int), tol, images, partner, [])
 
-        basis, count, _, projections, largest, lacks = span(fields)
-        rounded = span(fields * (1 + 4e-16 * rng.standard_normal(fields.shape)))[0]
+        basis, count, _, projections, largest, lacks = extended(fields)
+        rounded = extended(fields * (1 + 4e-16 * rng.standard_normal(fields.shape)))[0]
         np.testing.assert_allclose(rounded, basis, atol=1e-9)  # all are wholly outside at first: rounding chooses none
         residual = fields - (fields @ basis.T / S) @ basis
         share = np.asarray((residual**2).mean(axis=1) / (fields**2).mean(axis=1))
@@ -73,7 +73,7 @@ def test_one_odd_field_among_many_is_not_lost():
         same, odd = rng.standard_normal((2, S))
         fields, fresh = jnp.asarray(np.stack([same] * 199 + [odd])), jnp.asarray(rng.standard_normal((20, S)))
         length, nothing = jnp.sqrt((fields**2).mean(axis=1)), jnp.zeros((20, S))
-        _, count, *_ = solver._span(fields, length, nothing, jnp.zeros((), int), 1e-2, (fresh,), nothing[:1], [])
+        _, count, *_ = span.extend_span(fields, length, nothing, jnp.zeros((), int), 1e-2, (fresh,), nothing[:1], [])
         assert int(count) == 2  # its share of the variance, 1/200, is below tol
 
 

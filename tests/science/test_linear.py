@@ -158,9 +158,9 @@ def test_final_fields_are_samples_of_what_the_kernels_say(solved):
 
 def test_directions_without_end_are_named(monkeypatch):
     def too_few(*_, **__):
-        raise solver._TooFew
+        raise solver.TooFewSamples
 
-    monkeypatch.setattr(solver, "_Half", too_few)
+    monkeypatch.setattr(solver, "HalfSweep", too_few)
     with pytest.raises(RuntimeError, match=r"span more directions than its steps and samples allow, \d+: rounding"):
         dl.meanfield.solve(SAMPLED)
 

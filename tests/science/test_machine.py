@@ -8,7 +8,7 @@ import pytest
 
 import dmftlib as dl
 from dmftlib import machine
-from dmftlib.meanfield import solver
+from dmftlib.meanfield.sweep import BASES, HalfSweep
 
 STEPS, SAMPLES = 10, 2**14
 
@@ -23,7 +23,7 @@ def memory(e=None, samples=SAMPLES, **options):
 
 def held(e, dtype="float64", **options):
     """A half of the samples as the solver begins with it, and the bytes of a tree of its arrays."""
-    half = solver._Half(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
+    half = HalfSweep(e, SAMPLES // 2, (0,), 1e-3, dtype, **options)
     return half, lambda tree: sum(array.nbytes for array in jax.tree.leaves(tree))
 
 
@@ -36,8 +36,8 @@ def test_memory_grows_with_the_directions_as_the_bases_of_a_half_do(rule, dtype)
     e = experiment(rule, layers=3)
     with jax.enable_x64(True):
         half, size = held(e, dtype)
-        arrays = [gap[name] for gap in half.state["gaps"] for name in gap if np.ndim(gap[name]) == 2]
-        bases = [gap[basis] for gap in half.state["gaps"] for basis in "pqr" if len(gap[basis])]
+        arrays = [array for W in half.weights[1:-1] for array in jax.tree.leaves(W) if np.ndim(array) == 2]
+        bases = [getattr(W, name).directions for W in half.weights[1:-1] for name in BASES if half.images[name]]
         one = size(arrays) / np.mean([len(basis) for basis in bases])
     more = (memory(e, dtype=dtype, directions=130) - memory(e, dtype=dtype, directions=30)) / 100
     assert 2.9 < more / (3 * one) < 3.6

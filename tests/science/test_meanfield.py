@@ -10,14 +10,14 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy_network
 import pytest
 from numpy_network import RHO
 
 import dmftlib as dl
-from dmftlib.meanfield import solver
+from dmftlib.meanfield import sweep
+from dmftlib.meanfield.revealed import RevealedMatrix
 from dmftlib.results import RECORDED
 
 
@@ -151,11 +151,10 @@ def test_test_points_change_nothing_of_the_training_result(rule, activation):
     assert distance(run.f_test[:, :4], run.f) < (1e-12 if activation == "linear" else 3e-3)
 
 
-def test_a_recorded_gradient_changes_nothing_of_the_run(monkeypatch, fresh_compilation):
+def test_a_recorded_gradient_changes_nothing_of_the_run(monkeypatch):
     e = dataclasses.replace(FEEDBACK, hidden_layers=2)
     with_it = dl.meanfield.solve(e, samples=1024, kernels_at=(6, 7))
-    monkeypatch.setattr(solver._Gap, "transpose_unused", lambda self, v: jnp.zeros((len(v), self.S), v.dtype))
-    solver._sweep.clear_cache()
+    monkeypatch.setattr(RevealedMatrix, "transpose_recorded", lambda self, v: 0 * v)
     without = dl.meanfield.solve(e, samples=1024, kernels_at=(6, 7))
     assert np.abs(with_it.G[:, 0] - without.G[:, 0]).max() > 0.1
     for name in ("f", "Phi", "G_tilde_tilde"):
@@ -167,13 +166,13 @@ def test_images_left_out_of_the_forward_pass_are_independent_of_the_features(rul
     # Independent, √samples × their correlation is of order 1; those that features do depend on reach 0.1 × 256.
     e, S = dataclasses.replace(FEEDBACK, rule=rule, hidden_layers=2, gamma0=3.0), 65536
     with jax.enable_x64(True):
-        half = solver._Half(e, S, (0, 0), 1e-3, "float64").run()
-    phi, gap = np.tanh(half.last["h"][0]), half.state["gaps"][0]
+        half = sweep.HalfSweep(e, S, (0, 0), 1e-3, "float64").run()
+    phi, W = np.tanh(half.last["h"][0]), half.weights[1]
     phi = phi / np.sqrt((phi**2).mean(axis=1))[:, None]
-    correlations = {n: np.asarray(gap[n]) @ phi.T / np.sqrt(S) for n in ("unused", "b") if gap[n] is not None}
-    assert np.abs(correlations.pop("unused")).max() < 4.5
-    assert all(np.abs(found).max() > 20 for found in correlations.values())
-    assert bool(correlations) == (rule == dl.FA(0.5))
+    assert np.abs(W.recorded.images["weights"] @ phi.T / np.sqrt(S)).max() < 4.5
+    assert ("weights" in W.sent.images) == (rule == dl.FA(0.5))
+    if "weights" in W.sent.images:
+        assert np.abs(W.sent.images["weights"] @ phi.T / np.sqrt(S)).max() > 20
 
 
 def test_a_short_training_point_is_resolved_beside_long_ones():
@@ -197,29 +196,31 @@ def test_kernels_start_from_what_is_known_and_a_wrong_start_warns(monkeypatch):
         dl.meanfield.solve(e, samples=1024)
 
 
+@pytest.mark.parametrize("rule, activation", [(dl.FA(0.5), "tanh"), (dl.GD(), "linear")])
+def test_the_sweep_in_numpy_is_the_compiled_one(rule, activation):
+    # A compiled sweep is what one gets with `devices`. Both grow their bases on the way here.
+    e = dataclasses.replace(SMALL, rule=rule, activation=activation, lr=0.05, steps=16)
+    here, compiled = (dl.meanfield.solve(e, 512, tol=1e-4, devices=d) for d in (None, jax.devices()[:1]))
+    assert here.provenance.rank == compiled.provenance.rank
+    for name in (*RECORDED, "f_test"):
+        assert distance(getattr(here, name), getattr(compiled, name)) < 1e-9, name
+
+
 # --- Room for directions ---------------------------------------------------------------------------------------------
 
 LONG = dl.Experiment(dl.Task.random(1, 3, seed=4), dl.GD(), 2, "tanh", gamma0=2.0, lr=0.1, steps=24)
 
 
-@pytest.fixture
-def fresh_compilation():
-    """Forget compiled sweeps before and after: a patched method must neither be missed nor stay."""
-    solver._sweep.clear_cache()
-    yield
-    solver._sweep.clear_cache()
-
-
 def test_too_little_room_grows_and_changes_nothing(monkeypatch):
     # The bases start too small for this tol and must grow. With the growth step made huge, everything fits after
     # one growth: other rows are drawn, so results agree within Monte Carlo error.
-    grown, original = [], solver._Half.grow
+    grown, original = [], sweep.HalfSweep.grow
 
     def spy(self, gap, basis, more):
         grown.append((self.t, basis, more))
         return original(self, gap, basis, more)
 
-    monkeypatch.setattr(solver._Half, "grow", spy)
+    monkeypatch.setattr(sweep.HalfSweep, "grow", spy)
     run = dl.meanfield.solve(LONG, samples=2048, tol=1e-12)
     growths, initial = len(grown), {basis: more for t, basis, more in grown[:2]}
     assert growths > 6  # three sweeps of two bases, and at least one growth
@@ -229,7 +230,7 @@ def test_too_little_room_grows_and_changes_nothing(monkeypatch):
     def roomy(self, gap, basis, more):
         return original(self, gap, basis, 60)
 
-    monkeypatch.setattr(solver._Half, "grow", roomy)
+    monkeypatch.setattr(sweep.HalfSweep, "grow", roomy)
     wide = dl.meanfield.solve(LONG, samples=2048, tol=1e-12)
     for name in RECORDED:
         error = np.hypot(run.provenance.errors["monte_carlo"][name], wide.provenance.errors["monte_carlo"][name])
@@ -256,15 +257,15 @@ class Traced(Exception):
 
 def test_no_array_has_two_sample_axes(monkeypatch):
     # A wide network in disguise would hold N × N weights. 2 × 1009 samples: two halves of a prime number each.
-    prime, original, traced = 1009, solver._sweep, []
+    prime, original, traced = 1009, sweep.sweep, []
 
     def spy(rule, activation, *arguments):
         traced.append(jax.make_jaxpr(lambda *a: original.__wrapped__(rule, activation, *a))(*arguments))
         raise Traced
 
-    monkeypatch.setattr(solver, "_sweep", spy)
+    monkeypatch.setattr(sweep, "sweep", spy)
     with pytest.raises(Traced):
-        dl.meanfield.solve(SMALL, samples=2 * prime)
+        dl.meanfield.solve(SMALL, samples=2 * prime, devices=jax.devices()[:1])
     shapes = shapes_in(traced[0].jaxpr)
     assert any(prime in shape for shape in shapes)
     assert len(shapes) > 20  # loops were entered

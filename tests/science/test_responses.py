@@ -302,7 +302,7 @@ def test_gates_do_not_jump_with_h_and_one_hidden_layer_has_no_responses():
 def test_too_many_operations_take_fewer_neurons_and_then_none(monkeypatch):
     run = dl.meanfield.solve(dataclasses.replace(ORDINARY, steps=3), samples=2048, record=True)
     all_of_them = run.responses(), run.responses(errors=True)
-    half = responses._Half(run.experiment, run.history, run.history["halves"][0])
+    half = responses.NudgedHalf(run.experiment, run.history, run.history["halves"][0])
     monkeypatch.setattr(responses, "MOST_OPERATIONS", 128 * half.operations(2))
     del run.history["responses"]
     fewer, error = run.responses()["B"], run.responses(errors=True)["B"]
