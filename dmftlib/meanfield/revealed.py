@@ -102,7 +102,7 @@ class RevealedMatrix:
 
     def _extend(self, basis, fields, partner, drawn, length=None):
         """Coefficients of the fields in a basis that was extended to hold them, up to tol of their `length` squared."""
-        length = (fields**2).mean(axis=1) ** 0.5 if length is None else length
+        length = fields.__array_namespace__().sqrt((fields**2).mean(axis=1)) if length is None else length
         coefficients, outside = basis.extend(fields, length, self.tol, partner, drawn)
         self.outside = fields.__array_namespace__().maximum(self.outside, outside)
         return coefficients
@@ -121,7 +121,7 @@ class RevealedMatrix:
         if len(features) > P:
             passive = features[P:] @ p.T / S
             c = xp.concatenate([c, passive])
-            missed = ((features[P:] - passive @ p) ** 2).mean(axis=1) ** 0.5
+            missed = xp.sqrt(((features[P:] - passive @ p) ** 2).mean(axis=1))
         h = c @ self.features.rows("now")
         if len(features) > P:
             noise = missed[:, None] * self.spare[np.arange(len(missed)) % len(self.spare)]
@@ -146,7 +146,7 @@ class RevealedMatrix:
         """`transpose` of a field that acts on nothing: directions that it adds stay out of the forward pass."""
         if not self.recorded.images:
             return self.transpose(v)
-        z, length = self._response(v, "now"), (v**2).mean(axis=1) ** 0.5
+        z, length = self._response(v, "now"), v.__array_namespace__().sqrt((v**2).mean(axis=1))
         if "weights" in self.sent.images:
             known = v @ self.sent.rows().T / v.shape[1]
             z, v = z + known @ self.sent.rows("weights"), v - known @ self.sent.rows()

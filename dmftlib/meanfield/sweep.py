@@ -101,7 +101,11 @@ def sweep_in_place(rule, activation, problem, weights, frozen, starts, records, 
     return t + 1, weights, records, last
 
 
-@partial(jax.jit, static_argnames=("rule", "activation"))
+# Large problems are worth the compiler's full effort, and in single precision the choice of directions feels its rounding.
+FULL_EFFORT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+
+
+@partial(jax.jit, static_argnames=("rule", "activation"), compiler_options=FULL_EFFORT)
 def sweep(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
     """Steps start … stop − 1, written into `records`; ends early, a basis marked full, when a basis overflows.
 

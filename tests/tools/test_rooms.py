@@ -49,4 +49,6 @@ def test_no_modules_import_each_other():
 def test_the_library_loads_neither_plots_nor_books():
     code = "import sys, dmftlib; print({name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert not [name for name in ("matplotlib", "seaborn", "IPython", "pandas", "companion", "tools") if repr(name) in loaded]
+    assert not [
+        name for name in ("matplotlib", "seaborn", "IPython", "pandas", "companion", "tools") if repr(name) in loaded
+    ]
