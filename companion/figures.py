@@ -29,7 +29,7 @@ from .statistics import (
     split_error,
     squared_error,
     until,
-)  # fmt: skip
+)
 
 __all__ = [
     "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
