@@ -124,18 +124,10 @@ class Claims:
             for k, key in enumerate((name, f"{name}_error")):
                 numbers[key] = [float(pair[k]) if np.isfinite(pair[k]) else None for pair in runs[name]]
         error = max(error for _, error in runs["networks"])
-        values = {
-            "claim": claim,
-            "occurs": occurs,
-            "verdict": verdict,
-            "quantity": quantity,
-            "baseline": baseline,
-            "theory": _shown(runs["theory"]),
-            "half_step": _shown(runs["half_step"]),
-            "networks": f"{_shown(runs['networks'])} ± {error:.1g}".replace("nan", "unknown") + f" ({where})",
-            "paper figure": figure,
-        }
-        self.rows.append(values | {"numbers": numbers | {"allowed": allowed}})
+        theory, half_step, networks = (_shown(runs[name]) for name in ("theory", "half_step", "networks"))
+        networks = f"{networks} ± {error:.1g}".replace("nan", "unknown") + f" ({where})"
+        cells = (claim, occurs, verdict, quantity, baseline, theory, half_step, networks, figure)
+        self.rows.append(dict(zip(COLUMNS, cells)) | {"numbers": numbers | {"allowed": allowed}})
 
     def agree(self, claim, figure, quantity, theory, networks, where):
         """Theory and networks agree on a number."""

@@ -197,10 +197,10 @@ def _draw_series(axes, series, gid):
             axes.errorbar(x, y, series.error, linestyle="none", zorder=3, **shape).lines[0].set_gid(gid)
 
 
-def _draw_images(figure, row, panels, gids):
-    """Images of one row on one colour scale, symmetric about 0."""
-    scale = max(np.abs(panel.series[0].y).max() for panel in panels)
-    for axes, panel, gid in zip(row, panels, gids):
+def _draw_images(figure, row):
+    """Images of one row, (axes, panel, id) each, on one colour scale, symmetric about 0."""
+    scale = max(np.abs(panel.series[0].y).max() for _, panel, _ in row)
+    for axes, panel, gid in row:
         frame = dict(cbar=False, xticklabels=False, yticklabels=False, square=True)
         sns.heatmap(panel.series[0].y, vmin=-scale, vmax=scale, cmap="vlag", ax=axes, **frame)
         axes.collections[0].set_gid(gid)
@@ -209,7 +209,8 @@ def _draw_images(figure, row, panels, gids):
         size = 13 if len(panel.y_label) < 16 else 10
         axes.set_ylabel(panel.y_label, rotation=0, ha="right", va="center", fontsize=size)
         sns.despine(ax=axes, left=True, bottom=True)
-    bar = figure.colorbar(row[0].collections[0], ax=row, aspect=12, pad=0.02, ticks=MaxNLocator(5))
+    every = [axes for axes, *_ in row]
+    bar = figure.colorbar(every[0].collections[0], ax=every, aspect=12, pad=0.02, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
 
 
@@ -276,12 +277,12 @@ def draw(panels: Sequence[Panel], note: str = "") -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(layout="constrained")
         place = _place(figure, rows, heights)
-        for row in rows:
-            if row[0].is_image:
-                _draw_images(figure, [place[panel] for panel in row], row, [gids[panel] for panel in row])
-            for panel in row:
-                if not panel.is_image:
-                    _draw_curves(place[panel], panel, gids[panel])
+        for row in ([(place[panel], panel, gids[panel]) for panel in row] for row in rows):
+            if row[0][1].is_image:
+                _draw_images(figure, row)
+            else:
+                for spot in row:
+                    _draw_curves(*spot)
         for panel, axes in place.items():
             if not panel.is_image:  # what the axes chose is part of the data, and so has its six digits
                 axes.set(xlim=rounded(axes.get_xlim()), ylim=rounded(axes.get_ylim()))
@@ -325,7 +326,7 @@ def to_csv(panels: Sequence[Panel], header: Mapping[str, object] | None = None) 
         meaning = "x: column, y: row, value: entry of the matrix"
         meaning = meaning if panel.is_image else f"x: {panel.x_label}, y: {panel.y_label}"
         lines.append(f"panel {k}: {meaning}{f' ({panel.title})' if panel.title else ''}")
-    lines += ["units: none, all quantities are dimensionless, except angles, in degrees"]
+    lines.append("units: none, all quantities are dimensionless, except angles, in degrees")
     lines += [f"layout: {json.dumps(layout, ensure_ascii=False, default=lambda value: np.asarray(value).tolist())}"]
     text = io.StringIO()
     text.writelines(f"# {line}\n" for line in lines)

@@ -136,7 +136,6 @@ def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source
     positive("duration", duration, "the last time shown")
     at = _index("gamma0", gamma0, GAMMA0), _index("rho", rho, RHO)
     task, times = Task.whitened([y]), np.append(duration * np.linspace(0, 1, 51) ** 2, np.inf)
-
     gd, hebb = ([[solve(task, gamma, times)] for gamma in GAMMA0] for solve in (twolayer.gd, twolayer.hebb))
     feedback = [[twolayer.fa(task, gamma, times, correlation) for correlation in RHO] for gamma in GAMMA0]
     rules = {}
