@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.resources import files
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,19 +25,13 @@ DIMENSION = 32  # inputs of the task "direction", one of which matters
 
 
 class _Entry(NamedTuple):
-    """A rule, and how much smaller its steps are: kernels of the last two grow most, and Hebb's with its errors."""
+    """A rule, and how much smaller its steps are: kernels of the last two of `RULES` grow most, Hebb's with its errors."""
 
     rule: Rule
     caution: float = 1.0
 
 
-RULES = {
-    "GD": _Entry(GD()),
-    "FA": _Entry(FA(0.0)),
-    "DFA": _Entry(DFA()),
-    "GLN": _Entry(GLN(), 0.5),
-    "Hebb": _Entry(Hebb(), 0.3),
-}
+RULES = dict(GD=_Entry(GD()), FA=_Entry(FA(0.0)), DFA=_Entry(DFA()), GLN=_Entry(GLN(), 0.5), Hebb=_Entry(Hebb(), 0.3))
 TASKS = {
     "digits": Task.digits,
     "digits-rows": partial(Task.digits, split="rows"),
@@ -170,28 +165,22 @@ def grid(tasks, rules, P, P_test, gammas, more_draws, more_gammas, widths, seeds
     The first draw of the data has all `gammas`, `more_draws` others only `more_gammas`.
     """
     points = []
-    for task in tasks:
-        for rule in rules:  # runs of one shape side by side, so that they share what is compiled
-            for draw in range(1 + more_draws):
-                rich = more_gammas if draw else gammas
-                theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in (0.0, *rich)]
-                nets = [replace(p, width=N, seed=s) for N in widths for p in theory[1:] for s in range(seeds)]
-                points += theory + nets
+    for task, rule, draw in product(tasks, rules, range(1 + more_draws)):  # neighbours share what is compiled
+        rich = more_gammas if draw else gammas
+        theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in (0.0, *rich)]
+        points += theory + [replace(p, width=N, seed=s) for N in widths for p in theory[1:] for s in range(seeds)]
     return points
 
 
-def _full():
-    """What `dmft full beyond` measures. Hebb, which does not come to LEVEL, has a study of its width only."""
-    rules = ("GD", "FA", "DFA", "GLN")
-    points = grid(("digits",), rules, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048)
-    points += grid(("digits-rows",), rules, 300, 300, (2.0,), 2, (2.0,), (512,), 4)
-    points += grid(("direction",), rules, 300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
-    points += [replace(p, finer=2) for p in points if p.width and p.gamma0 == 2.0 and not p.seed]
-    hebb = Point("direction", 300, 300, "Hebb", 2.0)
-    return points + [hebb, *(replace(hebb, width=N, seed=s) for N in (128, 512) for s in range(4))]
-
-
-FULL = _full()
+_FOUR = ("GD", "FA", "DFA", "GLN")
+_HEBB = Point("direction", 300, 300, "Hebb", 2.0)  # it does not come to LEVEL, and so has a study of its width only
+FULL = grid(
+    ("digits",), _FOUR, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048
+)  # what `dmft full beyond` measures
+FULL += grid(("digits-rows",), _FOUR, 300, 300, (2.0,), 2, (2.0,), (512,), 4)
+FULL += grid(("direction",), _FOUR, 300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
+FULL += [replace(point, finer=2) for point in FULL if point.width and point.gamma0 == 2.0 and not point.seed]
+FULL += [_HEBB, *(replace(_HEBB, width=N, seed=s) for N in (128, 512) for s in range(4))]
 COLUMNS = Point.__annotations__ | Outcome.__annotations__
 
 
@@ -202,8 +191,10 @@ def full():
     """
     lines = files(__package__).joinpath("beyond.csv").read_text(encoding="utf-8").splitlines()
     about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
-    table = csv.DictReader(line for line in lines if not line.startswith("#"))
-    kinds = {name: {"str": str, "int": int, "float": float}[kind] for name, kind in COLUMNS.items()}
-    rows = [{name: kinds[name](value) for name, value in row.items()} for row in table]
+    table, kinds = (
+        csv.DictReader(line for line in lines if not line.startswith("#")),
+        dict(str=str, int=int, float=float),
+    )
+    rows = [{name: kinds[COLUMNS[name]](value) for name, value in row.items()} for row in table]
     parameters = {name: sorted({row[name] for row in rows}) for name in Point.__annotations__}
     return rows, {name: json.loads(value) for name, value in about.items()} | dict(parameters=parameters)

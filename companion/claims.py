@@ -55,17 +55,19 @@ class _ClaimsTable(Table):
         return {}, {"claims": list(self.claims)}
 
 
-def _value(name, value):
-    return pair(name, value if np.ndim(value) else (value, 0.0))
+def _runs(networks, **theory):
+    """Values as lists of one run. A theory without noise may be a number."""
+    pairs = {name: value if np.ndim(value) else (value, 0.0) for name, value in theory.items()} | {"networks": networks}
+    return {name: [pair(name, value)] for name, value in pairs.items()}
 
 
-def _agreement(theory, networks):
-    """The verdict on two (mean, standard error), and how far apart they may be."""
-    (value, noise), (mean, error) = theory, networks
+def _agreement(runs):
+    """The verdict on the last run, and how far apart theory and networks may be."""
+    (value, noise), (mean, error) = runs["theory"][-1], runs["networks"][-1]
     off, allowed = abs(value - mean), max(2 * np.hypot(noise, error), 0.02 * abs(value))
     if not np.isfinite(noise + error):
-        return "unknown", np.nan
-    return "holds" if off <= allowed else "in part" if off <= 2 * allowed else "no", allowed
+        return "unknown", None
+    return "holds" if off <= allowed else "in part" if off <= 2 * allowed else "no", float(allowed)
 
 
 def _level(steps, sign):
@@ -76,13 +78,20 @@ def _level(steps, sign):
     return 2 if all(right) else 1 if right[-1] else 0
 
 
-def _occurs(theory, half_step, networks, sign):
-    levels = [_level(steps, sign) for steps in (theory, half_step, networks)]
+def _occurs(runs, sign):
+    if sign not in (-1, 1):
+        raise ValueError(f"`sign` must be 1 or −1, the side of the baseline; got {sign!r}.")
+    networks = runs["networks"]
+    levels = [_level(steps, sign) for steps in (runs.get("theory", networks), runs["half_step"], networks)]
     if None in levels:
         return "unknown"
     if levels[0] != levels[1]:
         return "depends on the step"
     return ("no", "in part", "yes")[min(levels)]
+
+
+def _pair(values):
+    return mean_and_error(values) if np.ndim(values) else (float(values), 0.0)
 
 
 def _gains(values):
@@ -91,18 +100,11 @@ def _gains(values):
     An entry holds the values of several seeds or groups, of which those with one index share their draws, or is one
     number without noise.
     """
-    pairs = [*pairwise(values), (values[0], values[-1])]
-    return [mean_and_error(np.subtract(b, a)) if np.ndim(a) else (b - a, 0.0) for a, b in pairs]
+    return [_pair(np.subtract(b, a)) for a, b in [*pairwise(values), (values[0], values[-1])]]
 
 
-def _numbers(pairs):
-    """Means and standard errors as they are kept: None is what JSON has for an unknown."""
-    return [[float(x) if np.isfinite(x) else None for x in column] for column in zip(*pairs)] or [[], []]
-
-
-def _shown(pairs, with_error=False):
-    means = ", ".join(f"{mean:.3g}" for mean, _ in pairs)
-    return f"{means} ± {max(error for _, error in pairs):.1g}".replace("nan", "unknown") if with_error else means
+def _shown(pairs):
+    return ", ".join(f"{mean:.3g}" for mean, _ in pairs)
 
 
 class Claims:
@@ -110,56 +112,45 @@ class Claims:
 
     Values are (mean, standard error); a theory without noise may be a number. `numbers` has means and standard errors
     of theory, half_step and networks, one entry a run, and `allowed`, the largest difference at which the claim holds,
-    None for an order.
+    None for an order. None stands for what is unknown.
     """
 
     def __init__(self):
         self.rows = []
 
-    def _add(self, claim, figure, quantity, where, verdict, allowed, theory, networks, occurs="—", baseline="—",
-             half_step=()):  # fmt: skip
-        values = {"theory": theory, "half_step": half_step, "networks": networks}
-        numbers = {}
-        for name, pairs in values.items():
-            numbers[name], numbers[f"{name}_error"] = _numbers(pairs)
-        numbers["allowed"] = None if allowed is None or not np.isfinite(allowed) else float(allowed)
-        shown = {
-            "claim": claim,
-            "occurs": occurs,
-            "verdict": verdict,
-            "quantity": quantity,
-            "baseline": baseline,
-            "theory": _shown(theory),
-            "half_step": _shown(half_step),
-            "networks": f"{_shown(networks, True)} ({where})",
-            "paper figure": figure,
-        }
-        self.rows.append(shown | {"numbers": numbers})
+    def _add(self, claim, figure, quantity, where, runs, verdict, allowed=None, occurs="—", baseline="—"):
+        numbers, runs = {}, {"theory": (), "half_step": ()} | runs
+        for name in ("theory", "half_step", "networks"):
+            for k, key in enumerate((name, f"{name}_error")):
+                numbers[key] = [float(pair[k]) if np.isfinite(pair[k]) else None for pair in runs[name]]
+        error = max(error for _, error in runs["networks"])
+        theory, half_step, networks = (_shown(runs[name]) for name in ("theory", "half_step", "networks"))
+        networks = f"{networks} ± {error:.1g}".replace("nan", "unknown") + f" ({where})"
+        cells = (claim, occurs, verdict, quantity, baseline, theory, half_step, networks, figure)
+        self.rows.append(dict(zip(COLUMNS, cells)) | {"numbers": numbers | {"allowed": allowed}})
 
     def agree(self, claim, figure, quantity, theory, networks, where):
         """Theory and networks agree on a number."""
-        theory, networks = _value("theory", theory), pair("networks", networks)
-        self._add(claim, figure, quantity, where, *_agreement(theory, networks), [theory], [networks])
+        runs = _runs(networks, theory=theory)
+        self._add(claim, figure, quantity, where, runs, *_agreement(runs))
 
     def phenomenon(self, claim, figure, quantity, baseline, theory, half_step, networks, where, sign=1):
         """A difference from `baseline`, which is named in words, is above zero (sign 1) or below (−1).
 
         `half_step` is the theory's value at half the step, after the same time. Raises ValueError for another sign.
         """
-        sign = _sign(sign)
-        theory, half_step = _value("theory", theory), _value("half_step", half_step)
-        networks = pair("networks", networks)
-        occurs = _occurs([theory], [half_step], [networks], sign)
-        verdict = _agreement(theory, networks)
-        self._add(claim, figure, quantity, where, *verdict, [theory], [networks], occurs, baseline, [half_step])
+        runs = _runs(networks, theory=theory, half_step=half_step)
+        self._add(claim, figure, quantity, where, runs, *_agreement(runs), _occurs(runs, sign), baseline)
 
     def slope(self, claim, figure, quantity, slope, where, expected=-1.0):
         """A fitted exponent (value, standard error) is the expected one, and known to 0.1."""
         value, error = pair("slope", slope)
-        off = abs(value - expected)
-        verdict = "holds" if off <= 2 * error and error <= 0.1 else "in part" if off <= 4 * error else "no"
-        verdict = verdict if np.isfinite(error) else "unknown"
-        self._add(claim, figure, quantity, where, verdict, 2 * error, [(expected, 0.0)], [(value, error)])
+        off, allowed = abs(value - expected), 2 * error
+        verdict = "holds" if off <= allowed and error <= 0.1 else "in part" if off <= 2 * allowed else "no"
+        if not np.isfinite(error):
+            verdict, allowed = "unknown", None
+        runs = {"theory": [(expected, 0.0)], "networks": [(value, error)]}
+        self._add(claim, figure, quantity, where, runs, verdict, allowed)
 
     def ordered(self, claim, figure, quantity, baseline, theory, half_step, networks, where, sign=1):
         """Values rise (sign 1) or fall (−1) along a list of runs, of which `baseline` names the first in words.
@@ -169,27 +160,15 @@ class Claims:
         `theory` is None where it has no such number, as for errors of finite networks: then networks decide, and
         `half_step` holds those at half the step. Raises ValueError for lists of different lengths, or another sign.
         """
-        sign = _sign(sign)
         given = {"networks": networks, "half_step": half_step} | ({} if theory is None else {"theory": theory})
         if len(networks) < 2 or len({len(values) for values in given.values()}) > 1:
             told = ", ".join(f"{len(values)} in `{name}`" for name, values in given.items())
             raise ValueError(f"an order needs two or more runs, as many everywhere; got {told}. Pass one entry a run.")
         gains = {name: _gains(values) for name, values in given.items()}
-        occurs = _occurs(gains.get("theory", gains["networks"]), gains["half_step"], gains["networks"], sign)
-        verdict = "—" if theory is None else _agreement(gains["theory"][-1], gains["networks"][-1])[0]
-        shown = {
-            name: [mean_and_error(v) if np.ndim(v) else (float(v), 0.0) for v in values]
-            for name, values in given.items()
-        }
-        told = (shown.get("theory", ()), shown["networks"], occurs, baseline, shown["half_step"])
-        self._add(claim, figure, quantity, where, verdict, None, *told)
+        runs = {name: [_pair(v) for v in values] for name, values in given.items()}
+        verdict = "—" if theory is None else _agreement(gains)[0]
+        self._add(claim, figure, quantity, where, runs, verdict, None, _occurs(gains, sign), baseline)
 
     def table(self):
         """The table, to be displayed."""
         return _ClaimsTable(HEAD, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows), tuple(self.rows))
-
-
-def _sign(sign):
-    if sign not in (-1, 1):
-        raise ValueError(f"`sign` must be 1 or −1, the side of the baseline; got {sign!r}.")
-    return sign

@@ -53,11 +53,8 @@ UNDATED = {
 
 
 def rounded(values):
-    """Six significant digits of an array, or of None."""
-    if values is None:
-        return None
-    values = np.asarray(values, float)
-    return np.array([float(f"{value:.6g}") for value in values.ravel()]).reshape(values.shape)
+    """Six significant digits of an array."""
+    return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +80,11 @@ class Series:
         if self.kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {self.kind!r}.")
         for name in ("x", "y", "error"):
-            object.__setattr__(self, name, rounded(getattr(self, name)))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, rounded(getattr(self, name)))
         object.__setattr__(self, "label", str(self.label))  # a number, say γ₀, may be one
         if self.x is not None and self.x.shape != self.y.shape:
             raise ValueError(f"`x` and `y` must have one shape; got {self.x.shape} and {self.y.shape}.")
-
-    @property
-    def experiment(self):
-        return self.kind in ("markers", "filled", "bound", "band")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +137,8 @@ def styles(rules: Mapping):
     """A style by label: `rules` maps labels to a Rule, or to the label itself where only that is known."""
     names = {label: rule_name(rule) for label, rule in rules.items()}
     shared = {name: [label for label in names if names[label] == name] for name in names.values()}
-    return {
-        label: name
-        if name and len(shared[name]) == 1
-        else f"{name} {shared[name].index(label) + 1}/{len(shared[name])}"
-        for label, name in names.items()
-    }
+    places = {label: f" {shared[name].index(label) + 1}/{len(shared[name])}" for label, name in names.items()}
+    return {label: name + (places[label] if not name or len(shared[name]) > 1 else "") for label, name in names.items()}
 
 
 def look(style):
@@ -158,11 +148,10 @@ def look(style):
     name, _, place = style.partition(" ")
     number, count = map(int, place.split("/")) if place else (1, 1)
     along = (number - 1) / max(1, count - 1)  # 0 for the first, 1 for the last
-    start = list(RULES).index(name) if name else 0
     if name:
-        color = tuple(value * (1 - 0.65 * along) for value in to_rgb(RULES[name]))
+        start, color = list(RULES).index(name), tuple(value * (1 - 0.65 * along) for value in to_rgb(RULES[name]))
     else:
-        color = (0.55 * along,) * 3  # the first, which most often is the one to look at, is black
+        start, color = 0, (0.55 * along,) * 3  # the first, which most often is the one to look at, is black
     shift = (start + number - 1) % len(MARKS)
     return color, DASHES[shift], MARKS[shift]
 
@@ -180,46 +169,48 @@ def _rows(panels):
     return rows
 
 
+def _marks(kind, color, marker):
+    face = color if kind == "filled" else "white"
+    return dict(color=color, marker=marker, markersize=4, markerfacecolor=face)
+
+
 def _draw_series(axes, series, gid):
-    color, dash, marker = look(series.style)
-    names = dict(label=series.label or "_", gid=gid)
+    """Draws a curve. Returns what stands for it in a legend, if anything does, as properties of a line or of a patch."""
+    (color, dash, marker), x, y = look(series.style), series.x, series.y
     match series.kind:
         case "line":
-            axes.plot(series.x, series.y, color=color, linestyle=dash, **names)
+            axes.plot(x, y, color=color, linestyle=dash, gid=gid)
         case "guide" | "tag":
-            axes.plot(series.x, series.y, color=GUIDE, linestyle=":", linewidth=1.2, **names)
+            axes.plot(x, y, color=GUIDE, linestyle=":", linewidth=1.2, gid=gid)
             if series.kind == "tag":
-                place = (series.x[-1], series.y[-1])
-                axes.annotate(series.label, place, (4, -2), textcoords="offset points", color="0.3", fontsize=9)
+                place = dict(xytext=(4, -2), textcoords="offset points")
+                axes.annotate(series.label, (x[-1], y[-1]), **place, color="0.3", fontsize=9)
         case "band":
-            half = (series.x[1] - series.x[0]) / 2
-            edges = np.append(series.x - half, series.x[-1] + half)
-            axes.stairs(series.y, edges, color=color, fill=True, alpha=0.25)
-            axes.stairs(series.y, edges, color=color, linewidth=1, **names)
+            half = (x[1] - x[0]) / 2
+            edges = np.append(x - half, x[-1] + half)
+            axes.stairs(y, edges, color=color, fill=True, alpha=0.25)
+            axes.stairs(y, edges, color=color, linewidth=1, gid=gid)
         case "bound":
-            bars = axes.errorbar(series.x, series.y, 0.15 * series.y, uplims=True, linestyle="none", color=color)
-            bars.lines[0].set_gid(gid)
-        case _:
-            face = color if series.kind == "filled" else "white"
-            style = dict(color=color, marker=marker, markersize=4, markerfacecolor=face, linestyle="none")
-            bars = axes.errorbar(series.x, series.y, series.error, label=names["label"], zorder=3, **style)
-            bars.lines[0].set_gid(gid)
+            axes.errorbar(x, y, 0.15 * y, uplims=True, linestyle="none", color=color).lines[0].set_gid(gid)
+        case kind:
+            shape = _marks(kind, color, marker)
+            axes.errorbar(x, y, series.error, linestyle="none", zorder=3, **shape).lines[0].set_gid(gid)
 
 
-def _draw_images(figure, row, panels, gids):
-    """Images of one row on one colour scale, symmetric about 0."""
-    matrices = [panel.series[0].y for panel in panels]
-    scale = max(np.abs(matrix).max() for matrix in matrices)
-    for axes, panel, matrix, gid in zip(row, panels, matrices, gids):
+def _draw_images(figure, row):
+    """Images of one row, (axes, panel, id) each, on one colour scale, symmetric about 0."""
+    scale = max(np.abs(panel.series[0].y).max() for _, panel, _ in row)
+    for axes, panel, gid in row:
         frame = dict(cbar=False, xticklabels=False, yticklabels=False, square=True)
-        sns.heatmap(matrix, vmin=-scale, vmax=scale, cmap="vlag", ax=axes, **frame)
+        sns.heatmap(panel.series[0].y, vmin=-scale, vmax=scale, cmap="vlag", ax=axes, **frame)
         axes.collections[0].set_gid(gid)
         axes.set_title(panel.title, loc="left", fontsize=9)
         axes.set_xlabel(panel.x_label, loc="left")
         size = 13 if len(panel.y_label) < 16 else 10
         axes.set_ylabel(panel.y_label, rotation=0, ha="right", va="center", fontsize=size)
         sns.despine(ax=axes, left=True, bottom=True)
-    bar = figure.colorbar(row[0].collections[0], ax=list(row), aspect=12, pad=0.02, ticks=MaxNLocator(5))
+    every = [axes for axes, *_ in row]
+    bar = figure.colorbar(every[0].collections[0], ax=every, aspect=12, pad=0.02, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
 
 
@@ -230,39 +221,39 @@ def _draw_curves(axes, panel, gid):
     if len(panel.ticks):
         axes.set_xticks(panel.ticks, panel.tick_labels or [f"{tick:g}" for tick in panel.ticks])
         axes.minorticks_off()
-    axes.set_xlim(panel.x_limits)
-    axes.set_ylim(panel.y_limits)
+    axes.set(xlim=panel.x_limits, ylim=panel.y_limits)
     axes.patch.set_gid(f"{gid}-frame")
 
 
+def _handle(group):
+    """What stands in the legend for series of one label: a line, a marker, or both, as drawn."""
+    color, dash, marker = look(group[0].style)
+    kinds = {series.kind for series in group}
+    if "band" in kinds:
+        return Patch(facecolor=(*to_rgb(color), 0.25), edgecolor=color)
+    if "guide" in kinds:
+        return Line2D([], [], color=GUIDE, linestyle=":", linewidth=1.2)
+    shape = _marks("filled" if "filled" in kinds else "markers", color, None if kinds == {"line"} else marker)
+    return Line2D([], [], linestyle=dash if "line" in kinds else "none", **shape)
+
+
 def _legend(figure, panels):
-    """One legend above the picture, one entry a label: a line, a marker, or both, as drawn. Returns its lines of text."""
+    """One legend above the picture, one entry a label. Returns its lines of text."""
     entries = {}
     for series in (series for panel in panels for series in panel.series if series.kind not in ("tag", "image")):
         if series.label:
             entries.setdefault(series.label, []).append(series)
-    handles = []
-    for group in entries.values():
-        color, dash, marker = look(group[0].style)
-        kinds = {series.kind for series in group}
-        if "band" in kinds:
-            handles.append(Patch(facecolor=(*to_rgb(color), 0.25), edgecolor=color))
-        elif "guide" in kinds:
-            handles.append(Line2D([], [], color=GUIDE, linestyle=":", linewidth=1.2))
-        else:
-            marked = kinds & {"markers", "filled", "bound"}
-            face = color if "filled" in kinds else "white"
-            shape = dict(marker=marker if marked else None, markersize=4, markerfacecolor=face)
-            handles.append(Line2D([], [], color=color, linestyle=dash if "line" in kinds else "none", **shape))
-    title = next((panel.legend for panel in panels if panel.legend), "")
-    if handles:
-        columns = next(n for n, most in ((3, 14), (2, 30), (1, np.inf)) if max(map(len, entries)) <= most)
-        figure.legend(handles, list(entries), loc="outside upper center", ncols=columns, title=title or None)
-    return len(handles) and -(-len(handles) // columns) + bool(title)
+    if not entries:
+        return 0
+    title = next((panel.legend for panel in panels if panel.legend), None)
+    columns = next(n for n, most in ((3, 14), (2, 30), (1, np.inf)) if max(map(len, entries)) <= most)
+    handles = [_handle(group) for group in entries.values()]
+    figure.legend(handles, list(entries), loc="outside upper center", ncols=columns, title=title)
+    return -(-len(handles) // columns) + bool(title)
 
 
 def _place(figure, rows, heights):
-    """Axes by panel: a panel alone in its row shares its time, or whatever is along x, with the one above, if it can."""
+    """Axes of each panel: one alone in its row shares its time, or whatever is along x, with the one above, if it can."""
     grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
     place, above = {}, None
     for r, row in enumerate(rows):
@@ -286,12 +277,12 @@ def draw(panels: Sequence[Panel], note: str = "") -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(layout="constrained")
         place = _place(figure, rows, heights)
-        for row in rows:
-            if row[0].is_image:
-                _draw_images(figure, [place[panel] for panel in row], row, [gids[panel] for panel in row])
-            for panel in row:
-                if not panel.is_image:
-                    _draw_curves(place[panel], panel, gids[panel])
+        for row in ([(place[panel], panel, gids[panel]) for panel in row] for row in rows):
+            if row[0][1].is_image:
+                _draw_images(figure, row)
+            else:
+                for spot in row:
+                    _draw_curves(*spot)
         for panel, axes in place.items():
             if not panel.is_image:  # what the axes chose is part of the data, and so has its six digits
                 axes.set(xlim=rounded(axes.get_xlim()), ylim=rounded(axes.get_ylim()))
@@ -315,18 +306,10 @@ def save(figure: Figure, kind: str, dpi: int = 160) -> bytes:
 DESCRIBED = [name for name in Panel.__dataclass_fields__ if name != "series"]
 
 
-def _plain(value):
-    return (
-        [_plain(v) for v in value]
-        if isinstance(value, (list, tuple, np.ndarray))
-        else getattr(value, "item", lambda: value)()
-    )
-
-
 def _numbers(series):
     """Rows (x, y, standard_error, value) of a series; an image has its columns as x and its rows as y."""
     if series.kind == "image":
-        return [(c, r, "", f"{v:g}") for r, row in enumerate(series.y, 1) for c, v in enumerate(row, 1)]
+        return [(c + 1, r + 1, "", f"{value:g}") for (r, c), value in np.ndenumerate(series.y)]
     error = [""] * len(series.x) if series.error is None else [f"{e:.6g}" for e in series.error]
     return [(f"{x:.6g}", f"{y:.6g}", e, "") for x, y, e in zip(series.x, series.y, error)]
 
@@ -334,22 +317,19 @@ def _numbers(series):
 def to_csv(panels: Sequence[Panel], header: Mapping[str, object] | None = None) -> str:
     """The data of a picture as comma-separated values, one row a point, below lines of comment that begin with #."""
     layout = [
-        {name: _plain(getattr(panel, name)) for name in DESCRIBED}
-        | {"series": [{"kind": s.kind, "label": s.label, "style": s.style} for s in panel.series]}
+        {name: getattr(panel, name) for name in DESCRIBED}
+        | {"series": [{name: getattr(s, name) for name in ("kind", "label", "style")} for s in panel.series]}
         for panel in panels
     ]
     lines = [f"{name}: {' '.join(str(value).split())}" for name, value in (header or {}).items()]
     for k, panel in enumerate(panels, 1):
-        axes = (
-            "x: column, y: row, value: entry of the matrix"
-            if panel.is_image
-            else f"x: {panel.x_label}, y: {panel.y_label}"
-        )
-        lines.append(f"panel {k}: {axes}{f' ({panel.title})' if panel.title else ''}")
-    lines += ["units: none, all quantities are dimensionless, except angles, in degrees"]
-    lines += [f"layout: {json.dumps(layout, ensure_ascii=False)}"]
+        meaning = "x: column, y: row, value: entry of the matrix"
+        meaning = meaning if panel.is_image else f"x: {panel.x_label}, y: {panel.y_label}"
+        lines.append(f"panel {k}: {meaning}{f' ({panel.title})' if panel.title else ''}")
+    lines.append("units: none, all quantities are dimensionless, except angles, in degrees")
+    lines += [f"layout: {json.dumps(layout, ensure_ascii=False, default=lambda value: np.asarray(value).tolist())}"]
     text = io.StringIO()
-    text.write("".join(f"# {line}\n" for line in lines))
+    text.writelines(f"# {line}\n" for line in lines)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for p, panel in enumerate(panels, 1):
@@ -364,25 +344,20 @@ def read_csv(source: Path | str) -> list[Panel]:
     described = re.search(r"^# layout: (.*)$", text, re.MULTILINE)
     if described is None:
         raise ValueError("`source` must be data of a figure, with a line `# layout: …`; got none of that.")
-    table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     rows = {}
-    for row in table:
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
         rows.setdefault((int(row["panel"]), int(row["series"])), []).append(row)
-    panels = []
-    for p, panel in enumerate(json.loads(described[1]), 1):
-        series = [_read_series(rows.get((p, s), []), **one) for s, one in enumerate(panel.pop("series"), 1)]
-        panels.append(Panel(series, **panel))
-    return panels
+    panels = json.loads(described[1])
+    for p, panel in enumerate(panels, 1):
+        panel["series"] = [_read_series(rows.get((p, s), []), **one) for s, one in enumerate(panel["series"], 1)]
+    return [Panel(**panel) for panel in panels]
 
 
 def _read_series(rows, kind, label, style):
-    column = {name: [row[name] for row in rows] for name in ("x", "y", "standard_error", "value")}
+    x, y, error, value = ([float(row[name] or "nan") for row in rows] for name in COLUMNS[4:])
     if kind == "image":
-        count = max((int(r) for r in column["y"]), default=0)
-        return Series(kind, None, np.reshape([float(v) for v in column["value"]], (count, -1)), None, label, style)
-    x, y = ([float(v) for v in column[name]] for name in ("x", "y"))
-    error = [float(v) for v in column["standard_error"]] if any(column["standard_error"]) else None
-    return Series(kind, x, y, error, label, style)
+        return Series(kind, None, np.reshape(value, (int(max(y, default=0)), -1)), label=label, style=style)
+    return Series(kind, x, y, error if any(row["standard_error"] for row in rows) else None, label, style)
 
 
 def as_shown(panel: Panel, axes) -> Panel:

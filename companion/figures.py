@@ -29,7 +29,7 @@ from .statistics import (
     split_error,
     squared_error,
     until,
-)  # fmt: skip
+)
 
 __all__ = [
     "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
@@ -123,9 +123,8 @@ class Table:
 
     def __repr__(self):
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows)]
-        return "\n".join(
-            "  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in (self.head, *self.rows)
-        )
+        lines = (map(str.ljust, line, widths) for line in (self.head, *self.rows))
+        return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def _filled(name, values):
@@ -138,6 +137,10 @@ def _filled(name, values):
             f'as "{other[0]}".'
         )
     return values
+
+
+def _first(name, values):
+    return next(iter(_filled(name, values).values()))
 
 
 def _origin(networks):
@@ -154,16 +157,21 @@ def _slope(label, slope, error):
     return f"{label}: slope {slope:.2f} ± {error:.2f}".replace("-", "−")
 
 
+def _named(name, values, nets):
+    """Data of theory and networks by name; `nets` is the mean and standard error of these."""
+    return dict(zip((name, f"{name}_mean", f"{name}_standard_error"), (values, *nets)))
+
+
+def _beside(name, x, values, nets, origin, rule):
+    """Theory as a line and networks as markers: series and their data."""
+    series = [line(x, values, THEORY), markers(x, *nets, _networks(origin), rule_name(rule))]
+    return series, _named(name, values, nets)
+
+
 def _curve(theory, networks, metric, label, **axes):
-    """One metric against training time, theory and networks: a panel and its data."""
-    origin = _origin(networks)
-    mean, error = mean_and_error([getattr(e, metric) for e in networks])
-    values, style = getattr(theory, metric), rule_name(theory.experiment.rule)
-    shown = [
-        line(theory.times, values, THEORY),
-        markers(theory.times, mean, error, _networks(origin), style),
-    ]
-    data = {metric: values, f"{metric}_mean": mean, f"{metric}_standard_error": error}
+    """One metric against training time: a panel and its data."""
+    origin, nets = _origin(networks), mean_and_error([getattr(e, metric) for e in networks])
+    shown, data = _beside(metric, theory.times, getattr(theory, metric), nets, origin, theory.experiment.rule)
     return Panel(shown, TIME, label, **axes), data
 
 
@@ -171,14 +179,15 @@ def _loss(theory, networks):
     instance("theory", theory, Result, "meanfield.solve and twolayer.solve return one.")
     panel, data = _curve(theory, networks, "loss", "loss", y_scale="log")
     highest = max(series.y.max() for series in panel.series)
-    return replace(panel, y_limits=(CUT * theory.loss[0], 1.6 * highest)), data
+    panel = replace(panel, y_limits=(CUT * theory.loss[0], 1.6 * highest))
+    return panel, dict(times=theory.times, **_origin(networks)) | data
 
 
 def learning_curves(theory, networks):
     """Loss (cut at 1e-3 of the first) and eNTK–target alignment against training time."""
     loss, data = _loss(theory, networks)
     alignment, more = _curve(theory, networks, "alignment", "eNTK–target alignment")
-    return FigureWithData([loss, alignment], dict(times=theory.times, **_origin(networks)) | data | more)
+    return FigureWithData([loss, alignment], data | more)
 
 
 def _final(run, name, layer):
@@ -190,27 +199,26 @@ def _final(run, name, layer):
     return getattr(run, name)[-1] if layer is None else getattr(run, name)[-1, layer - 1]
 
 
-def _kernel_pair(theory, networks, name, layer, titles=("", ""), label=None):
+def _kernel_pair(theory, networks, name, layer, label=None, titles=("", "")):
     """Final kernel in theory and networks, their distance below: two panels and their data."""
-    a = _final(theory, name, layer)
-    b, error = mean_and_error([_final(e, name, layer) for e in networks])
-    distance = np.linalg.norm(a - b) / np.linalg.norm(b)
+    a, nets = _final(theory, name, layer), mean_and_error([_final(e, name, layer) for e in networks])
+    distance = np.linalg.norm(a - nets[0]) / np.linalg.norm(nets[0])
     symbol = f"${SYMBOLS[name]}{'' if layer is None else f'^{{{layer}}}'}$"
     pair = [
         Panel([Series("image", None, a)], "", symbol if label is None else f"{label}  {symbol}", titles[0]),
-        Panel([Series("image", None, b)], f"distance {100 * distance:.2g} %", "", titles[1], beside=True),
+        Panel([Series("image", None, nets[0])], f"distance {100 * distance:.2g} %", "", titles[1], beside=True),
     ]
     key = label or (name if layer is None else f"{name}_{layer}")
-    return pair, {key: a, f"{key}_mean": b, f"{key}_standard_error": error, f"{key}_distance": float(distance)}
+    return pair, _named(key, a, nets) | {f"{key}_distance": float(distance)}
 
 
 def _kernels(networks, pairs):
     """A figure with one row for each of `pairs`, the arguments of `_kernel_pair`."""
     panels, data = [], _origin(networks)
-    for k, (theory, nets, name, layer, label) in enumerate(pairs):
-        titles = (THEORY, _networks(data)) if k == 0 else ("", "")
-        pair, more = _kernel_pair(theory, nets, name, layer, titles, label)
-        panels, data = panels + pair, data | more
+    titles = (THEORY, _networks(data))
+    for pair in pairs:
+        row, more = _kernel_pair(*pair, titles)
+        panels, data, titles = panels + row, data | more, ("", "")
     return FigureWithData(panels, data)
 
 
@@ -224,46 +232,44 @@ def kernels_of_runs(runs, name, layer):
 
     `runs` maps a label to (theory, ensembles); `layer` ≥ 1, or None for K.
     """
-    first = next(iter(_filled("runs", runs).values()))[1]
-    return _kernels(first, [(*run, name, layer, label) for label, run in runs.items()])
+    return _kernels(_first("runs", runs)[1], [(*run, name, layer, label) for label, run in runs.items()])
 
 
 def overview(theory, networks):
     """One picture: loss, and the final features of the last layer in theory and in networks."""
     loss, data = _loss(theory, networks)
     titles = (THEORY, f"networks, N = {networks[0].width}")
-    pair, more = _kernel_pair(theory, networks, "Phi", theory.experiment.hidden_layers, titles)
-    return FigureWithData([loss, *pair], dict(times=theory.times, **_origin(networks)) | data | more)
+    pair, more = _kernel_pair(theory, networks, "Phi", theory.experiment.hidden_layers, titles=titles)
+    return FigureWithData([loss, *pair], data | more)
 
 
-def _density(key, label, run, networks, variances, bins):
-    """Density of preactivations (neurons, P): theory, networks, Gaussian at initialization; a panel and its data."""
-    theory, style = run.final_h[key[1]], rule_name(run.experiment.rule)
-    networks = [network.final_h[key[1]] for network in networks]
-    edge = np.quantile(np.abs(theory), 0.995)
-    edges = np.linspace(-edge, edge, bins + 1)
-    middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
-    density = lambda h: np.histogram(h, edges)[0] / h.size / size  # noqa: E731
-    mean, error = mean_and_error([density(h) for h in networks])
-    sd, shown, name = np.sqrt(variances)[:, None], density(theory), key[0]
-    before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
-    series = [
-        Series("band", middle, mean, label=f"{len(networks)} networks, N = {len(networks[0])}", style=style),
-        line(middle, shown, THEORY),
-        Series("guide", middle, before, label="at initialization"),
-    ]
-    top = 1.05 * max(map(np.max, (before, mean, shown)))
-    panel = Panel(series, label, "density", x_limits=(-edge, edge), y_limits=(0, top))
-    data = {f"h_{name}": middle, f"density_{name}": shown, f"initial_{name}": before}
-    return panel, data | {f"density_{name}_mean": mean, f"density_{name}_standard_error": error}
+def _densities(rows, bins):
+    """Preactivations of theory, networks, and a Gaussian at initialization, a panel a row.
 
-
-def _densities(shown, bins):
-    """A figure with one panel for each of `shown`, the arguments of `_density`."""
-    networks = shown[0][3]
-    panels, data = zip(*(_density(*fields, bins) for fields in shown))
-    origin = dict(N=networks[0].final_h[0].shape[0], seeds=len(networks))
-    return FigureWithData(list(panels), origin | {name: values for more in data for name, values in more.items()})
+    `rows` lists (name in the data, layer as an index, label, theory, networks, variances at initialization).
+    """
+    networks = rows[0][4]
+    panels, data = [], dict(N=networks[0].final_h[0].shape[0], seeds=len(networks))
+    for name, layer, label, theory, networks, variances in rows:
+        h, nets = theory.final_h[layer], [network.final_h[layer] for network in networks]
+        edge = np.quantile(np.abs(h), 0.995)
+        edges = np.linspace(-edge, edge, bins + 1)
+        middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+        shown, *nets_shown = (np.histogram(values, edges)[0] / values.size / size for values in (h, *nets))
+        mean, error = mean_and_error(nets_shown)
+        sd = np.sqrt(variances)[:, None]
+        before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
+        text, style = f"{len(nets)} networks, N = {len(nets[0])}", rule_name(theory.experiment.rule)
+        series = [
+            Series("band", middle, mean, label=text, style=style),
+            line(middle, shown, THEORY),
+            Series("guide", middle, before, label="at initialization"),
+        ]
+        limits = dict(x_limits=(-edge, edge), y_limits=(0, 1.05 * max(map(np.max, (before, mean, shown)))))
+        panels.append(Panel(series, label, "density", **limits))
+        data |= {f"h_{name}": middle, f"density_{name}": shown, f"initial_{name}": before}
+        data |= _named(f"density_{name}", shown, (mean, error))
+    return FigureWithData(panels, data)
 
 
 def densities(theory, runs, initial_variances, bins=40):
@@ -271,10 +277,8 @@ def densities(theory, runs, initial_variances, bins=40):
 
     `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
     """
-    shown = [
-        ((l, l - 1), f"final $h^{{{l}}}$", theory, runs, variances) for l, variances in enumerate(initial_variances, 1)
-    ]
-    return _densities(shown, bins)
+    layers = enumerate(initial_variances, 1)
+    return _densities([(l, l - 1, f"final $h^{{{l}}}$", theory, runs, variances) for l, variances in layers], bins)
 
 
 def densities_of_runs(runs, initial_variances, bins=40):
@@ -283,7 +287,7 @@ def densities_of_runs(runs, initial_variances, bins=40):
     `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
     """
     runs = _filled("runs", runs).items()
-    return _densities([((label, -1), f"final $h^L$, {label}", *run, initial_variances) for label, run in runs], bins)
+    return _densities([(label, -1, f"final $h^L$, {label}", *run, initial_variances) for label, run in runs], bins)
 
 
 def richness(gammas, theories, networks, lazy_f, lazy_alignment):
@@ -292,69 +296,67 @@ def richness(gammas, theories, networks, lazy_f, lazy_alignment):
     `networks` holds one list of ensembles for each of `gammas`.
     """
     first, origin = _filled("theories", theories)[0], _origin(_filled("networks", networks)[0])
-    rule = first.experiment.rule
+    rule, start = first.experiment.rule, first.loss[0]
     lazy_loss = ((first.experiment.task.y - lazy_f) ** 2).mean(axis=1)
     labels = [f"γ₀ = {gamma:.2g}" for gamma in gammas]
     looks = styles(dict.fromkeys(labels, rule))
     shown = [line(first.times, lazy_loss, "lazy limit", "lazy")]
     shown += [line(run.times, run.loss, label, looks[label]) for label, run in zip(labels, theories)]
-    highest, start = max(series.y.max() for series in shown), first.loss[0]
-    limits = CUT * start, min(2 * highest, 50 * start)
+    limits = CUT * start, min(2 * max(series.y.max() for series in shown), 50 * start)
     panels = [Panel(shown, TIME, "loss (theory)", y_scale="log", y_limits=limits)]
     data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
     for name, metric, lazy, label in (
         ("alignment", lambda run: run.alignment[-1], lazy_alignment, "final alignment"),
         ("change", feature_change, 0.0, r"relative change of $\Phi^L$"),
     ):
-        values = np.array([metric(t) for t in theories])
-        mean, error = np.transpose([mean_and_error([metric(e) for e in group]) for group in networks])
-        shown = [
-            line([gammas[0], gammas[-1]], [lazy, lazy], "lazy limit", "lazy"),
-            line(gammas, values, THEORY),
-            markers(gammas, mean, error, _networks(origin), rule_name(rule)),
-        ]
-        panels.append(Panel(shown, "richness γ₀", label))
-        data |= {name: values, f"{name}_mean": mean, f"{name}_standard_error": error}
+        nets = np.transpose([mean_and_error([metric(e) for e in group]) for group in networks])
+        shown, more = _beside(name, gammas, np.array([metric(t) for t in theories]), nets, origin, rule)
+        limit = line([gammas[0], gammas[-1]], [lazy, lazy], "lazy limit", "lazy")
+        panels.append(Panel([limit, *shown], "richness γ₀", label))
+        data |= more
     return FigureWithData(panels, data)
 
 
-def _power(x, y, slope, **look):
+def _power(x, y, slope, label, style):
     """The power law of this slope through the middle of the points (x, y)."""
-    return line(x, np.exp(np.log(y).mean() + slope * (np.log(x) - np.log(x).mean())), **look)
+    return line(x, np.exp(np.log(y).mean() + slope * (np.log(x) - np.log(x).mean())), label, style)
 
 
-def _against_width(series, widths, label):
-    axes = dict(x_scale="log", y_scale="log", ticks=widths)
-    return Panel(series, "width N", label, **axes)
+def _against_width(series, label, data):
+    axes = dict(x_scale="log", y_scale="log", ticks=data["widths"])
+    return FigureWithData([Panel(series, "width N", label, **axes)], data)
 
 
-def _fitted(theory, networks, widths, name, steps):
-    """Squared error of one quantity against width, less the theory's own, and its slopes."""
-    floor = theory.relative_error(name) ** 2
-    errors = [[squared_error(e, theory, name, steps) for e in networks[N]] for N in widths]
-    mean, error = np.transpose([mean_and_error(values) for values in errors])
-    mean = mean - floor
-    fits = dict(zip(("slope", "slope_error"), fit_slope(widths, mean, error)))
-    fits |= dict(zip(("limit", "limit_error"), fit_slope(widths, mean, error, correction=len(widths) > 2)))
-    used = ("slope", "slope_error") if widths[0] >= STRAIGHT else ("limit", "limit_error")
-    return dict(mean=mean, standard_error=error, floor=floor, exponent=tuple(fits[name] for name in used), **fits)
+def _widths(networks):
+    """Widths, rising, and the number of seeds of each, for the data of a figure."""
+    widths = np.array(sorted(networks))
+    return dict(widths=widths, seeds=[_origin(networks[N])["seeds"] for N in widths])
 
 
-def _errors(runs):
-    """Widths and seeds with the fit of each run, and its series; `runs` maps a label to (theory, networks, name, steps)."""
-    widths = np.array(sorted(next(iter(runs.values()))[1]))
-    looks, shown, fits = styles({label: _rule(theory, label) for label, (theory, *_) in runs.items()}), [], {}
-    for label, (theory, networks, name, steps) in runs.items():
-        fit = _fitted(theory, networks, widths, name, steps)
-        fits[label] = fit | dict(norm=np.linalg.norm(getattr(theory, name)[steps]))
+def _fitted(theory, networks, name, steps):
+    """Squared error of one quantity against width, less the theory's own, its slopes, and the norm of the theory."""
+    widths, floor = np.array(sorted(networks)), theory.relative_error(name) ** 2
+    errors = [mean_and_error([squared_error(e, theory, name, steps) for e in networks[N]]) for N in widths]
+    mean, error = np.transpose(errors) - [[floor], [0.0]]
+    line, corrected = (fit_slope(widths, mean, error, correction) for correction in (False, len(widths) > 2))
+    fits = dict(zip(("slope", "slope_error", "limit", "limit_error"), (*line, *corrected)))
+    used, norm = line if widths[0] >= STRAIGHT else corrected, np.linalg.norm(getattr(theory, name)[steps])
+    return dict(mean=mean, standard_error=error, floor=floor, exponent=used, **fits, norm=norm)
+
+
+def _errors(runs, guide=False):
+    """Errors of runs against width; `runs` maps a label to (theory, networks, name, steps)."""
+    looks = styles({label: _rule(theory, label) for label, (theory, *_) in runs.items()})
+    data, shown = _widths(next(iter(runs.values()))[1]), []
+    widths = data["widths"]
+    for label, run in runs.items():
+        data[label] = fit = _fitted(*run)
         text, mean = _slope(label, fit["slope"], fit["slope_error"]), fit["mean"]
-        shown.append(_power(widths, mean, fit["slope"], label=text, style=looks[label]))
+        shown.append(_power(widths, mean, fit["slope"], text, looks[label]))
         shown.append(markers(widths, mean, fit["standard_error"], text, looks[label]))
-    return dict(widths=widths, seeds=_seeds(next(iter(runs.values()))[1])) | fits, shown
-
-
-def _seeds(networks):
-    return [_origin(networks[N])["seeds"] for N in sorted(networks)]
+    if guide:
+        shown.append(Series("guide", widths, data[next(iter(runs))]["mean"][0] * widths[0] / widths, label="slope −1"))
+    return _against_width(shown, "squared relative error", data)
 
 
 def error_against_width(theory, networks, series):
@@ -366,10 +368,7 @@ def error_against_width(theory, networks, series):
     exponent: the first pair if all widths are at least `STRAIGHT`, else the second, so that no chapter chooses after
     seeing both.
     """
-    data, shown = _errors({label: (theory, networks, *which) for label, which in _filled("series", series).items()})
-    widths = data["widths"]
-    shown.append(Series("guide", widths, data[next(iter(series))]["mean"][0] * widths[0] / widths, label="slope −1"))
-    return FigureWithData([_against_width(shown, widths, "squared relative error")], data)
+    return _errors({label: (theory, networks, *of) for label, of in _filled("series", series).items()}, guide=True)
 
 
 def error_of_runs(runs, name="K", steps=slice(None)):
@@ -378,8 +377,7 @@ def error_of_runs(runs, name="K", steps=slice(None)):
     `runs` maps a label to (theory, networks by width). Data by label: as from `error_against_width`; a relative error
     times the square of the norm is ‖K_N − K‖².
     """
-    data, shown = _errors({label: (*run, name, steps) for label, run in _filled("runs", runs).items()})
-    return FigureWithData([_against_width(shown, data["widths"], "squared relative error")], data)
+    return _errors({label: (*run, name, steps) for label, run in _filled("runs", runs).items()})
 
 
 def _rule(theory, label):
@@ -393,43 +391,45 @@ def bias_and_variance(theory, networks, series):
     Arguments as for `error_against_width`. Data by label: for variance and for bias their mean, standard_error, slope
     and slope_error. Bias² within two standard errors of 0 is shown as a bar from that limit down, and has no slope.
     """
-    widths, shown = np.array(sorted(networks)), []
-    looks = styles({(label, part): _rule(theory, label) for label in series for part in ("variance", "bias")})
-    data = dict(widths=widths, seeds=_seeds(networks))
+    kinds = {"variance": ("variance", "filled"), "bias": ("bias²", "markers")}
+    looks = styles({(label, part): _rule(theory, label) for label in _filled("series", series) for part in kinds})
+    data, shown = _widths(networks), []
+    widths = data["widths"]
     for label, (name, steps) in series.items():
-        split = np.array([split_error(networks[N], theory, name, steps) for N in widths])
+        bias, variance = np.transpose([split_error(networks[N], theory, name, steps) for N in widths], (1, 2, 0))
         data[label] = {}
-        for part, (mean, error) in dict(variance=split[:, 1].T, bias=split[:, 0].T).items():
-            seen, style = mean > 2 * error, looks[label, part]
+        for part, (mean, error) in dict(variance=variance, bias=bias).items():
+            seen, style, (word, kind) = mean > 2 * error, looks[label, part], kinds[part]
             slope = fit_slope(widths, mean, error) if seen.all() else (np.nan, np.nan)
             data[label][part] = dict(mean=mean, standard_error=error, slope=slope[0], slope_error=slope[1])
-            text, kind = (f"{label}, variance", "filled") if part == "variance" else (f"{label}, bias²", "markers")
+            text = f"{label}, {word}"
             text = _slope(text, *slope) if seen.all() else f"{text}: within the noise"
             shown.append(markers(widths[seen], mean[seen], error[seen], text, style, kind))
             if seen.all():
-                shown.append(_power(widths, mean, slope[0], label=text, style=style))
+                shown.append(_power(widths, mean, slope[0], text, style))
             else:
                 shown.append(Series("bound", widths[~seen], 2 * error[~seen], label=text, style=style))
-    return FigureWithData([_against_width(shown, widths, "relative to the theory's square")], data)
+    return _against_width(shown, "relative to the theory's square", data)
 
 
-def _pairs(looks, lines, marks):
-    """Theory and networks of each label: `lines` maps it to (x, y), `marks` to (x, mean, standard error)."""
+def _pairs(rules, runs):
+    """Theory and networks of several runs: `runs` maps a label to (x, y) and (x, mean, standard error)."""
+    looks = styles(rules)
     return [
         series
-        for label in lines
-        for series in (line(*lines[label], label, looks[label]), markers(*marks[label], label, looks[label]))
+        for label, (theory, nets) in runs.items()
+        for series in (line(*theory, label, looks[label]), markers(*nets, label, looks[label]))
     ]
 
 
-def _several(x, shown, looks):
-    """The series of several runs and their data: `shown` maps a label to (theory, mean, standard error)."""
-    series = _pairs(looks, {k: (x, v[0]) for k, v in shown.items()}, {k: (x, *v[1:]) for k, v in shown.items()})
-    return series, {label: dict(zip(("theory", "mean", "standard_error"), values)) for label, values in shown.items()}
-
-
-def _heading(origin):
-    return f"lines: theory; markers: {_networks(origin)}"
+def _several(x, runs, of_theory, of_network):
+    """One quantity of several runs, each (theory, ensembles) by label: series and their data."""
+    rows = {
+        label: (of_theory(run), *mean_and_error([of_network(e) for e in nets])) for label, (run, nets) in runs.items()
+    }
+    rules = {label: nets[0].experiment.rule for label, (_, nets) in runs.items()}
+    series = _pairs(rules, {label: ((x, values), (x, *nets)) for label, (values, *nets) in rows.items()})
+    return series, {label: dict(zip(("theory", "mean", "standard_error"), row)) for label, row in rows.items()}
 
 
 def kernel_against_angle(angles, curves):
@@ -437,12 +437,9 @@ def kernel_against_angle(angles, curves):
 
     `curves` maps a label to (kernel (P, P) of the theory, ensembles).
     """
-    _filled("curves", curves)
-    rows = {label: (K[0], *mean_and_error([e.K[0, 0] for e in networks])) for label, (K, networks) in curves.items()}
-    origin = _origin(next(iter(curves.values()))[1])
-    looks = styles({label: nets[0].experiment.rule for label, (_, nets) in curves.items()})
-    series, data = _several(np.degrees(angles), rows, looks)
-    axes = dict(ticks=range(0, 181, 45), legend=_heading(origin))
+    origin = _origin(_first("curves", curves)[1])
+    series, data = _several(np.degrees(angles), curves, lambda K: K[0], lambda e: e.K[0, 0])
+    axes = dict(ticks=range(0, 181, 45), legend=f"lines: theory; markers: {_networks(origin)}")
     panel = Panel(series, "angle θ between inputs (degrees)", "eNTK K(θ)", **axes)
     return FigureWithData([panel], dict(angles=angles, **origin) | data)
 
@@ -452,15 +449,12 @@ def several_runs(runs, metrics):
 
     `runs` maps a label to (theory, ensembles), `metrics` an axis label to a function of a run, shape (T,).
     """
-    theory, networks = next(iter(_filled("runs", runs).values()))
-    origin = _origin(networks)
-    data, panels = dict(times=theory.times, **origin), []
-    looks = styles({label: nets[0].experiment.rule for label, (_, nets) in runs.items()})
+    theory, networks = _first("runs", runs)
+    data, panels = dict(times=theory.times, **_origin(networks)), []
+    legend = f"lines: theory; markers: {_networks(data)}"
     for name, metric in _filled("metrics", metrics).items():
-        shown = {k: (metric(run), *mean_and_error([metric(e) for e in group])) for k, (run, group) in runs.items()}
-        series, data[name] = _several(theory.times, shown, looks)
-        scale = "log" if name == "loss" else "linear"
-        panels.append(Panel(series, TIME, name, y_scale=scale, legend=_heading(origin)))
+        series, data[name] = _several(theory.times, runs, metric, metric)
+        panels.append(Panel(series, TIME, name, y_scale="log" if name == "loss" else "linear", legend=legend))
     return FigureWithData(panels, data)
 
 
@@ -470,21 +464,21 @@ def spread(runs, name="K"):
     `runs` maps a label to (theory, single networks, narrower ones): lines are Gaussian fluctuations whose size is
     taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
     """
-    data, lines, marks = {}, {}, {}
-    looks = styles({label: theory.experiment.rule for label, (theory, *_) in _filled("runs", runs).items()})
+    rules = {label: theory.experiment.rule for label, (theory, *_) in _filled("runs", runs).items()}
+    data, drawn = {}, {}
     for label, (theory, singles, narrower) in runs.items():
         data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
         expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
         share, below = ((np.arange(len(values)) + 0.5) / len(values) for values in (found, expected))
-        lines[label], marks[label] = (expected, below), (found, share, 0 * share)
+        drawn[label] = (expected, below), (found, share, 0 * share)
         data[label] = dict(theory=expected, networks=found, share=share)
-    shown = np.concatenate([found for found, *_ in marks.values()])
+    shown = np.concatenate([data[label]["networks"] for label in runs])
     low, high = 0.8 * shown.min(), 1.25 * shown.max()
     ticks = [tick for tick in 0.1 * 2.0 ** np.arange(-12, 8) if low <= tick <= high]
     axes = dict(x_scale="log", x_limits=(low, high), ticks=ticks, tick_labels=[f"{tick:.2g}" for tick in ticks])
     title = f"lines: Gaussian, from N = {data['narrower']}; markers: {_networks(data)}"
     label = f"relative error of ${SYMBOLS[name]}$ of one network"
-    return FigureWithData([Panel(_pairs(looks, lines, marks), label, "share below it", legend=title, **axes)], data)
+    return FigureWithData([Panel(_pairs(rules, drawn), label, "share below it", legend=title, **axes)], data)
 
 
 def change_against_richness(runs, guides=()):
@@ -493,10 +487,10 @@ def change_against_richness(runs, guides=()):
     `runs` maps a label to (gammas, theory) of the line and (gammas, mean, standard error) of the networks; `guides`
     lists (gammas, values, label) of dotted lines, such as powers.
     """
-    looks, names = styles({label: label for label in _filled("runs", runs)}), ("fine", "theory", "gammas", "mean")
-    data = {label: dict(zip((*names, "standard_error"), (*fine, *few))) for label, (fine, few) in runs.items()}
-    series = _pairs(looks, *({label: run[k] for label, run in runs.items()} for k in (0, 1)))
+    series = _pairs({label: label for label in _filled("runs", runs)}, runs)
     series += [Series("tag", x, values, label=label) for x, values, label in guides]
+    names = ("fine", "theory", "gammas", "mean", "standard_error")
+    data = {label: dict(zip(names, (*fine, *few))) for label, (fine, few) in runs.items()}
     axes = dict(x_scale="log", y_scale="log", legend="lines: theory; markers: networks")
     return FigureWithData([Panel(series, "richness γ₀", r"change of features, $\Delta H_y$", **axes)], data)
 
@@ -507,9 +501,8 @@ def curves(panels, x_label, log=""):
     `lines` maps a label to (x, y), `markers` a label to (x, mean, standard error); one label in both is one entry of
     the legend. A label that begins with the name of a rule has its look. Data: both, by axis label.
     """
-    labels = dict.fromkeys(label for parts in _filled("panels", panels).values() for part in parts for label in part)
-    looks = styles({label: label for label in labels})
-    axes = dict(x_scale="log" if "x" in log else "linear", y_scale="log" if "y" in log else "linear")
+    looks = styles({label: label for parts in _filled("panels", panels).values() for part in parts for label in part})
+    axes = {f"{axis}_scale": "log" if axis in log else "linear" for axis in "xy"}
     drawn = []
     for y_label, (lines, marks) in panels.items():
         series = [line(*xy, label, looks[label]) for label, xy in lines.items()]

@@ -23,8 +23,11 @@ from .markup import fill
 PLOTLY = "../_static/plotly/plotly.min.js"  # where the book keeps it, seen from a chapter
 RULES = ("GD", "FA(ρ)", "DFA = FA(0)", "Hebb")
 PLOTLY_DASHES = dict(zip(DASHES, ("solid", "dash", "dashdot", "dot", "10px,2px,2px,2px,2px,2px")))
-QUANTITIES = {"Delta": "Δ(t)", "H_y": "H<sub>y</sub>(t)", "G_tilde": "G̃(t)"}
-PICTURE_LABELS = {"Delta": r"$\Delta(t)$", "H_y": "$H_y(t)$", "G_tilde": r"$\tilde G(t)$"}
+QUANTITIES = {  # label on the page, label on paper, how to read it from a closed form
+    "Delta": ("Δ(t)", r"$\Delta(t)$", lambda run: run.Delta[:, 0]),
+    "H_y": ("H<sub>y</sub>(t)", r"$H_y(t)$", lambda run: run.H_y),
+    "G_tilde": ("G̃(t)", r"$\tilde G(t)$", lambda run: run.G_tilde[:, 0, 0, 0]),
+}
 GAMMA0 = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 20.0, 50.0, 100.0)
 RHO = tuple(np.round(np.linspace(0, 1, 11), 1).tolist())
 
@@ -61,7 +64,7 @@ class Sliders:
         axes = dict(x_limits=(0, times[-1]), y_limits=(0, None), legend="γ₀ = {:g}, ρ = {:g}".format(*self._start))
         panels = [
             Panel([line(times, data[name][rule], rule, looks[rule]) for rule in RULES], TIME, label, **axes)
-            for name, label in PICTURE_LABELS.items()
+            for name, (_, label, _) in QUANTITIES.items()
         ]
         return FigureWithData(panels, dict(times=times) | data)
 
@@ -82,9 +85,8 @@ class Sliders:
             | {part: {q: _digits(x) for q, x in self.data["rules"][rule][part].items()} for part in ("curves", "ends")}
             for rule, (color, dash, _) in looks.items()
         ]
-        quantities = [dict(name=name, label=label) for name, label in QUANTITIES.items()]
         data = dict(gamma0=GAMMA0, rho=RHO, times=_digits(self.data["times"]), time=TIME)
-        data |= dict(quantities=quantities, rules=rules)
+        data |= dict(quantities=[dict(name=name, label=label) for name, (label, *_) in QUANTITIES.items()], rules=rules)
         return fill(
             "two_layer.html",
             "two_layer.js",
@@ -132,18 +134,11 @@ def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source
     positive("duration", duration, "the last time shown")
     at = _index("gamma0", gamma0, GAMMA0), _index("rho", rho, RHO)
     task, times = Task.whitened([y]), np.append(duration * np.linspace(0, 1, 51) ** 2, np.inf)
-
-    def solved(solve, *options):
-        """By quantity, (γ₀, ρ, T + 1): the last entry is the end of training."""
-        runs = [[solve(task, gamma, times, *option) for option in options] for gamma in GAMMA0]
-        read = {"Delta": lambda r: r.Delta[:, 0], "H_y": lambda r: r.H_y, "G_tilde": lambda r: r.G_tilde[:, 0, 0, 0]}
-        return {quantity: np.array([[f(run) for run in row] for row in runs]) for quantity, f in read.items()}
-
-    feedback = solved(twolayer.fa, *[(value,) for value in RHO])
-    direct = {quantity: values[:, :1] for quantity, values in feedback.items()}
-    by_rule = dict(zip(RULES, (solved(twolayer.gd, ()), feedback, direct, solved(twolayer.hebb, ()))))
-    rules = {
-        rule: dict(curves={q: x[..., :-1] for q, x in values.items()}, ends={q: x[..., -1] for q, x in values.items()})
-        for rule, values in by_rule.items()
-    }
+    gd, hebb = ([[solve(task, gamma, times)] for gamma in GAMMA0] for solve in (twolayer.gd, twolayer.hebb))
+    feedback = [[twolayer.fa(task, gamma, times, correlation) for correlation in RHO] for gamma in GAMMA0]
+    rules = {}
+    for rule, runs in zip(RULES, (gd, feedback, [row[:1] for row in feedback], hebb)):  # by γ₀ and ρ
+        values = {q: np.array([[read(run) for run in row] for row in runs]) for q, (*_, read) in QUANTITIES.items()}
+        parts = {"curves": np.s_[..., :-1], "ends": np.s_[..., -1]}
+        rules[rule] = {part: {q: x[where] for q, x in values.items()} for part, where in parts.items()}
     return Sliders(dict(times=times[:-1], gamma0=GAMMA0, rho=RHO, rules=rules), at, name, source)

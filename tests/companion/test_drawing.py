@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 
@@ -118,8 +119,6 @@ def test_limits_and_ticks_that_a_notebook_changes_reach_the_files():
 
 
 def test_a_figure_hands_its_data_to_whoever_shows_it():
-    from IPython.core.formatters import DisplayFormatter
-
     shown = figures.curves({"loss": ({"line": (x, x)}, {})}, "t")
     data, metadata = DisplayFormatter().format(shown)
     assert metadata["dmftlib"]["csv"] == shown.csv() and data["image/png"] and data["text/plain"]
@@ -175,19 +174,21 @@ SIMULATED = {
 }  # fmt: skip
 
 
+TO_XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
+
+
 def linear(color):
     values = np.array(to_rgb(color))
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def luminance(color):
-    return float(linear(color) @ [0.2126, 0.7152, 0.0722])
+    return float(TO_XYZ[1] @ linear(color))
 
 
 def lab(light):
     """CIE L*a*b* of linear light: distances below about 10 are hard to see."""
-    matrix = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
-    X, Y, Z = np.cbrt(np.array(matrix) @ np.clip(light, 1e-4, 1) / [0.95047, 1, 1.08883])
+    X, Y, Z = np.cbrt(np.array(TO_XYZ) @ np.clip(light, 1e-4, 1) / [0.95047, 1, 1.08883])
     return np.array([116 * Y - 16, 500 * (X - Y), 200 * (Y - Z)])
 
 
@@ -197,10 +198,10 @@ def test_rules_differ_in_colour_for_every_eye_and_all_stand_out_from_the_page(ey
     for a, b in itertools.combinations(seen, 2):
         assert np.linalg.norm(seen[a] - seen[b]) > 20, (a, b)
     for style in [
-        *drawing.RULES,
-        *(f"{rule} {k}/4" for rule in [*drawing.RULES, ""] for k in (1, 4)),
         "theory",
         "lazy",
+        *drawing.RULES,
+        *(f"{rule} {k}/4" for rule in [*drawing.RULES, ""] for k in (1, 4)),
     ]:
         assert 1.05 / (luminance(look(style)[0]) + 0.05) > 3, style  # as WCAG asks of lines on white
     # In greyscale, too: two rules share neither dash nor marker.

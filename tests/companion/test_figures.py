@@ -22,10 +22,8 @@ def theory(experiment):
 
 @pytest.fixture(scope="module")
 def networks(experiment):
-    return {
-        N: [dl.network.ensemble(experiment, N, range(k + g, k + g + 3)) for g in (0, 3, 6)]
-        for k, N in enumerate((16, 32, 64))
-    }
+    groups = lambda N, k: [dl.network.ensemble(experiment, N, range(k + g, k + g + 3)) for g in (0, 3, 6)]  # noqa: E731
+    return {N: groups(N, k) for k, N in enumerate((16, 32, 64))}
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
@@ -171,11 +169,15 @@ def test_every_figure_shows_what_it_carries_and_tells_its_curves_apart_without_c
     assert dict(matplotlib.rcParams) == before
 
 
-def test_learning_curves_carry_theory_and_networks(theory, networks):
+def test_figures_against_time_carry_theory_and_networks(theory, networks):
     data = figures.learning_curves(theory, networks[64]).data
     np.testing.assert_array_equal(data["loss"], theory.loss)
     np.testing.assert_allclose(data["alignment_mean"], np.mean([e.alignment for e in networks[64]], axis=0))
     assert data["N"] == 64 and data["seeds"] == 9
+    runs = {"a": (theory, networks[32]), "b": (theory, networks[32])}
+    data = figures.several_runs(runs, {"loss": lambda r: r.loss, "H": lambda r: r.H_y}).data
+    np.testing.assert_array_equal(data["H"]["b"]["theory"], theory.H_y)
+    np.testing.assert_allclose(data["loss"]["a"]["mean"], np.mean([e.loss for e in networks[32]], axis=0))
 
 
 def test_kernel_pairs_share_a_scale_and_state_their_distance(theory, networks):
@@ -242,13 +244,6 @@ def test_kernels_against_angle_carry_the_first_row():
     assert shown.data["N"] == 32 and shown.data["seeds"] == 6
 
 
-def test_several_runs_carry_every_metric_of_each(theory, networks):
-    runs = {"a": (theory, networks[32]), "b": (theory, networks[32])}
-    shown = figures.several_runs(runs, {"loss": lambda r: r.loss, "H": lambda r: r.H_y})
-    np.testing.assert_array_equal(shown.data["H"]["b"]["theory"], theory.H_y)
-    np.testing.assert_allclose(shown.data["loss"]["a"]["mean"], np.mean([e.loss for e in networks[32]], axis=0))
-
-
 def test_lines_and_markers_stay_apart():
     fine, few = np.geomspace(0.01, 10, 30), np.array([0.01, 1.0, 10])
     line, dots = (fine, fine**2), (few, few**2, 0.1 * few**2)
@@ -274,12 +269,8 @@ class Drawn:
     def groups(self, width, count=8, n=4):
         """Mean off by 4/N in every entry, variance 9/N."""
         draws = 2 + 4 / width + 3 / np.sqrt(width) * self.rng.standard_normal((count, n, 3))
-        return [
-            dl.network.Ensemble(
-                None, width, range(n), *[None] * 4, d.mean(0), None, {"K": d.std(0, ddof=1) / np.sqrt(n)}
-            )
-            for d in draws
-        ]
+        pairs = [(d.mean(0), {"K": d.std(0, ddof=1) / np.sqrt(n)}) for d in draws]
+        return [dl.network.Ensemble(None, width, range(n), *[None] * 4, K, None, error) for K, error in pairs]
 
     def singles(self, width, n):
         draws = 2 + self.rng.standard_normal((n, 3)) * np.sqrt([8, 2, 1]) / np.sqrt(width)
