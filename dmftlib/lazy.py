@@ -20,7 +20,7 @@ from .experiment import Experiment, check_experiment
 from .probe import needs
 from .results import OBSERVABLES, Dynamics, Provenance
 from .stability import check_records
-from .step import ReceivingLayer, backward, forward
+from .step import ReceivingLayer, backward, entk, forward
 from .validate import finite_array
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
@@ -226,9 +226,9 @@ class _State:
         G, G_tilde, G_tilde_tilde = zip(
             *((_average(g, g), _average(g, g_tilde), _average(g_tilde, g_tilde)) for g, g_tilde in fields)
         )
-        K = sum(a * b for a, b in zip(G_tilde, [self.K_x, *self.Phi]))
-        Phi = [k[:: self.C, :: self.C] for k in self.Phi]
-        return Kernels(*map(np.stack, (Phi, G[:-1], G_tilde[:-1], G_tilde_tilde[:-1])), K)
+        C, (G, G_tilde, G_tilde_tilde) = self.C, (np.stack(k[:-1]) for k in (G, G_tilde, G_tilde_tilde))
+        K_x, *Phi = (k[::C, ::C] for k in (self.K_x, *self.Phi))
+        return Kernels(np.stack(Phi), G, G_tilde, G_tilde_tilde, entk(K_x, np.stack(Phi), G_tilde))
 
 
 def _kernels(experiment, X, Delta):

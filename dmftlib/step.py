@@ -5,7 +5,8 @@ engine supplies each of them as an object, as matrices at finite width or as wha
 
     apply(features)            h^{ℓ+1} = W^ℓ(t) φ^ℓ/√N
     transpose(v)               W^ℓ(t)ᵀ v/√N, of a field v of the layer above
-    transpose_recorded(v)      the same of a field that the rule does not use, so that it acts on nothing
+    transpose_recorded(v)      the same for a gradient that is recorded but not used by the rule: a mean field must keep it
+                               out of the forward pass (book/solver.md, "What may be left out of the forward pass")
     transpose_initial(v)       W^ℓ(0)ᵀ v/√N
     transpose_fresh(v)         the same with frozen random weights in place of W^ℓ
     learn(features, signal)    W^ℓ ← W^ℓ + Σ_μ signal_μ φ^ℓ_μᵀ/√N, where signal = γ₀ η Δ g̃^{ℓ+1}
@@ -36,8 +37,8 @@ class Frozen(NamedTuple):
 class ReceivingLayer(Layer):
     """A layer that answers a rule from the weights above it, once `receive` has told what comes from there."""
 
-    def receive(self, above, error, g_next, g_tilde_next):
-        self.error, self.g_tilde_next = error.reshape(-1, 1), g_tilde_next
+    def receive(self, above, Delta, g_next, g_tilde_next):
+        self.error, self.g_tilde_next = Delta.reshape(-1, 1), g_tilde_next
         self._above, self._g_next, self.z, self.images = above, g_next, None, {}
 
     def _image(self, name, field):
@@ -60,7 +61,7 @@ class ReceivingLayer(Layer):
         return self.gain * self.z
 
     def field(self, value):
-        """What a rule returned, as a field of this layer."""
+        """What a rule returned, as an array of this layer's kind and precision; symbolic fields are what they are."""
         return value
 
     def recorded_g(self):
@@ -78,15 +79,15 @@ class HiddenLayer(ReceivingLayer):
         self.gate, self.fresh_vector = frozen.gate, frozen.vector
         self.features, self.gain = (self.field(value(self)) for value in (rule.features, rule.gain))
 
-    def receive(self, above, error, g_next, g_tilde_next):
+    def receive(self, above, Delta, g_next, g_tilde_next):
         """From here on fields have a row for each training sample and output."""
-        (P, C), xp = error.shape, error.__array_namespace__()
+        (P, C), xp = Delta.shape, Delta.__array_namespace__()
         for name in ("h", "phi", "phi_dot", "gain", "gate"):
             if getattr(self, name) is not None:
                 setattr(self, name, xp.repeat(getattr(self, name)[:P], C, axis=0))
         if self.fresh_vector is not None and C > 1:
             self.fresh_vector = xp.tile(self.fresh_vector, (P, 1))
-        super().receive(above, error, g_next, g_tilde_next)
+        super().receive(above, Delta, g_next, g_tilde_next)
 
     def field(self, value):
         return self.h.__array_namespace__().asarray(value, self.h.dtype)
@@ -172,9 +173,9 @@ def forward(weights, X, make_layer):
     return layers
 
 
-def backward(rule, weights, layers, Delta, ones):
-    """g^ℓ and g̃^ℓ from the first layer up to g^{L+1} = g̃^{L+1} = 1: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says."""
-    g, g_tilde = [ones], [ones]
+def backward(rule, weights, layers, Delta, top):
+    """g^ℓ and g̃^ℓ from the first layer up to `top`, g^{L+1} = g̃^{L+1} = 1 for the own output: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says."""
+    g, g_tilde = [top], [top]
     for layer, above in zip(reversed(layers), reversed(weights)):
         layer.receive(above, Delta, g[0], g_tilde[0])
         g_tilde.insert(0, layer.field(rule.pseudo_gradient(layer)))
@@ -191,8 +192,8 @@ def step(rule, activation, weights, frozen, X, y, gamma0, lr):
     Delta = y - f[:P]
     phi = [features[:P] for features in phi]
     g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
-    for W, features, above in zip(weights, [X[:P], *phi], g_tilde):
-        W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * above).reshape(P, C, -1).sum(axis=1))
+    for W, features, g_tilde_above in zip(weights, [X[:P], *phi], g_tilde):
+        W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde_above).reshape(P, C, -1).sum(axis=1))
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
     return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)
 

@@ -274,8 +274,8 @@ FAULTS = {
     "rule: Hebb, error dropped": sees(dl.Hebb, G, error=lambda layer: 1.0),
     "rule: any is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
     # The lazy limit
-    "lazy: input weights dropped in K": edit(LAZY, "G_tilde, [self.K_x, *self.Phi]", "G_tilde[1:], self.Phi"),
-    "lazy: features of the wrong layer in K": edit(LAZY, "G_tilde, [self.K_x, *self.Phi]", "G_tilde, self.Phi"),
+    "lazy: input weights dropped in K": edit(LAZY, "entk(K_x,", "entk(0 * K_x,"),
+    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde)", "np.stack(Phi[::-1]), G_tilde)"),
     "lazy: g̃ for g in G": edit(LAZY, "(g, g),", "(g_tilde, g_tilde),"),
     "lazy: g̃ for g in G̃": edit(LAZY, "(g, g_tilde),", "(g_tilde, g_tilde),"),
     "lazy: every layer sees the inputs": edit((lazy._State, "__init__"), "ment, kernel,", "ment, self.K_x,"),

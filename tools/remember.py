@@ -30,7 +30,9 @@ from .scratch import write_bytes
 ENGINES = {"dmftlib.meanfield": ["solve"], "dmftlib.network": ["train", "ensemble", "groups"]}
 SETTINGS = ("JAX_", "XLA_", "NPROC", "OMP_", "OPENBLAS_", "MKL_")  # variables that may change last digits
 NOT_LOCKED = {"companion", "tools"}  # their sources are in no key
+MOST_BYTES = 2**24  # of a result; larger ones are computed again
 BOOKKEEPING = {"__dict__", "__weakref__", "__module__", "__doc__", "__repr__", "__annotations__", "__annotate_func__"}
+MOST_BYTES = 2**24  # of a result; larger ones are computed again
 BOOKKEEPING |= {"__dataclass_fields__", "__dataclass_params__", "__firstlineno__", "__static_attributes__", "_abc_impl"}
 
 
@@ -104,6 +106,8 @@ class Store:
         pickler = pickle.Pickler(file, protocol=5)
         pickler.persistent_id = lambda thing: known.get(id(thing))
         pickler.dump(result)
+        if file.tell() > MOST_BYTES:
+            return
         write_bytes(hashlib.sha256(file.getvalue()).digest() + file.getvalue(), self.folder / name)
 
     def get(self, name: str, arguments: Mapping[str, Any]) -> Any:
