@@ -1,7 +1,5 @@
 """The commands of the project: dmft, in .venv/bin, or python -m tools."""
 
-from __future__ import annotations
-
 import errno
 import subprocess
 import sys

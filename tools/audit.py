@@ -3,8 +3,6 @@
 pip-audit itself is content when the service knows none of the packages, or has nobody to ask: here that is an error.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs chapters through Papermill. Nothing is ever written under notebooks/, except by `accept` at its very end."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -14,13 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import nbformat
 import yaml
@@ -76,7 +73,7 @@ def strip(notebook):
     return notebook
 
 
-def key(chapter: str, values: dict[str, Any]) -> str:
+def key(chapter: str, values: dict) -> str:
     """A hash of everything that a chapter's outputs depend on."""
     notebook = strip(read(committed(chapter)))
     cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
@@ -87,7 +84,7 @@ def key(chapter: str, values: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def state() -> dict[str, Any]:
+def state() -> dict:
     """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything.
 
     The commit is '' outside of a repository of this project.
@@ -137,7 +134,7 @@ def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
 
 def execute(
     chapter: str,
-    values: dict[str, Any],
+    values: dict,
     folder: Path,
     at_once: int = 1,
     preset: str = "",
@@ -245,7 +242,7 @@ def is_current(path: Path, wanted: str) -> bool:
         return False
 
 
-def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:
+def cached(chapter: str, values: dict, folder: Path, at_once: int = 1, preset: str = "") -> Path:
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
     if is_current(path, wanted):
@@ -282,9 +279,7 @@ def run_all() -> dict[str, Path]:
     return found
 
 
-def run_folder(
-    chapter: str, given: dict[str, Any], preset: str = "", swept: Mapping[str, list[Any]] = MappingProxyType({})
-) -> Path:
+def run_folder(chapter: str, given: dict, preset: str = "", swept: dict[str, list] = MappingProxyType({})) -> Path:
     """runs/gd-paper-P=8-gamma0=4.0, or, for a sweep, runs/gd-P=8-sweep-gamma0=1.0,2.0: another one for other values."""
     told = [f"{name}={written(value)}" for name, value in sorted(given.items())]
     between = lambda values: ".." if isinstance(values[0], list) else ","  # noqa: E731

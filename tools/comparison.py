@@ -1,14 +1,10 @@
 """Two executions of a chapter side by side: old and new outputs, or the committed ones beside a run with chosen parameters."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from collections.abc import Mapping
 from copy import deepcopy
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any
 
 import nbformat
 
@@ -44,7 +40,7 @@ def side_by_side(rows: list[tuple[str, str]]) -> list[str]:
     ]
 
 
-def settings(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> list[str]:
+def settings(parameters: dict[str, Parameter], values: dict) -> list[str]:
     """The parameters that differ from their defaults, a line each."""
     default = {name: parameters[name].default for name in values}
     changed = [
@@ -87,7 +83,7 @@ def numbers(old, new, most: int) -> list[str]:
     return [head, *side_by_side(changed[:most]), *more(len(changed) - most)]
 
 
-def verdict(row: Mapping[str, Any]) -> str:
+def verdict(row: dict) -> str:
     """The two verdicts of a claim in words."""
     return row["verdict"] if row["occurs"] == "—" else f"occurs: {row['occurs']}, theory = networks: {row['verdict']}"
 
@@ -111,7 +107,7 @@ def claims(old, new, most: int) -> list[str]:
     return [f"Claims, with the defaults | now: {told}", *occur, *moved[:most], *more(len(moved) - most)]
 
 
-def report(parameters: Mapping[str, Parameter], values: Mapping[str, Any], old, new, most: int = 20) -> str:
+def report(parameters: dict[str, Parameter], values: dict, old, new, most: int = 20) -> str:
     """What a reader wants to know at the end of a run, in some tens of lines at most."""
     told = (settings(parameters, values), numbers(old, new, most), claims(old, new, most // 2), warnings(new))
     return "\n".join(line for lines in told for line in lines)

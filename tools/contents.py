@@ -1,9 +1,6 @@
 """What the book contains: its pages in order, and which of its figures show a panel of the paper."""
 
-from __future__ import annotations
-
 import tomllib
-from typing import Any
 
 import yaml
 
@@ -25,6 +22,6 @@ def in_order(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: pages.index(name) if name in pages else len(pages))
 
 
-def paper() -> dict[str, dict[str, Any]]:
+def paper() -> dict[str, dict]:
     """What the panels of the paper's figures show (`shows`), and which figures of this book show that (`panels`)."""
     return tomllib.loads((chapters.ROOT / "book" / "figures.toml").read_text(encoding="utf-8"))

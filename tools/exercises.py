@@ -3,8 +3,6 @@
 No answer is typed: each is computed when it is asked for, by the engine that the page is about.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path

@@ -1,8 +1,5 @@
 """What the page says that lists every figure of the book, and where each panel of the paper is."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import contents, figures
@@ -12,7 +9,7 @@ from . import contents, figures
 class Index:
     """What is known about every figure of the book, by id."""
 
-    known: Mapping[str, Mapping]
+    known: dict[str, dict]
 
     def link(self, id: str) -> str:
         return f"{{numref}}`{id}`" if self.known[id]["named"] else f"`{id}`"

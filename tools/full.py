@@ -3,8 +3,6 @@
 Each point is kept as soon as it is measured, so that an interrupted run goes on where it was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """What git says of this checkout."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

@@ -1,14 +1,11 @@
 """Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -49,7 +46,7 @@ def settings(path: Path = SETTINGS) -> dict[str, str]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
+def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
     """How to cite and rerun a chapter, with what is known about the run that is shown."""
     parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib")
     values = record["parameters"] if record else {}
@@ -86,7 +83,7 @@ def banner(notebook) -> str:
     return TEMPLATES.get_template("banner.md").render(values=values, kept=kept)
 
 
-def configuration(links: Mapping[str, str]) -> dict:
+def configuration(links: dict[str, str]) -> dict:
     """_config.yml; while the repository has no address, there is nothing to launch or to link."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     if links["repository_url"]:
@@ -103,7 +100,7 @@ def configuration(links: Mapping[str, str]) -> dict:
     return config
 
 
-def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], with_pdf: bool = False) -> None:
+def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
@@ -130,7 +127,7 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
 
 
-def fill(book: Path, notebooks: Mapping, index: figure_index.Index) -> None:
+def fill(book: Path, notebooks: dict, index: figure_index.Index) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
     from companion.claims import COLUMNS, RULE  # slow to import
 
@@ -155,8 +152,8 @@ def fill(book: Path, notebooks: Mapping, index: figure_index.Index) -> None:
 
 def build(
     html: Path,
-    executed: Mapping[str, Path],
-    links: Mapping[str, str] | None = None,
+    executed: dict[str, Path],
+    links: dict[str, str] | None = None,
     strict: bool = True,
     with_pdf: bool = False,
 ) -> None:

@@ -1,7 +1,5 @@
 """What is running now: one line that is rewritten on a terminal, a plain line now and then elsewhere."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

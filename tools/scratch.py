@@ -1,7 +1,5 @@
 """Folders for work in progress: whatever is killed, and however many runs there are, only finished things reach their place."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

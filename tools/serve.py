@@ -1,7 +1,5 @@
 """The built book on an address of this machine, for browsers that restrict pages opened from a file."""
 
-from __future__ import annotations
-
 import errno
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer

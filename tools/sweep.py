@@ -5,20 +5,17 @@ cluster; Snakemake would need a file of rules and its own profiles. A worker ret
 writes it, so a cluster needs no shared folder; what stands in runs/ is not run again, whenever a sweep was killed.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas
@@ -33,8 +30,8 @@ class Run:
     """One point of the grid: what was swept, all values given to the chapter, and where its notebook goes."""
 
     chapter: str
-    point: dict[str, Any]
-    values: dict[str, Any]
+    point: dict
+    values: dict
     folder: Path
 
     def __str__(self) -> str:
@@ -49,7 +46,7 @@ class Run:
         return chapters.is_current(self.path, chapters.key(self.chapter, self.values))
 
 
-def compute(chapter: str, values: dict[str, Any], at_once: int | None) -> tuple[str, str, str]:
+def compute(chapter: str, values: dict, at_once: int | None) -> tuple[str, str, str]:
     """On a worker: the key of what was run, the executed notebook, and what went wrong ('' if nothing did)."""
     with tempfile.TemporaryDirectory() as folder:
         error = ""
@@ -122,11 +119,11 @@ def announce(chapter: str, runs: list[Run], missing: list[Run], jobs: int, sched
 
 def provenance(
     chapter: str,
-    swept: Mapping[str, list[Any]],
-    fixed: Mapping[str, Any],
-    parameters: Mapping[str, Parameter],
+    swept: dict[str, list],
+    fixed: dict,
+    parameters: dict[str, Parameter],
     preset: str,
-) -> dict[str, Any]:
+) -> dict:
     """Where a table comes from. The runs in it have records of their own; this one is of the sweep that collected them."""
     values = {name: p.default for name, p in parameters.items()} | dict(fixed)
     rest = {name: value for name, value in values.items() if name not in swept}
