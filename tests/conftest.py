@@ -61,7 +61,7 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"):
         return
     running = ExitStack()
-    own, _ = running.enter_context(scratch(chapters.compiled()))
+    own = running.enter_context(scratch(chapters.compiled()))
     config.add_cleanup(running.close)
     cache = own / "tests"
     borrow(chapters.compiled(), cache)

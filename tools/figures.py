@@ -16,8 +16,7 @@ from pathlib import Path
 
 import nbformat
 
-from . import ROOT
-from .git import git
+from . import ROOT, git
 from .parameters import read_notebook
 
 FOLDER = "_static/figures"  # below book/

@@ -158,11 +158,11 @@ def build(
     with_pdf: bool = False,
 ) -> None:
     """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
-    with scratch(html) as (own, lock):
+    with scratch(html) as own:
         tree = own / "stage"
         stage(tree, executed, settings() if links is None else links, with_pdf)
         chapters.say("building the HTML")
-        _build(tree, strict, lock)
+        _build(tree, strict)
         built = tree / "_build" / "html"
         typography.mend(built)
         if with_pdf:
@@ -170,9 +170,9 @@ def build(
         put(built, html)
 
 
-def _build(tree: Path, strict: bool, lock: int) -> None:
+def _build(tree: Path, strict: bool) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "pass_fds": [lock]}
+    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
     options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
     done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
     if done.returncode:

@@ -58,8 +58,7 @@ def test_a_run_killed_during_a_chapter_repeats_that_chapter_only(small_tree, who
     again = book(small_tree)
     assert again.returncode == 0, again.stderr
     assert "small: unchanged, not run again" in again.stdout and "wait: done" in again.stdout
-    if whole_group:  # a child that lives on keeps its folder until the next run after its end
-        assert_whole(small_tree)
+    assert_whole(small_tree)
 
 
 def test_a_run_killed_during_the_build_keeps_the_chapters(small_tree):
@@ -136,14 +135,16 @@ def test_only_runs_that_end_well_add_to_the_cache_of_compiled_functions(tree, mo
 
 def test_a_folder_that_is_in_use_is_not_taken_for_left_behind(tmp_path):
     place = tmp_path / "place"
-    with scratch.scratch(place) as (one, _):
-        with scratch.scratch(place) as (two, _):
+    with scratch.scratch(place) as one:
+        with scratch.scratch(place) as two:
             assert one.is_dir() and two.is_dir() and one != two
         assert one.is_dir() and not two.exists()
-    left = tmp_path / ".place.scratch-left"
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    left = tmp_path / one.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     left.mkdir()
     (left / "file").write_text("half")
-    with scratch.scratch(place) as (own, _):
+    with scratch.scratch(place) as own:
         assert not left.exists() and own.is_dir()
 
 
