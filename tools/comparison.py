@@ -15,9 +15,7 @@ LINE = 110  # characters of a long line that are shown
 
 
 def matched(before: list[str], after: list[str]) -> list[tuple[str, str]]:
-    """Lines of two executions of one cell in pairs; if one printed more, those that differ in decimals only are pairs."""
-    if len(before) == len(after):
-        return list(zip(before, after))
+    """Lines of two executions of one cell in pairs: those that differ in decimals only, or stand at the same place between."""
     words = [[re.sub(r"-?\d+(\.\d+)?e[-+]?\d+|-?\d*\.\d+", "…", line) for line in lines] for lines in (before, after)]
     blocks = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
     return [pair for _, a, b, c, d in blocks for pair in zip_longest(before[a:b], after[c:d], fillvalue="")]

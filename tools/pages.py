@@ -20,8 +20,6 @@ from . import (
     claims_pages,
     contents,
     costs,
-    exercises,
-    figure_index,
     figures,
     markdown,
     pdf,
@@ -123,13 +121,15 @@ def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf
         closing = nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         notebook.cells.append(closing)
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
-    fill(tree / "book", notebooks, figure_index.Index({about["id"]: about for about in known}))
+    fill(tree / "book", notebooks, contents.Index({about["id"]: about for about in known}))
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
 
 
-def fill(book: Path, notebooks: dict, index: figure_index.Index) -> None:
+def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
     from companion.claims import COLUMNS, RULE  # slow to import
+
+    from . import exercises
 
     values = dict(
         book=claims_pages.Book(notebooks, index.homes()),

@@ -9,7 +9,6 @@ from . import ToolError
 
 
 def server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of `folder`, or a ToolError: no book there, or a port that another program has."""
     if not (folder / "index.html").exists():
         raise ToolError(f"there is no book in {folder} yet; make book builds it.")
     try:

@@ -13,7 +13,7 @@ from test_costs import ROW
 from companion.claims import Claims
 from tools import ROOT, chapters, claims_pages, contents, costs, pages, records
 from tools.claims_pages import Book
-from tools.figure_index import Index
+from tools.contents import Index
 
 MACHINE = {"machine": {"processors": 7, "architecture": "m68k", "system": "AmigaOS"}}
 

@@ -14,7 +14,7 @@ import pytest
 from pybtex.database import parse_string
 
 from companion import drawing, figures, sliders
-from tools import ROOT, chapters, contents, figure_index, pages
+from tools import ROOT, chapters, contents, pages
 from tools import figures as shelf
 
 TREE = {"version": "0.1.0", "commit": "abc1234", "dirty": False, "date": "2026-01-02", "machine": {"processors": 2}}
@@ -203,7 +203,7 @@ def test_the_index_names_every_figure_and_the_panels_that_are_absent(notebook, t
     shown = {"panels": {"1a": ["fig-small", "fig-sliders"], "1b": ["fig-gone"]}, "shows": {}}
     monkeypatch.setattr(contents, "paper", lambda: shown)
     known = {about["id"]: about for about in shelf.add("small", notebook, tmp_path, TREE)}
-    index = figure_index.Index(known)
+    index = contents.Index(known)
     (tmp_path / "figures.md").write_text((ROOT / "book" / "figures.md").read_text(encoding="utf-8"), encoding="utf-8")
     pages.fill(tmp_path, {}, index)
     text, page = (tmp_path / "figures.md").read_text(encoding="utf-8"), "[small](../notebooks/small.ipynb)"
