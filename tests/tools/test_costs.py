@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
-from conftest import SMALL_CHAPTER, write_chapter
+from conftest import SMALL_CHAPTER, commit, tools, write_chapter
 
 from tools import ROOT, chapters, costs
 
@@ -64,22 +62,12 @@ def test_bench_measures_one_chapter_and_keeps_the_other_rows(small_tree):
         'assert len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) == 1'
     )
     write_chapter(small_tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("alone", alone)])
-    git = ["git", "-c", "user.name=tests", "-c", "user.email=tests@localhost"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "A small book"]):
-        subprocess.run([*git, *words], cwd=small_tree, check=True)
+    commit(small_tree)
     place = small_tree / "notebooks" / "costs.json"
     place.write_text(json.dumps({"other": ROW}))
-    command = [sys.executable, "-m", "tools", "bench", "small"]
-    done = subprocess.run(command, cwd=small_tree, capture_output=True, text=True)
+    done = tools(small_tree, "bench", "small")
     assert done.returncode == 0, done.stderr
     rows = json.loads(place.read_text())
     assert rows["other"] == ROW and set(rows["small"]) == set(ROW)
     assert rows["small"]["seconds"] > 0 and rows["small"]["peak_memory_MB"] > 20
     assert rows["small"]["commit"] and not rows["small"]["dirty"], "a row that was written counts as a change"
-
-
-def test_compiled_functions_go_where_they_are_told_to_go(monkeypatch):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    assert chapters.environment(1)["JAX_COMPILATION_CACHE_DIR"] == str(chapters.ROOT / "_build" / "jax-cache")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    assert chapters.environment(1)["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
