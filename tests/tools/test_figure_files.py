@@ -134,14 +134,14 @@ def test_bibtex_of_other_parameters_says_so_and_bears_another_key(notebook):
 # --- Other parameters -------------------------------------------------------------------------------------------------
 
 
-def test_the_defaults_leave_every_figure_alone(notebook):
-    before = json.dumps(notebook)
-    shelf.mark(notebook, {"n": 3})
-    assert json.dumps(notebook) == before
-
-
 def test_other_parameters_stand_on_the_face_and_no_published_id_is_left(notebook):
     before = notebook.cells[-3].outputs[0].data["image/png"]
+    ids, defaults = [], [{"n": 3}, {"n": 3, "word": "a"}]
+    for values in ({"n": 5}, {"n": 5, "word": "a"}, {"n": 6}, {"n": 5, "word": "b"}, *defaults):
+        shelf.mark(other := copy.deepcopy(notebook), values)
+        ids.append(next(shelf.shown(other)).id)
+        assert (other == notebook) == (values in defaults)
+    assert ids[0] == ids[1] and len(set(ids)) == 4
     shelf.mark(notebook, {"n": 5})
     curve, sliders = shelf.shown(notebook)
     text = "not as in the book: n = 5"
@@ -153,15 +153,6 @@ def test_other_parameters_stand_on_the_face_and_no_published_id_is_left(notebook
     assert notebook.cells[-1].source == f"{{numref}}`{curve.id}` and {{numref}}`fig-other`."
     assert curve.cell.metadata.mystnb.figure.caption.endswith(f"{{numref}}`{curve.id}`.")
     nbformat.validate(notebook)
-
-
-def test_other_values_give_other_ids(notebook):
-    ids = set()
-    for values in ({"n": 5}, {"n": 6}, {"n": 5, "word": "b"}, {"n": 5, "word": "a"}):
-        other = copy.deepcopy(notebook)
-        shelf.mark(other, values)
-        ids.add(next(shelf.shown(other)).id)
-    assert len(ids) == 3  # the last has the values of the first: "a" is the default
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

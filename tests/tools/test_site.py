@@ -68,10 +68,6 @@ def skipped(article):
     return [text for (before, _), (level, text) in zip([(0, ""), *levels], levels) if level > before + 1]
 
 
-def test_a_heading_that_skips_a_level_is_seen():
-    assert skipped(BeautifulSoup("<h1>a</h1><h2>b</h2><h4>c</h4><h2>d</h2>", "html.parser")) == ["c"]
-
-
 # --- Sources ----------------------------------------------------------------------------------------------------------
 
 
