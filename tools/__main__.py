@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from . import ROOT, ToolError, audit, chapters, comparison, costs, links, pages, pdf, records, serve, sweep
 from . import full as points
-from .parameters import listing, presets_of, read_notebook, read_preset, read_settings
+from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
 
 
 class Commands(click.Group):
@@ -56,7 +56,8 @@ class Runner(click.Command):
     def format_epilog(self, context, formatter):
         if chapter := next((word for word in context.meta["typed"] if word in chapters.names()), None):
             lines = [f"The parameters of {chapter}:", *listing(parameters(chapter))]
-            lines += [f"or --preset {preset}, which sets many" for preset in presets_of(records.presets(), chapter)]
+            presets = read_presets(records.presets()).items()
+            lines += [f"or --preset {preset}, which sets many" for preset, about in presets if chapter in about]
             lines += costs.sentences(chapter)
         else:
             titles = {name: chapters.read(chapters.committed(name)).cells[0].source for name in chapters.names()}

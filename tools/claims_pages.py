@@ -8,7 +8,7 @@ from functools import cached_property
 
 from . import chapters, contents, costs, records
 from .markdown import chapter_link, table
-from .parameters import all_presets, read_notebook, read_presets
+from .parameters import read_notebook, read_presets
 
 PANEL = re.compile("[12][a-f]?|3[a-e]?|4[a-d]?|5[a-c]?")
 COUNTED = {
@@ -63,9 +63,8 @@ def commands(names: Iterable[str]) -> str:
     for chapter in names:
         default = read_notebook(chapters.read(chapters.committed(chapter)))["seed"].default
         runs = [("", default, costs.table().get(chapter), "one core of ")]
-        for preset in all_presets(records.presets()):
-            record = records.kept(chapter, preset)
-            if record and chapter in read_presets(records.presets(), preset):
+        for preset, about in read_presets(records.presets()).items():
+            if chapter in about and (record := records.kept(chapter, preset)):
                 seed = record["parameters"].get("seed", default)
                 runs.append((f" PRESET={preset}", seed, record | record["machine"], ""))
         for preset, seed, row, where in runs:
@@ -134,7 +133,7 @@ class Book:
 
 def recorded(preset: str) -> dict[str, dict | None]:
     """What was recorded of the chapters' runs with a preset."""
-    return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets(), preset)}
+    return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets())[preset]}
 
 
 def verdicts(preset: str) -> str:

@@ -6,8 +6,6 @@ from copy import deepcopy
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-import nbformat
-
 from . import records
 from .parameters import Parameter
 
@@ -30,20 +28,19 @@ def pairs(old, new) -> list[tuple[str, str]]:
 def side_by_side(rows: list[tuple[str, str]]) -> list[str]:
     """Old | new, or, if that is too long for a terminal, one above the other; a changed line is marked with *."""
     width = max((len(old) for old, new in rows if len(old) + len(new) < LINE), default=0)
-    return [
-        f"{' ' if old == new else '*'} {old:<{width}} | {new}"
-        if len(old) + len(new) < LINE
-        else f"{' ' if old == new else '*'} {old[:LINE]}\n    now: {new[:LINE]}"
-        for old, new in rows
-    ]
+
+    def line(old, new):
+        short = len(old) + len(new) < LINE
+        both = f"{old:<{width}} | {new}" if short else f"{old[:LINE]}\n    now: {new[:LINE]}"
+        return f"{' ' if old == new else '*'} {both}"
+
+    return [line(*row) for row in rows]
 
 
 def settings(parameters: dict[str, Parameter], values: dict) -> list[str]:
     """The parameters that differ from their defaults, a line each."""
-    default = {name: parameters[name].default for name in values}
-    changed = [
-        f"  {name} = {value!r} (default {default[name]!r})" for name, value in values.items() if value != default[name]
-    ]
+    both = [(name, value, parameters[name].default) for name, value in values.items()]
+    changed = [f"  {name} = {value!r} (default {default!r})" for name, value, default in both if value != default]
     return ["Changed against the defaults:", *changed] if changed else ["Every parameter has its default value."]
 
 
@@ -51,12 +48,9 @@ def prints(notebook):
     """A copy without pictures, warnings, and tables of claims, which are compared by themselves."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
-        if records.claims(nbformat.v4.new_notebook(cells=[cell])):
-            cell.outputs = []
-        elif cell.get("outputs"):
-            cell.outputs = [
-                o for o in cell.outputs if o.get("name") != "stderr" and "image/png" not in o.get("data", {})
-            ]
+        for out in [*cell.get("outputs", [])]:
+            if out.get("name") == "stderr" or "image/png" in out.get("data", {}) or "claims" in out.get("metadata", {}):
+                cell.outputs.remove(out)
     return copy
 
 

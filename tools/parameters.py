@@ -94,7 +94,7 @@ class Parameter:
         if isinstance(value, list) != self.is_list or any(type(item) is not self.kind for item in items):
             raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
         for item in items:
-            if not self._allows(item):
+            if not self.allows(item):
                 raise ParameterError(f"`{self.name}` must lie in {self.allowed}; got {item!r}.")
         low, high = self.length
         if not low <= len(items) <= high:
@@ -104,16 +104,14 @@ class Parameter:
             raise ParameterError(f"the values of `{self.name}` must rise; got {value!r}.")
         return value
 
-    def _allows(self, item: object) -> bool:
+    def allows(self, item: object) -> bool:
         if not self.allowed:
             return True
-        inside = self.allowed[1:-1].split(", ")
         if self.allowed[0] == "{":
-            return str(item) in inside
-        low, high = map(float, inside)
-        above = low <= item if self.allowed[0] == "[" else low < item
-        below = item <= high if self.allowed[-1] == "]" else item < high
-        return above and below  # false for nan
+            return str(item) in self.allowed[1:-1].split(", ")
+        low, high = map(float, self.allowed[1:-1].split(", "))
+        inside = low <= item <= high  # false for nan
+        return inside and (self.allowed[0] == "[" or item != low) and (self.allowed[-1] == "]" or item != high)
 
 
 def written(value: object) -> str:
@@ -206,33 +204,22 @@ def read_grid(text: str, parameters: dict[str, Parameter], chapter: str) -> dict
     return _collect(chapter, parameters, _split(text), Parameter.grid)
 
 
-def all_presets(path: Path) -> dict[str, dict[str, dict]]:
-    """Everything in the file of presets, not yet checked."""
+def read_presets(path: Path) -> dict[str, dict[str, dict]]:
+    """The values that each preset of a file gives to each chapter, not yet checked."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ParameterError(f"{path.name} is not TOML: {error}.") from None
 
 
-def presets_of(path: Path, chapter: str) -> list[str]:
-    """The names of the presets that say something about a chapter."""
-    return [name for name, entries in all_presets(path).items() if chapter in entries]
-
-
-def read_presets(path: Path, preset: str) -> dict[str, dict]:
-    """The values that a preset of the file gives to each chapter, not yet checked."""
-    presets = all_presets(path)
-    if preset not in presets:
-        raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
-    return presets[preset]
-
-
 def read_preset(path: Path, preset: str, parameters: dict[str, Parameter], chapter: str) -> dict:
     """The values that a preset gives to one chapter, checked as if they had been typed; none without a preset."""
     if not preset:
         return {}
-    entries = read_presets(path, preset)
-    if chapter not in entries:
+    presets = read_presets(path)
+    if preset not in presets:
+        raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
+    if chapter not in (entries := presets[preset]):
         raise ParameterError(
             f"the preset {preset!r} says nothing about {chapter}, only about {', '.join(entries)}; "
             f"add a table [{preset}.{chapter}] to {path.name}."

@@ -147,7 +147,7 @@ def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
 
 
 def test_every_committed_record_is_of_the_preset_as_it_is_now():
-    for chapter in read_presets(records.presets(), "paper"):
+    for chapter in read_presets(records.presets())["paper"]:
         if record := records.kept(chapter, "paper"):
             parameters = read_notebook(chapters.read(chapters.committed(chapter)))
             assert record["parameters"] == read_preset(records.presets(), "paper", parameters, chapter), chapter
