@@ -10,7 +10,6 @@ import pytest
 from conftest import SMALL_CHAPTER, claims_cell, commit, dmft, write_chapter
 
 from companion.claims import Claims
-from companion.figures import Table
 from tools import ROOT, ToolError, chapters, figures, records
 from tools.parameters import read_grid, read_notebook, read_preset, read_presets, read_settings
 
@@ -115,35 +114,25 @@ def test_the_peak_memory_is_that_of_the_chapter_itself(tree):
     assert again < 400
 
 
-def executed_notebook():
-    """As left by a run: one line printed, a table of claims, and a table of something else."""
+def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     claims = Claims()
     claims.agree("A < B", "1", "f", 1.0, (1.1, 0.1), "N = 64, 8 seeds")
     claims.phenomenon("B", "1", "K", "GD", 2.0, 1.0, (3.0, 0.1), "N = 64…256, 40 seeds")
-    other = nbformat.v4.new_output("display_data", {"text/html": Table(("verdict",), (("no",),))._repr_html_()})
-    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n"), other, *claims_cell(claims).outputs]
-    cell, silent = nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b")
+    printed = nbformat.v4.new_output("stream", text="f 1.0\nwords\n")
+    cell = nbformat.v4.new_code_cell(id="a", outputs=[printed, *claims_cell(claims).outputs])
     run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234"}
-    return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run | {"key": "0f"}}), run
-
-
-def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
-    notebook, run = executed_notebook()
-    path = records.keep("small", "paper", notebook)
-    assert path == tree / "notebooks" / "records" / "paper" / "small.json"
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"dmftlib": run | {"key": "0f"}})
+    assert records.keep("small", "paper", notebook) == tree / "notebooks" / "records" / "paper" / "small.json"
     record = records.kept("small", "paper")
-    claims, printed = record.pop("claims"), record.pop("printed")
-    assert list(printed) == ["a"] and printed["a"][0] == "f 1.0"
-    assert record == {"chapter": "small", **run}
-    names = ("claim", "quantity", "baseline", "theory", "networks", "occurs", "verdict")
-    assert [tuple(row[name] for name in names) for row in claims] == [
-        ("A < B", "f", "—", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "—", "holds"),
-        ("B", "K", "GD", "2", "3 ± 0.1 (N = 64…256, 40 seeds)", "yes", "no"),
+    assert records.networks(record) == (256, 40)
+    kept, said = record.pop("claims"), record.pop("printed")
+    assert list(said) == ["a"] and said["a"][0] == "f 1.0" and record == {"chapter": "small", **run}
+    assert [(row["claim"], row["occurs"], row["verdict"]) for row in kept] == [
+        ("A < B", "—", "holds"),
+        ("B", "yes", "no"),
     ]
-    assert claims[0]["numbers"]["networks"] == [1.1]
-    assert records.networks(records.kept("small", "paper")) == (256, 40)
-    assert records.networks({"claims": []}) is None
-    assert records.kept("small", "other") is None
+    assert kept[0]["numbers"]["networks"] == [1.1]
+    assert records.kept("small", "other") is None and records.networks({"claims": []}) is None
 
 
 def test_every_committed_record_is_of_the_preset_as_it_is_now():
@@ -194,10 +183,9 @@ def test_a_folder_of_runs_is_named_after_its_values():
         assert chapters.run_folder("gd", given, "paper").name == "gd-paper-P=8-gamma0=4.0"
     assert chapters.run_folder("gd", {"P": 8}, swept={"seed": [0, 1]}).name == "gd-P=8-sweep-seed=0,1"
     rhos = [[0.0, 1.0], [0.5, 1.0], [0.0, 1.0, 0.5], [1.0], [0.0], [1e-300]]
-    fixed = [{}, *({"r": r} for r in rhos), *({"x": x, "w": w} for x in (1e-5, -1.0) for w in "ab"), {"x": 1.0}]
+    fixed = [{}, {"x": 1e-5}, {"x": -1.0, "w": "a"}, {"x": -1.0, "w": "b"}, *({"r": r} for r in rhos)]
     fixed += [{"widths": list(range(100)), "seed": seed} for seed in range(3)]
-    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"x": [1.0], "w": ["a"]}, {"w": ["a"]}]
-    grids += [{"r": [a, b]} for a in rhos for b in rhos if a != b]
+    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"w": ["a"]}, *({"r": [a, b]} for a in rhos for b in rhos if a != b)]
     names = [chapters.run_folder("gd", f, p, g).name for f in fixed for p in ("", "paper") for g in grids]
     assert len(set(names)) == len(names) and all(len(name) <= 100 for name in names)
 

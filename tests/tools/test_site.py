@@ -11,9 +11,9 @@ from bs4 import BeautifulSoup
 from pybtex.database import parse_file
 from test_book import PAGES
 
-from tools import ROOT, chapters, records
+from tools import ROOT, chapters, exercises, records
 
-PROSE = ("networks", "entk", "meanfield", "solver", "scale", "own_rule")
+PROSE = {path.stem for path in (ROOT / "book").glob("*.md") if "```{exercise}" in path.read_text(encoding="utf-8")}
 CODE = re.compile(r"`((?:companion|dmftlib)(?:\.\w+)+)`")
 
 
@@ -72,12 +72,14 @@ def skipped(article):
 
 
 def test_pages_of_the_theory_have_objectives_a_takeaway_and_solved_exercises_but_for_the_last():
+    assert PROSE == set(exercises.QUESTIONS)
     for page in PROSE:
         text = (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
         assert text.index("**After this page you can**") < text.index("\n## "), page
         assert text.count("```{admonition} Takeaway\n:class: tip\n") == 1, page
         posed, solved = (re.findall(rf"\n{mark} (ex-\S+)\n", text) for mark in (":label:", "```{solution}"))
         assert posed[:-1] == solved and 3 <= len(posed) <= 5, page  # the last one checks itself
+        assert f"```{{include}} check-{page}.txt" in text.split(posed[-1])[1], page
 
 
 def test_each_page_of_theory_and_each_chapter_ends_by_saying_whose_it_is():
