@@ -61,17 +61,12 @@ def machine(row: dict) -> str:
     return ", ".join(filter(None, [name, row["architecture"], row["system"]]))
 
 
-def sentences(chapter: str) -> list[str]:
-    """The cost in words, or nothing while it has not been measured."""
+def sentences(chapter: str, measured: bool = False) -> list[str]:
+    """The cost in words, and with what and when it was `measured`; nothing while it has not been."""
     if (row := table().get(chapter)) is None:
         return []
     cost = f"about {time(row)} and {memory(row)} on one core of {machine(row)}"
-    return [f"With its default parameters the chapter runs in {cost}; no GPU needed."]
-
-
-def versions(chapter: str) -> list[str]:
-    """With what, and when, the cost was measured."""
-    if (row := table().get(chapter)) is None:
-        return []
+    told = [f"With its default parameters the chapter runs in {cost}; no GPU needed."]
     at = f" at commit {commit(row)}" if row["commit"] else ""
-    return [f"Measured on {row['date']}{at}, Python {row['python']}, jax {row['jax']}, functions compiled anew."]
+    versions = f"Python {row['python']}, jax {row['jax']}, functions compiled anew"
+    return [*told, f"Measured on {row['date']}{at}, {versions}."] if measured else told

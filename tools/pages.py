@@ -62,7 +62,7 @@ def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
         chapter=chapter,
         links=links,
         shown=shown,
-        costs=[*costs.sentences(chapter), *costs.versions(chapter)],
+        costs=costs.sentences(chapter, measured=True),
         example=next(f"{p.name}={p.default}".replace(" ", "") for p in parameters.values()),
         parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
         cited=any("## Cite and rerun" in cell.source for cell in notebook.cells),  # a chapter may say more itself

@@ -21,7 +21,7 @@ import nbformat
 import pandas
 
 from . import ToolError, chapters, collected, costs, figures, records
-from .parameters import Parameter, read_grid, read_notebook, read_preset, read_settings, written
+from .parameters import read_grid, read_notebook, read_preset, read_settings, written
 from .progress import say
 
 
@@ -117,19 +117,12 @@ def announce(chapter: str, runs: list[Run], missing: list[Run], jobs: int, sched
         say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
 
 
-def provenance(
-    chapter: str,
-    swept: dict[str, list],
-    fixed: dict,
-    parameters: dict[str, Parameter],
-    preset: str,
-) -> dict:
+def provenance(swept: dict[str, list], fixed: dict, notebook) -> dict:
     """Where a table comes from. The runs in it have records of their own; this one is of the sweep that collected them."""
-    values = {name: p.default for name, p in parameters.items()} | dict(fixed)
+    values = {name: parameter.default for name, parameter in read_notebook(notebook).items()} | fixed
     rest = {name: value for name, value in values.items() if name not in swept}
-    other = {name: value for name, value in rest.items() if value != parameters[name].default}
-    about = {"chapter": chapter, "grid": swept, "parameters": rest, "not as in the book": other, "preset": preset}
-    return about | chapters.state() | {"licence": figures.LICENCE}
+    other = {"parameters": rest, "not as in the book": figures.changed(notebook, rest)}
+    return {"grid": swept, **other, **chapters.state(), "licence": figures.LICENCE}
 
 
 def sweep(
@@ -155,7 +148,7 @@ def sweep(
     points = [dict(zip(swept, values)) for values in product(*swept.values())]  # the last one changes fastest
     place = lambda point: chapters.run_folder(chapter, given | point, preset)  # noqa: E731
     runs = [Run(chapter, point, chosen | given | point, place(point)) for point in points]
-    about = provenance(chapter, swept, chosen | given, parameters, preset)
+    about = {"chapter": chapter, "preset": preset, **provenance(swept, chosen | given, committed)}
     missing, failures = [run for run in runs if not run.is_done], {}
     announce(chapter, runs, missing, jobs, scheduler)
     ended = []
