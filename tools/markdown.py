@@ -63,10 +63,4 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-TEMPLATES.filters |= {
-    "cell": cell,
-    "link": chapter_link,
-    "number": number,
-    "percent": percent,
-    "plain": plain,
-}
+TEMPLATES.filters |= {"cell": cell, "link": chapter_link, "number": number, "percent": percent, "plain": plain}

@@ -14,10 +14,7 @@ ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in TEXT
 PACKAGES = [row for row in ROWS if len(row) == 5 and row[0] != "package"]
 HASHES = ROOT / "tests" / "assets.sha256"  # of `sha256sum`, in _static of the built book
 # What has the book in it, and no hash.
-MADE = {
-    "documentation_options.js": "Sphinx writes our settings into it",
-    "../searchindex.js": "the words of our pages",
-}
+MADE = {"documentation_options.js": "Sphinx writes our settings into it", "../searchindex.js": "the words of our pages"}
 RENEW = (
     "The file is not the one that was looked at. See in its package what changed, then write `sha256sum NAME`, run in "
     "_build/tested/html/_static, to tests/assets.sha256"
