@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import re
-import subprocess
 
 import nbformat
 import numpy as np
@@ -97,12 +96,6 @@ def test_a_figure_of_data_measured_before_says_so_whatever_the_chapter_was_run_w
     names = {"version": "version", "commit": "commit", "modified": "dirty", "date": "date", "machine": "machine"}
     assert all(known[name] == MEASURED[key] for name, key in names.items()) and known["not as in the book"] == {}
     assert "figures (but for `fig-small`, of data that was measured before)" in pages.banner(notebook)
-
-
-def test_the_date_of_stored_outputs_is_that_of_their_commit():
-    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs", "--", "notebooks/gd.ipynb"]
-    inside = subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
-    assert shelf.last_change("gd") == inside and re.fullmatch(r"\d{4}-\d\d-\d\d|unknown", inside)
 
 
 # --- How to cite it ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from conftest import SMALL_CHAPTER, claims_cell, commit, dmft, write_chapter
 
 from companion.claims import Claims
 from tools import ROOT, ToolError, chapters, figures, records
-from tools.parameters import read_grid, read_notebook, read_preset, read_presets, read_settings
+from tools.parameters import read_notebook, read_preset, read_presets, read_settings
 
 SMALL = tomllib.loads((ROOT / "tests" / "small.toml").read_text(encoding="utf-8"))
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
@@ -197,9 +197,7 @@ w: list[str] = ["no"]  # words, each {no, 1e5, null}
 yes: bool = False  # whether"""
 
 
-def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_folder_with_braces(
-    tmp_path, monkeypatch
-):
+def test_numbers_arrive_as_numbers_from_a_command_line_and_a_preset_in_a_folder_with_braces(tmp_path, monkeypatch):
     root = tmp_path / "a {clone} {} {{n}}"
     monkeypatch.setattr(chapters, "ROOT", root)
     write_chapter(root / "notebooks" / "types.ipynb", [("parameters", TYPES), ("print", "print([a, b, n, w, yes])")])
@@ -207,8 +205,6 @@ def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_
     values = {"a": 1e-5, "b": [1e-300, 1e300, -1e22, 2.0], "n": 10**22, "w": ["1e5", "null"], "yes": True}
     text = "a=0.00001 b=1e-300,1e300,-1e22,2 n=10000000000000000000000 w=1e5,null yes=true"
     assert repr(read_settings(text, parameters, "types")) == repr(values)
-    grids = read_grid("a=1e-5,1e-300 b=[1e-300,1e300,-1e22,2]", parameters, "types")
-    assert repr(grids) == repr({"a": [1e-5, 1e-300], "b": [values["b"]]})
     (tmp_path / "presets.toml").write_text("[p.types]\na = 1e-5\nb = [1e-300, 1e300, -1e22, 2.0]\n")
     assert repr(read_preset(tmp_path / "presets.toml", "p", parameters, "types")) == repr({k: values[k] for k in "ab"})
     assert texts(chapters.execute("types", values, root / "runs")) == [f"{[*values.values()]}\n"]

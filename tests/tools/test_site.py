@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from pybtex.database import parse_file
 from test_book import PAGES
 
-from tools import ROOT, chapters, exercises, records
+from tools import ROOT, chapters, exercises
 
 PROSE = {path.stem for path in (ROOT / "book").glob("*.md") if "```{exercise}" in path.read_text(encoding="utf-8")}
 CODE = re.compile(r"`((?:companion|dmftlib)(?:\.\w+)+)`")
@@ -124,11 +124,3 @@ def test_every_entry_of_the_references_has_a_link_that_the_page_shows(html):
         assert doi or re.fullmatch(r"https://(arxiv\.org/abs/\d{4}\.\d{4,5}|doi\.org/10\.\d{4,9}/\S+)", url), key
         assert doi is None or re.fullmatch(r"10\.\d{4,9}/\S+", doi), key
         assert url in links or f"https://doi.org/{doi}" in links, key
-
-
-def test_every_claim_of_every_chapter_is_on_the_list(html):
-    page = soup(html / "book" / "claims.html").find("article")
-    for name in chapters.names():
-        notebook = chapters.read(chapters.committed(name))
-        text = " ".join(page.get_text().replace("’", "'").split())
-        assert all(" ".join(row["claim"].split()) in text for row in records.claims(notebook)), name
