@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, copied, dmft, write_chapter
+from test_costs import ROW
 
 from companion.claims import Claims
 from tools import chapters, collected, costs, sweep
@@ -168,8 +169,7 @@ def test_without_a_scheduler_or_a_claim_that_was_asked_for_nothing_runs(here):
 
 @pytest.mark.parametrize("where, total", [("", "2 min"), ("tcp://a:1", "4 min over all workers")])
 def test_how_long_it_takes_is_told_from_the_table_of_costs(here, capsys, where, total):
-    row = {"seconds": 61.0, "processor": "6502", "architecture": "6502", "system": "CP/M"}
-    chapters.write_text(json.dumps({"small": row}), costs.place())
+    chapters.write_text(json.dumps({"small": ROW}), costs.place())
     runs = [sweep.Run("small", {"n": n}, {"n": n}, here) for n in range(5)]
     sweep.announce("small", runs, runs[1:], 3, where)
     assert f"about {total}, at 1 min a run" in capsys.readouterr().out
