@@ -162,19 +162,17 @@ def build(
         tree = own / "stage"
         stage(tree, executed, settings() if links is None else links, with_pdf)
         chapters.say("building the HTML")
-        _build(tree, strict)
+        command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
+        options = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+        options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
+        done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
+        if done.returncode:
+            told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
+            raise ToolError(
+                "the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]])
+            )
         built = tree / "_build" / "html"
         typography.mend(built)
         if with_pdf:
             pdf.write(built, built / "_static" / pdf.NAME)
         put(built, html)
-
-
-def _build(tree: Path, strict: bool) -> None:
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-    options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
-    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
-    if done.returncode:
-        told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
-        raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))

@@ -146,8 +146,8 @@ def sweep(
         told = "\n".join(f"  {claim}" for claim in known)
         raise ToolError(f"{wanted!r} is in none of the claims of {chapter}, which are\n{told or '  none'}")
     points = [dict(zip(swept, values)) for values in product(*swept.values())]  # the last one changes fastest
-    place = lambda point: chapters.run_folder(chapter, given | point, preset)  # noqa: E731
-    runs = [Run(chapter, point, chosen | given | point, place(point)) for point in points]
+    folders = [chapters.run_folder(chapter, given | point, preset) for point in points]
+    runs = [Run(chapter, point, chosen | given | point, folder) for point, folder in zip(points, folders)]
     about = {"chapter": chapter, "preset": preset, **provenance(swept, chosen | given, committed)}
     missing, failures = [run for run in runs if not run.is_done], {}
     announce(chapter, runs, missing, jobs, scheduler)
@@ -160,7 +160,7 @@ def sweep(
 
     if missing:
         run_all(missing, jobs, scheduler, tell)
-    found = [collected.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done]
+    found = (collected.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done)
     if results := [rows for rows in found if len(rows)]:
         folder = chapters.run_folder(chapter, given, preset, swept)
         other = figures.words(about["not as in the book"])
