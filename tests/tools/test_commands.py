@@ -59,7 +59,8 @@ def test_an_interrupted_run_keeps_the_chapters_that_were_finished(checkout):
         write_chapter(checkout / "notebooks" / f"{name}.ipynb", waiting)
     command = [sys.executable, "-m", "tools", "book"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, cwd=checkout, **pipes) as running:
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  a shell's background is deaf to it
+    with subprocess.Popen(command, cwd=checkout, preexec_fn=heard, **pipes) as running:
         for line in running.stdout:
             if "small: done" in line:
                 break
