@@ -1,6 +1,7 @@
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -61,13 +62,12 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"):
         return
     running = ExitStack()
-    own, _ = running.enter_context(scratch(chapters.compiled()))
+    own = running.enter_context(scratch(chapters.compiled()))
     config.add_cleanup(running.close)
     cache = own / "tests"
     borrow(chapters.compiled(), cache)
-    config.add_cleanup(
-        lambda: give_back(cache, chapters.compiled())
-    )  # before the folder is removed: last in, first out
+    # Before the folder is removed: last in, first out.
+    config.add_cleanup(lambda: give_back(cache, chapters.compiled()))
     os.environ.update(chapters.environment(2, cache))
 
 
@@ -109,6 +109,32 @@ def dmft(*words):
     return CliRunner().invoke(commands, [str(word) for word in words], prog_name="dmft")
 
 
+def tools(tree, *words, **exported):
+    """A command of `dmft` in a process of its own, in another copy of the project."""
+    command = [sys.executable, "-m", "tools", *words]
+    return subprocess.run(command, cwd=tree, env=os.environ | exported, capture_output=True, text=True)
+
+
+def commit(tree):
+    """Make a folder a repository with one commit of all that it holds."""
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "All"]):
+        identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+        subprocess.run(["git", *identity, *words], cwd=tree, check=True)
+
+
+def cells(text):
+    """Rows of the tables of a page but for their heads."""
+    lines = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in text.splitlines() if line.startswith("| ")]
+    return [row for row, below in zip(lines, [*lines[1:], [""]]) if "---" not in (row[0], below[0])]
+
+
+def copied(tree):
+    """The code of this project in another folder."""
+    for name in ("tools", "companion", "dmftlib"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tree
+
+
 def claims_cell(claims):
     """The cell of a notebook that was run and displayed a table of claims."""
     data, metadata = DisplayFormatter().format(claims.table())
@@ -129,9 +155,7 @@ def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> N
 @pytest.fixture
 def small_tree(tmp_path):
     """A copy of the project with a book of two pages, in a folder with spaces in its name."""
-    tree = tmp_path / "a small book"
-    for name in ("tools", "companion", "dmftlib"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    tree = copied(tmp_path / "a small book")
     (tree / "book" / "_static").mkdir(parents=True)
     kept = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", ".gitignore", "_config.yml")
     static = ("book/_static/favicon.svg", "book/_static/book.css")

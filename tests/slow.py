@@ -20,7 +20,6 @@ SLOW = {
     "test_environment_yml_and_postbuild_installed_into_a_fresh_environment_are_the_locked_set",
     "test_settings_of_the_process_change_nothing",
     "test_where_pip_audit_cannot_be_had_the_command_says_so",
-    "test_the_date_of_stored_outputs_is_that_of_their_commit",
     "test_the_draws_do_not_depend_on_how_python_hashes_strings",
     # They run what the chapters and pages run.
     "test_the_examples_run_in_the_order_of_the_page",

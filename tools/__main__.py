@@ -1,7 +1,5 @@
 """The commands of the project: dmft, in .venv/bin, or python -m tools."""
 
-from __future__ import annotations
-
 import errno
 import subprocess
 import sys
@@ -10,9 +8,9 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from . import ROOT, ToolError, audit, chapters, comparison, costs, exercises, links, pages, pdf, records, serve, sweep
+from . import ROOT, ToolError, audit, chapters, comparison, costs, links, pages, pdf, records, serve, sweep
 from . import full as points
-from .parameters import listing, presets_of, read_notebook, read_preset, read_settings
+from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
 
 
 class Commands(click.Group):
@@ -58,7 +56,8 @@ class Runner(click.Command):
     def format_epilog(self, context, formatter):
         if chapter := next((word for word in context.meta["typed"] if word in chapters.names()), None):
             lines = [f"The parameters of {chapter}:", *listing(parameters(chapter))]
-            lines += [f"or --preset {preset}, which sets many" for preset in presets_of(records.presets(), chapter)]
+            presets = read_presets(records.presets()).items()
+            lines += [f"or --preset {preset}, which sets many" for preset, about in presets if chapter in about]
             lines += costs.sentences(chapter)
         else:
             titles = {name: chapters.read(chapters.committed(name)).cells[0].source for name in chapters.names()}
@@ -131,10 +130,12 @@ def sweep_(chapter, settings, preset, fixed, plot, jobs, scheduler):
 
 
 @dmft.command(context_settings={"ignore_unknown_options": True})
-@click.argument("exercise", type=click.Choice(list(exercises.QUESTIONS)))
+@click.argument("exercise")
 @click.argument("answer", type=float)
 def check(exercise, answer):
     """Say whether the answer to an exercise without a solution is right."""
+    from . import exercises  # slow to import
+
     print(exercises.question(exercise).judge(answer))
 
 

@@ -3,18 +3,15 @@
 A page names what it documents in comments such as `% dmftlib.lazy.kernels`; each becomes an entry.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from pathlib import Path
 from pydoc import locate
-from typing import Any
 
 MARK = re.compile(r"^% ((?:dmftlib|companion)[\w.]*)$", re.MULTILINE)
 
 
-def signature(value: Any) -> str:
+def signature(value: object) -> str:
     """Arguments and defaults, without annotations: the docstring says what they are."""
     try:
         found = inspect.signature(value)
@@ -35,7 +32,7 @@ class _Shown:
         return "…" if " at 0x" in self.text or len(self.text) > 40 else self.text
 
 
-def documented(value: Any) -> str:
+def documented(value: object) -> str:
     """The docstring, and for a class those of its public methods and properties."""
     text = [inspect.getdoc(value) or ""]
     for name, member in vars(value).items() if inspect.isclass(value) else ():

@@ -3,8 +3,6 @@
 pip-audit itself is content when the service knows none of the packages, or has nobody to ask: here that is an error.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path
@@ -23,7 +21,7 @@ def audit(program: Path) -> str:
     except (ValueError, KeyError, TypeError):
         why = done.stderr.strip().rpartition("\n")[2][:300]
         raise ToolError(f"no advisory service could be asked, so nothing was audited. pip-audit says: {why}") from None
-    unknown = [one["name"] for one in packages if "skip_reason" in one]
+    unknown, count = [one["name"] for one in packages if "skip_reason" in one], len(packages)
     found = [
         f"  {one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version yet'}"
         for one in packages
@@ -31,11 +29,8 @@ def audit(program: Path) -> str:
     ]
     if found:
         raise ToolError("\n".join(["locked packages have known vulnerabilities:", *found]))
-    if len(unknown) == len(packages):
-        raise ToolError(
-            f"what was asked knows none of the {len(packages)} locked packages, so nothing was audited: it is no "
-            "advisory service, but perhaps a mirror of packages. Try it with a network that reaches one."
-        )
+    if len(unknown) == count:  # it is no advisory service, but perhaps a mirror of packages
+        raise ToolError(f"what was asked knows none of the {count} locked packages, so nothing was audited.")
     if unknown:
-        raise ToolError(f"{len(unknown)} of {len(packages)} locked packages were not audited: {', '.join(unknown)}.")
-    return f"None of the {len(packages)} packages locked for this Python has a known vulnerability."
+        raise ToolError(f"{len(unknown)} of {count} locked packages were not audited: {', '.join(unknown)}.")
+    return f"None of the {count} packages locked for this Python has a known vulnerability."

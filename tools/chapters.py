@@ -1,7 +1,5 @@
 """Runs chapters through Papermill. Nothing is ever written under notebooks/, except by `accept` at its very end."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -14,21 +12,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, figures, remember
-from .git import git
+from . import ROOT, ToolError, figures, git, remember
 from .parameters import read_notebook, similar, written
-from .progress import cells, say, screen, without_bars
+from .progress import Watch, say
 from .scratch import borrow, give_back, put, scratch, write_bytes
 
 AT_ONCE = 2
@@ -76,7 +72,7 @@ def strip(notebook):
     return notebook
 
 
-def key(chapter: str, values: dict[str, Any]) -> str:
+def key(chapter: str, values: dict) -> str:
     """A hash of everything that a chapter's outputs depend on."""
     notebook = strip(read(committed(chapter)))
     cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
@@ -87,7 +83,7 @@ def key(chapter: str, values: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def state() -> dict[str, Any]:
+def state() -> dict:
     """Version, commit, whether the tree had other changes, date, kind of machine; read before a run writes anything.
 
     The commit is '' outside of a repository of this project.
@@ -135,9 +131,19 @@ def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts in KiB
 
 
+def papermill(source: Path, part: Path, values: dict) -> list[str]:
+    """Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it."""
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, part)]  # papermill fills in braces
+    command = [sys.executable, "-m", "papermill", *paths, "--cwd", str(source.parent)]
+    command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
+    # Not JSON: papermill reads YAML 1.1, where 1e-05 without a point is text.
+    command += ["--parameters_yaml", yaml.safe_dump(values)]
+    return command if values else [*command, "--execution-timeout", str(CELL_SECONDS)]  # else a cell may need hours
+
+
 def execute(
     chapter: str,
-    values: dict[str, Any],
+    values: dict,
     folder: Path,
     at_once: int = 1,
     preset: str = "",
@@ -146,44 +152,27 @@ def execute(
 ):
     """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy.
 
-    While it runs, the screen shows which cell is being executed, if it is `watched`. If it `remembers`, results of the
-    engines are taken from earlier runs, and kept for later ones.
+    While it runs, the screen shows how far it is, if it is `watched`. If it `remembers`, results of the engines are
+    taken from earlier runs, and kept for later ones.
     """
     record = {"preset": preset, "parameters": values, **state()}
-    with scratch(folder / chapter) as (own, lock):  # the folder's lock, which papermill and its kernel hold as well
-        source, part, cache = committed(chapter), own / f"{chapter}.ipynb", own / "jax-cache"
+    failed = folder / f"{chapter}.failed.ipynb"
+    with scratch(folder / chapter) as own, tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        part, cache = own / f"{chapter}.ipynb", own / "jax-cache"
         borrow(compiled(), cache)
-        # Papermill's own command, so that a chapter cannot disturb this process or the chapter beside it.
-        paths = [
-            str(path).replace("{", "{{").replace("}", "}}") for path in (source, part)
-        ]  # papermill fills in braces
-        command = [sys.executable, "-m", "papermill", *paths, "--cwd", str(source.parent)]
-        command += ["--kernel", "python3", "--language", "python", "--progress-bar"]
-        # Not JSON: papermill reads YAML 1.1, where 1e-05 without a point is text.
-        command += ["--parameters_yaml", yaml.safe_dump(values)]
-        if not values:  # with others a cell may need hours
-            command += ["--execution-timeout", str(CELL_SECONDS)]
-        start = time.monotonic()
-        failed = folder / f"{chapter}.failed.ipynb"
         failed.unlink(missing_ok=True)
         settings = environment(at_once, cache) | (remembering(own) if remembers else {})
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-
-            def look():
-                if watched and (cell := cells(stderr.fileno())):
-                    screen.show(chapter, f"{cell}, {time.monotonic() - start:.0f} s")
-
-            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr, "pass_fds": [lock]}
-            try:
-                with subprocess.Popen(command, env=settings, **pipes) as papermill:
-                    memory = finish(papermill, look)
-            finally:
-                screen.done(chapter)
-            stderr.seek(0)
-            errors = without_bars(stderr.read())
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
+        start, watch = time.monotonic(), Watch(chapter, stderr.fileno())
+        with (
+            closing(watch.bar),
+            subprocess.Popen(papermill(committed(chapter), part, values), env=settings, **pipes) as run,
+        ):
+            memory = finish(run, watch.look if watched else lambda: None)
         if interrupted.is_set():
             raise KeyboardInterrupt
-        if said := complaint(part, papermill.returncode, errors, memory):
+        stderr.seek(0)
+        if said := complaint(part, run.returncode, stderr.read(), memory):
             where = ""
             if part.exists():
                 put(part, failed)
@@ -231,7 +220,8 @@ def complaint(part: Path, status: int, errors: str, memory: int) -> str:
     if status < 0:
         return f"It was ended {where} by signal {-status}, from outside or because the memory ran out."
     if status:
-        return errors.rpartition("PapermillExecutionError:")[2][-3000:].strip()  # without papermill's own stack
+        said = "\n".join(line for line in errors.splitlines() if not line.startswith("Executing: "))  # its bars
+        return said.rpartition("PapermillExecutionError:")[2][-3000:].strip()  # without papermill's own stack
     if any(output.output_type == "error" for cell in cells for output in cell.get("outputs", [])):
         return f"It called sys.exit() {where}: a chapter runs to its end."
     return ""
@@ -245,7 +235,7 @@ def is_current(path: Path, wanted: str) -> bool:
         return False
 
 
-def cached(chapter: str, values: dict[str, Any], folder: Path, at_once: int = 1, preset: str = "") -> Path:
+def cached(chapter: str, values: dict, folder: Path, at_once: int = 1, preset: str = "") -> Path:
     """The executed chapter in `folder`, run only if something that it depends on changed."""
     path, wanted = folder / f"{chapter}.ipynb", key(chapter, values)
     if is_current(path, wanted):
@@ -282,13 +272,11 @@ def run_all() -> dict[str, Path]:
     return found
 
 
-def run_folder(
-    chapter: str, given: dict[str, Any], preset: str = "", swept: Mapping[str, list[Any]] = MappingProxyType({})
-) -> Path:
+def run_folder(chapter: str, given: dict, preset: str = "", swept: dict[str, list] | None = None) -> Path:
     """runs/gd-paper-P=8-gamma0=4.0, or, for a sweep, runs/gd-P=8-sweep-gamma0=1.0,2.0: another one for other values."""
     told = [f"{name}={written(value)}" for name, value in sorted(given.items())]
     between = lambda values: ".." if isinstance(values[0], list) else ","  # noqa: E731
-    grid = [f"{name}={between(values).join(map(written, values))}" for name, values in swept.items()]
+    grid = [f"{name}={between(values).join(map(written, values))}" for name, values in (swept or {}).items()]
     parts = [chapter, *([preset] if preset else []), *told, *(["sweep", *grid] if swept else [])]
     name = re.sub(r"[\[\]]", "", "-".join(parts if len(parts) > 1 else [*parts, "default"]))
     if len(name) > 100:

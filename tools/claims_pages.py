@@ -1,17 +1,14 @@
 """What the pages about claims list: every claim with its number, what each panel of the paper shows, runs at the paper's scale."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from . import chapters, contents, costs, records
 from .markdown import chapter_link, table
-from .parameters import all_presets, read_notebook, read_presets
+from .parameters import read_notebook, read_presets
 
 PANEL = re.compile("[12][a-f]?|3[a-e]?|4[a-d]?|5[a-c]?")
 COUNTED = {
@@ -21,7 +18,7 @@ COUNTED = {
 MEANT = re.compile("printed|continuous time|lazy|5c")  # what claims say that are meant to fail
 
 
-def failed(row: Mapping[str, Any]) -> bool:
+def failed(row: dict) -> bool:
     """Whether a claim fails that is not meant to."""
     return (row["verdict"] == "no" and not MEANT.search(row["claim"])) or row["occurs"] not in ("yes", "—")
 
@@ -37,7 +34,7 @@ def panels(label: str) -> list[str]:
     return found
 
 
-def expected(row: Mapping[str, Any]) -> tuple[str, str]:
+def expected(row: dict) -> tuple[str, str]:
     """Theory with what the rule of verdicts allows beside it, and the networks' mean, so written that both show the verdict.
 
     Three digits, two for what is allowed, unless rounding puts the difference on the other side of it: then more.
@@ -54,7 +51,7 @@ def expected(row: Mapping[str, Any]) -> tuple[str, str]:
     return f"{told[0]} ± {told[1]}", f"{told[2]} ± {numbers['networks_error'][0]:.1g}"
 
 
-def where(row: Mapping[str, Any]) -> str:
+def where(row: dict) -> str:
     """Widths and numbers of the networks of a claim: 'N; seeds'."""
     trained = row["networks"].rpartition(" (")[2].removesuffix(")").removeprefix("N = ").replace(" seeds", "")
     return "; ".join(trained.rsplit(", ", 1))
@@ -66,9 +63,8 @@ def commands(names: Iterable[str]) -> str:
     for chapter in names:
         default = read_notebook(chapters.read(chapters.committed(chapter)))["seed"].default
         runs = [("", default, costs.table().get(chapter), "one core of ")]
-        for preset in all_presets(records.presets()):
-            record = records.kept(chapter, preset)
-            if record and chapter in read_presets(records.presets(), preset):
+        for preset, about in read_presets(records.presets()).items():
+            if chapter in about and (record := records.kept(chapter, preset)):
                 seed = record["parameters"].get("seed", default)
                 runs.append((f" PRESET={preset}", seed, record | record["machine"], ""))
         for preset, seed, row, where in runs:
@@ -81,11 +77,11 @@ def commands(names: Iterable[str]) -> str:
 class Book:
     """The claims of the chapters of a staged book, and the figures of this book that show each panel of the paper."""
 
-    notebooks: Mapping[str, Any]  # by chapter, in order
-    figures: Mapping[str, list[str]] = field(default_factory=dict)
+    notebooks: dict  # by chapter, in order
+    figures: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
-    def claims(self) -> dict[str, list[dict[str, Any]]]:
+    def claims(self) -> dict[str, list[dict]]:
         """Rows of the tables of claims by chapter, where there are any."""
         found = {chapter: records.claims(notebook) for chapter, notebook in self.notebooks.items()}
         return {chapter: rows for chapter, rows in found.items() if rows}
@@ -118,7 +114,7 @@ class Book:
         links = [*dict.fromkeys(link for links in shown for link in links)]
         return ", ".join(links) if len(links) < 3 else f"{links[0]} … {links[-1]}"
 
-    def about(self, panel: str) -> list[tuple[str, dict[str, Any]]]:
+    def about(self, panel: str) -> list[tuple[str, dict]]:
         """Chapters and their claims about a panel, but for those that test a formula as it was printed: see the errata."""
         every = [(chapter, row) for chapter, rows in self.claims.items() for row in rows]
         return sorted(
@@ -135,9 +131,9 @@ class Book:
 # --- Runs with a preset -----------------------------------------------------------------------------------------------
 
 
-def recorded(preset: str) -> dict[str, dict[str, Any] | None]:
+def recorded(preset: str) -> dict[str, dict | None]:
     """What was recorded of the chapters' runs with a preset."""
-    return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets(), preset)}
+    return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets())[preset]}
 
 
 def verdicts(preset: str) -> str:
@@ -153,7 +149,7 @@ def verdicts(preset: str) -> str:
     return table(("chapter", "holds", "in part", "no", "phenomena that occur"), rows)
 
 
-def failing(preset: str) -> list[tuple[str, dict[str, Any]]]:
+def failing(preset: str) -> list[tuple[str, dict]]:
     """Chapters and their claims that do not hold, or only in part, or about phenomena that do not occur."""
     return [
         (chapter, row)

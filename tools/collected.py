@@ -1,13 +1,9 @@
 """What a sweep found: one table of all the claims of all its runs, and one plot."""
 
-from __future__ import annotations
-
 import math
 import re
 import textwrap
-from collections.abc import Mapping
 from io import StringIO
-from typing import Any
 
 import pandas
 
@@ -17,7 +13,7 @@ from .parameters import written
 NUMBER = r"(?:nan|-?inf|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 
 
-def claims(point: Mapping[str, Any], notebook) -> pandas.DataFrame:
+def claims(point: dict, notebook) -> pandas.DataFrame:
     """The table of claims of one run: a row for each number at full precision, so several for a claim about an order.
 
     A number that a claim does not have, or that cannot be known, is missing. A swept list is written as text.
@@ -55,7 +51,7 @@ def common(labels: pandas.Series) -> str:
     return labels.iloc[0] if labels.nunique() == 1 else re.sub(NUMBER, "…", labels.iloc[0])
 
 
-def plot(swept: Mapping[str, list[Any]], results: list[pandas.DataFrame], wanted: str, note: str = "") -> str:
+def plot(swept: dict[str, list], results: list[pandas.DataFrame], wanted: str, note: str = "") -> str:
     """One claim against the first parameter with numbers, as SVG: theory a line, networks markers with standard errors.
 
     Every combination of the other parameters has a panel. `note` stands in small print along the lower edge.

@@ -1,16 +1,10 @@
 """Two executions of a chapter side by side: old and new outputs, or the committed ones beside a run with chosen parameters."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from collections.abc import Mapping
 from copy import deepcopy
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any
-
-import nbformat
 
 from . import records
 from .parameters import Parameter
@@ -19,9 +13,7 @@ LINE = 110  # characters of a long line that are shown
 
 
 def matched(before: list[str], after: list[str]) -> list[tuple[str, str]]:
-    """Lines of two executions of one cell in pairs; if one printed more, those that differ in decimals only are pairs."""
-    if len(before) == len(after):
-        return list(zip(before, after))
+    """Lines of two executions of one cell in pairs: those that differ in decimals only, or stand at the same place between."""
     words = [[re.sub(r"-?\d+(\.\d+)?e[-+]?\d+|-?\d*\.\d+", "…", line) for line in lines] for lines in (before, after)]
     blocks = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
     return [pair for _, a, b, c, d in blocks for pair in zip_longest(before[a:b], after[c:d], fillvalue="")]
@@ -36,20 +28,19 @@ def pairs(old, new) -> list[tuple[str, str]]:
 def side_by_side(rows: list[tuple[str, str]]) -> list[str]:
     """Old | new, or, if that is too long for a terminal, one above the other; a changed line is marked with *."""
     width = max((len(old) for old, new in rows if len(old) + len(new) < LINE), default=0)
-    return [
-        f"{' ' if old == new else '*'} {old:<{width}} | {new}"
-        if len(old) + len(new) < LINE
-        else f"{' ' if old == new else '*'} {old[:LINE]}\n    now: {new[:LINE]}"
-        for old, new in rows
-    ]
+
+    def line(old, new):
+        short = len(old) + len(new) < LINE
+        both = f"{old:<{width}} | {new}" if short else f"{old[:LINE]}\n    now: {new[:LINE]}"
+        return f"{' ' if old == new else '*'} {both}"
+
+    return [line(*row) for row in rows]
 
 
-def settings(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> list[str]:
+def settings(parameters: dict[str, Parameter], values: dict) -> list[str]:
     """The parameters that differ from their defaults, a line each."""
-    default = {name: parameters[name].default for name in values}
-    changed = [
-        f"  {name} = {value!r} (default {default[name]!r})" for name, value in values.items() if value != default[name]
-    ]
+    both = [(name, value, parameters[name].default) for name, value in values.items()]
+    changed = [f"  {name} = {value!r} (default {default!r})" for name, value, default in both if value != default]
     return ["Changed against the defaults:", *changed] if changed else ["Every parameter has its default value."]
 
 
@@ -57,12 +48,9 @@ def prints(notebook):
     """A copy without pictures, warnings, and tables of claims, which are compared by themselves."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
-        if records.claims(nbformat.v4.new_notebook(cells=[cell])):
-            cell.outputs = []
-        elif cell.get("outputs"):
-            cell.outputs = [
-                o for o in cell.outputs if o.get("name") != "stderr" and "image/png" not in o.get("data", {})
-            ]
+        for out in [*cell.get("outputs", [])]:
+            if out.get("name") == "stderr" or "image/png" in out.get("data", {}) or "claims" in out.get("metadata", {}):
+                cell.outputs.remove(out)
     return copy
 
 
@@ -87,7 +75,7 @@ def numbers(old, new, most: int) -> list[str]:
     return [head, *side_by_side(changed[:most]), *more(len(changed) - most)]
 
 
-def verdict(row: Mapping[str, Any]) -> str:
+def verdict(row: dict) -> str:
     """The two verdicts of a claim in words."""
     return row["verdict"] if row["occurs"] == "—" else f"occurs: {row['occurs']}, theory = networks: {row['verdict']}"
 
@@ -111,7 +99,7 @@ def claims(old, new, most: int) -> list[str]:
     return [f"Claims, with the defaults | now: {told}", *occur, *moved[:most], *more(len(moved) - most)]
 
 
-def report(parameters: Mapping[str, Parameter], values: Mapping[str, Any], old, new, most: int = 20) -> str:
+def report(parameters: dict[str, Parameter], values: dict, old, new, most: int = 20) -> str:
     """What a reader wants to know at the end of a run, in some tens of lines at most."""
     told = (settings(parameters, values), numbers(old, new, most), claims(old, new, most // 2), warnings(new))
     return "\n".join(line for lines in told for line in lines)

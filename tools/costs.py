@@ -1,13 +1,10 @@
 """What a chapter costs with its default parameters, from the committed table that `dmft bench` writes."""
 
-from __future__ import annotations
-
 import json
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from . import chapters
 from .markdown import commit
@@ -17,7 +14,7 @@ def place() -> Path:
     return chapters.ROOT / "notebooks" / "costs.json"
 
 
-def table() -> dict[str, dict[str, Any]]:
+def table() -> dict[str, dict]:
     """The measured chapters; empty before the first measurement."""
     return json.loads(place().read_text(encoding="utf-8")) if place().exists() else {}
 
@@ -34,7 +31,7 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def keep(chapter: str, record: dict[str, Any]) -> dict[str, Any]:
+def keep(chapter: str, record: dict) -> dict:
     """Write the row of a chapter, from the record of its run, and return it; the other rows stay."""
     row = {name: record[name] for name in ("seconds", "peak_memory_MB", "commit", "dirty", "date")}
     row |= {"processor": processor(), **record["machine"], "python": platform.python_version(), "jax": version("jax")}
@@ -43,7 +40,7 @@ def keep(chapter: str, record: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def time(row: dict[str, Any]) -> str:
+def time(row: dict) -> str:
     """Rounded, since no two runs take the same: 9 s, 40 s, 1 min 20 s, 12 min."""
     seconds = row["seconds"]
     if seconds < 10:
@@ -54,27 +51,22 @@ def time(row: dict[str, Any]) -> str:
     return " ".join([*([f"{minutes:.0f} min"] if minutes else []), *([f"{rest:.0f} s"] if rest else [])])
 
 
-def memory(row: dict[str, Any]) -> str:
+def memory(row: dict) -> str:
     return f"{row['peak_memory_MB'] / 1000:.1f} GB"
 
 
-def machine(row: dict[str, Any]) -> str:
+def machine(row: dict) -> str:
     """The processor's name where the system tells, else how many there are, and the kind of machine."""
     name = row.get("processor", f"{row['processors']} CPUs")
     return ", ".join(filter(None, [name, row["architecture"], row["system"]]))
 
 
-def sentences(chapter: str) -> list[str]:
-    """The cost in words, or nothing while it has not been measured."""
+def sentences(chapter: str, measured: bool = False) -> list[str]:
+    """The cost in words, and with what and when it was `measured`; nothing while it has not been."""
     if (row := table().get(chapter)) is None:
         return []
     cost = f"about {time(row)} and {memory(row)} on one core of {machine(row)}"
-    return [f"With its default parameters the chapter runs in {cost}; no GPU needed."]
-
-
-def versions(chapter: str) -> list[str]:
-    """With what, and when, the cost was measured."""
-    if (row := table().get(chapter)) is None:
-        return []
+    told = [f"With its default parameters the chapter runs in {cost}; no GPU needed."]
     at = f" at commit {commit(row)}" if row["commit"] else ""
-    return [f"Measured on {row['date']}{at}, Python {row['python']}, jax {row['jax']}, functions compiled anew."]
+    versions = f"Python {row['python']}, jax {row['jax']}, functions compiled anew"
+    return [*told, f"Measured on {row['date']}{at}, {versions}."] if measured else told

@@ -3,21 +3,23 @@
 No answer is typed: each is computed when it is asked for, by the engine that the page is about.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+import dmftlib as dl
+from companion.questions import self_check
+
+from . import ToolError
+
 
 def networks():
-    import dmftlib as dl
-
     experiment = dl.Experiment(dl.Task.whitened([1.0]), dl.GD(), 1, "linear", gamma0=2.0, lr=0.1, steps=3)
-    return dict(
-        text="f after two steps of gradient descent:",
+    return self_check(
+        "check-networks",
+        "f after two steps of gradient descent:",
         answer=dl.meanfield.solve(experiment).f[2, 0],
         low="At the second step ⟨h²⟩ and ⟨w²⟩ are above 1, and w and h move at once.",
         high="The error of the second step is what the first one has left.",
@@ -26,12 +28,11 @@ def networks():
 
 
 def entk():
-    import dmftlib as dl
-
     task = dl.Task.circle([0.0, np.pi / 3], [1.0, 1.0])
     K = dl.lazy.kernels(dl.Experiment(task, dl.GD(), 2, "relu", gamma0=1.0, lr=0.1, steps=1)).K
-    return dict(
-        text="The step at which lazy training stops to converge:",
+    return self_check(
+        "check-entk",
+        "The step at which lazy training stops to converge:",
         answer=2 / np.linalg.eigvalsh(K).max(),
         low="The largest eigenvalue is that of (1, 1): the sum of a row of K. Is each Φ passed through the right angle?",
         high="Three matrices learn, and each has a term off the diagonal, too.",
@@ -40,11 +41,10 @@ def entk():
 
 
 def meanfield():
-    import dmftlib as dl
-
     experiment = dl.Experiment(dl.Task.whitened([1.0]), dl.GD(), 2, "linear", gamma0=2.0, lr=0.1, steps=2)
-    return dict(
-        text="Φ² after one step:",
+    return self_check(
+        "check-meanfield",
+        "Φ² after one step:",
         answer=dl.meanfield.solve(experiment).Phi[1, 1, 0, 0],
         low="The echo and what was learned both move h² along w(0): add them before you square. And Φ¹ has moved as well.",
         high="u² has the variance Φ¹(1,1), and w(0) is independent of it.",
@@ -53,12 +53,11 @@ def meanfield():
 
 
 def solver():
-    import dmftlib as dl
-
     experiment = dl.Experiment(dl.Task.random(5, 3, seed=0), dl.GD(), 2, "linear", gamma0=1.0, lr=0.02, steps=8)
     (rank,) = dl.meanfield.solve(experiment).provenance.rank
-    return dict(
-        text="Directions in both bases after eight recorded states:",
+    return self_check(
+        "check-solver",
+        "Directions in both bases after eight recorded states:",
         answer=float(sum(rank)),
         low="Each step asks something new in both directions: what came down at the step before is in the features now.",
         high="The kernel of five inputs in three dimensions has rank three, and the backward pass does not look at the sample.",
@@ -66,15 +65,14 @@ def solver():
 
 
 def scale():
-    import dmftlib as dl
-
     def memory(P):
         experiment = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", gamma0=1.0, lr=0.1, steps=40)
         return dl.machine.estimate(experiment, dtype="float32", kernels_at=(0, 39), directions=400).memory
 
     few = np.array([100, 200, 400])
-    return dict(
-        text="The number of inputs at which the estimate reaches 128 GiB:",
+    return self_check(
+        "check-scale",
+        "The number of inputs at which the estimate reaches 128 GiB:",
         answer=np.roots(np.polyfit(few, [memory(P) for P in few], 2) - [0, 0, 2**37]).max(),
         low="Only kernels have two axes of inputs: do not let all of the memory grow as P².",
         high="Kernels grow as P², and at such sizes they are most of the memory.",
@@ -82,8 +80,6 @@ def scale():
 
 
 def own_rule():
-    import dmftlib as dl
-
     @dataclass(frozen=True)
     class ErrorTooMany(dl.Rule):
         def pseudo_gradient(self, layer):
@@ -91,23 +87,23 @@ def own_rule():
 
     experiment = dl.Experiment(dl.Task.whitened([1.0]), ErrorTooMany(), 2, "relu", gamma0=1.0, lr=0.001, steps=1000)
     run = dl.lazy.predict(experiment)
-    return dict(
-        text="The time at which the error has halved:",
+    return self_check(
+        "check-own-rule",
+        "The time at which the error has halved:",
         answer=np.interp(0.5, run.f[:, 0], experiment.lr * np.arange(experiment.steps)),
         low="The kernel shrinks together with the error, from three terms towards the readout's.",
         high="The readout's term is not the only one: two more begin as large as it is.",
     )
 
 
-QUESTIONS = {function.__name__: function for function in (networks, entk, meanfield, solver, scale, own_rule)}
+QUESTIONS = {find.__name__: cache(find) for find in (networks, entk, meanfield, solver, scale, own_rule)}
 
 
-@cache
 def question(name: str):
     """The question of a page of theory."""
-    from companion.questions import self_check  # slow to import
-
-    return self_check(f"check-{name.replace('_', '-')}", **QUESTIONS[name]())
+    if name not in QUESTIONS:
+        raise ToolError(f"{name!r} is not one of {', '.join(map(repr, QUESTIONS))}.")
+    return QUESTIONS[name]()
 
 
 def fill(folder: Path) -> None:

@@ -5,22 +5,18 @@ its files are drawn, and from that it is drawn again, with a note on its face an
 run with other parameters.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
-from . import ROOT
-from .git import git
+from . import ROOT, git
 from .parameters import read_notebook
 
 FOLDER = "_static/figures"  # below book/
@@ -45,8 +41,8 @@ LINKS = {
 class Shown:
     """A figure in a notebook: its cell, the output that shows it, its id."""
 
-    cell: Any
-    output: Any
+    cell: object
+    output: object
     id: str
 
     @property
@@ -76,17 +72,17 @@ def shown(notebook) -> Iterator[Shown]:
 # --- Other parameters -------------------------------------------------------------------------------------------------
 
 
-def changed(notebook, values: Mapping) -> dict:
+def changed(notebook, values: dict) -> dict:
     """The values that differ from the defaults of the chapter."""
     parameters = read_notebook(notebook)
     return {name: value for name, value in sorted(values.items()) if value != parameters[name].default}
 
 
-def words(values: Mapping) -> str:
+def words(values: dict) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
-def mark(notebook, values: Mapping) -> None:
+def mark(notebook, values: dict) -> None:
     """Where `values` differ from the defaults, say so on the face of every figure, and give each an id of its own.
 
     Figures of data that was measured before do not depend on them.
@@ -113,7 +109,7 @@ def mark(notebook, values: Mapping) -> None:
             caption["caption"] = renamed_in(caption["caption"], renamed)
 
 
-def renamed_in(text: str, names: Mapping[str, str]) -> str:
+def renamed_in(text: str, names: dict[str, str]) -> str:
     return re.sub(r"`(fig-[\w-]+)`", lambda found: f"`{names.get(found[1], found[1])}`", text)
 
 
@@ -137,7 +133,7 @@ def pictures(csv: str, note: str = "") -> dict[str, bytes]:
     return {kind: path.read_bytes() for kind, path in kept.items()}
 
 
-def provenance(chapter: str, figure: Shown, notebook, tree: Mapping) -> dict[str, Any]:
+def provenance(chapter: str, figure: Shown, notebook, tree: dict) -> dict:
     """Where a figure comes from.
 
     That is the run which measured its data, if another than the chapter's; else the record of the chapter's run or,
@@ -171,7 +167,7 @@ def last_change(chapter: str) -> str:
     return git(ROOT, "log", "-1", "--format=%cs", "--", f"notebooks/{chapter}.ipynb") or "unknown"
 
 
-def bibtex(about: Mapping, address: str = "") -> str:
+def bibtex(about: dict, address: str = "") -> str:
     """Entries for the figure, for the book in this version and commit, and for the paper."""
     from pybtex.database import BibliographyData, Entry, Person, parse_file
 
@@ -193,7 +189,7 @@ def bibtex(about: Mapping, address: str = "") -> str:
     return re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(r"\_", "_"), text)  # escaped in formulas, too
 
 
-def files(figure: Shown, about: Mapping, address: str = "") -> dict[str, bytes]:
+def files(figure: Shown, about: dict, address: str = "") -> dict[str, bytes]:
     """The content of every file of a figure, by what its name ends with."""
     texts = {"bib": bibtex(about, address), "json": json.dumps(about, indent=1, ensure_ascii=False) + "\n"}
     html = figure.output.data.get("text/html", "")
@@ -215,7 +211,7 @@ def line(id: str, kinds: Iterable[str]) -> str:
     return f'<p class="figure-files" style="font-size: 0.8em">{links} · {id} · CC BY 4.0</p>'
 
 
-def add(chapter: str, notebook, book: Path, tree: Mapping, address: str = "") -> list[dict]:
+def add(chapter: str, notebook, book: Path, tree: dict, address: str = "") -> list[dict]:
     """Write the files of all figures of a chapter below the folder `book`, and links to them beneath each figure.
 
     Returns what is known about each. `tree` is `chapters.state()`, for outputs that have no record of their own.

@@ -1,7 +1,5 @@
 """The cell with which a chapter installs the package where it is missing; the address is in book/settings.toml."""
 
-from __future__ import annotations
-
 import nbformat
 
 from . import chapters, pages

@@ -4,12 +4,9 @@ Pages of `book/` and the files of `tools/templates/` are templates of Jinja2: `<
 and `<% statement %>` takes no line of its own.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -47,7 +44,7 @@ def percent(share: float) -> str:
     return f"{number(100 * share)} %"
 
 
-def commit(record: Mapping[str, Any]) -> str:
+def commit(record: dict) -> str:
     """`abc1234`, with whether there were changes besides; nothing outside of a repository."""
     dirty = " with uncommitted changes" if record["dirty"] else ""
     return record["commit"] and f"`{record['commit']}`{dirty}"
@@ -66,10 +63,4 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
-TEMPLATES.filters |= {
-    "cell": cell,
-    "link": chapter_link,
-    "number": number,
-    "percent": percent,
-    "plain": plain,
-}
+TEMPLATES.filters |= {"cell": cell, "link": chapter_link, "number": number, "percent": percent, "plain": plain}

@@ -1,14 +1,11 @@
 """Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -23,8 +20,6 @@ from . import (
     claims_pages,
     contents,
     costs,
-    exercises,
-    figure_index,
     figures,
     markdown,
     pdf,
@@ -49,7 +44,7 @@ def settings(path: Path = SETTINGS) -> dict[str, str]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
+def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
     """How to cite and rerun a chapter, with what is known about the run that is shown."""
     parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib")
     values = record["parameters"] if record else {}
@@ -67,7 +62,7 @@ def closing_block(chapter: str, notebook, links: Mapping[str, str]) -> str:
         chapter=chapter,
         links=links,
         shown=shown,
-        costs=[*costs.sentences(chapter), *costs.versions(chapter)],
+        costs=costs.sentences(chapter, measured=True),
         example=next(f"{p.name}={p.default}".replace(" ", "") for p in parameters.values()),
         parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
         cited=any("## Cite and rerun" in cell.source for cell in notebook.cells),  # a chapter may say more itself
@@ -86,7 +81,7 @@ def banner(notebook) -> str:
     return TEMPLATES.get_template("banner.md").render(values=values, kept=kept)
 
 
-def configuration(links: Mapping[str, str]) -> dict:
+def configuration(links: dict[str, str]) -> dict:
     """_config.yml; while the repository has no address, there is nothing to launch or to link."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     if links["repository_url"]:
@@ -103,7 +98,7 @@ def configuration(links: Mapping[str, str]) -> dict:
     return config
 
 
-def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], with_pdf: bool = False) -> None:
+def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
@@ -126,13 +121,15 @@ def stage(tree: Path, executed: Mapping[str, Path], links: Mapping[str, str], wi
         closing = nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         notebook.cells.append(closing)
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
-    fill(tree / "book", notebooks, figure_index.Index({about["id"]: about for about in known}))
+    fill(tree / "book", notebooks, contents.Index({about["id"]: about for about in known}))
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
 
 
-def fill(book: Path, notebooks: Mapping, index: figure_index.Index) -> None:
+def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
     from companion.claims import COLUMNS, RULE  # slow to import
+
+    from . import exercises
 
     values = dict(
         book=claims_pages.Book(notebooks, index.homes()),
@@ -155,29 +152,27 @@ def fill(book: Path, notebooks: Mapping, index: figure_index.Index) -> None:
 
 def build(
     html: Path,
-    executed: Mapping[str, Path],
-    links: Mapping[str, str] | None = None,
+    executed: dict[str, Path],
+    links: dict[str, str] | None = None,
     strict: bool = True,
     with_pdf: bool = False,
 ) -> None:
     """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
-    with scratch(html) as (own, lock):
+    with scratch(html) as own:
         tree = own / "stage"
         stage(tree, executed, settings() if links is None else links, with_pdf)
         chapters.say("building the HTML")
-        _build(tree, strict, lock)
+        command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
+        options = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+        options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
+        done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
+        if done.returncode:
+            told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
+            raise ToolError(
+                "the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]])
+            )
         built = tree / "_build" / "html"
         typography.mend(built)
         if with_pdf:
             pdf.write(built, built / "_static" / pdf.NAME)
         put(built, html)
-
-
-def _build(tree: Path, strict: bool, lock: int) -> None:
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "pass_fds": [lock]}
-    options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
-    done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
-    if done.returncode:
-        told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
-        raise ToolError("the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]]))

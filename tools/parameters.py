@@ -8,19 +8,16 @@ Name, type, default, meaning, and what is allowed: [ ] includes an end, ( ) excl
 What the meaning of a list says of it is checked too: "rising", "two values", "at least two", "two to nine" …
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from . import ToolError
 
@@ -43,7 +40,7 @@ class ParameterError(ToolError):
 class Parameter:
     name: str
     type: str
-    default: Any
+    default: object
     help: str
     allowed: str  # "(0, 10]", "{relu, tanh}" or "" (bool)
 
@@ -67,7 +64,7 @@ class Parameter:
     def __str__(self) -> str:
         return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}".rstrip()
 
-    def parse(self, text: str) -> Any:
+    def parse(self, text: str) -> object:
         """The checked value that `text`, typed on a command line, stands for."""
         items = [item.strip(" '\"") for item in text.strip("[]").split(",")] if self.is_list else [text]
         try:
@@ -80,7 +77,7 @@ class Parameter:
             ) from None
         return self.check(values if self.is_list else values[0])
 
-    def grid(self, text: str) -> list[Any]:
+    def grid(self, text: str) -> list:
         """The checked values that `text` sweeps: a,b,c, of whole numbers also 0:3, of lists [a,b];[c]."""
         match = RANGE.fullmatch(text) if self.type == "int" else None
         items = text.split(";" if self.is_list else ",")
@@ -91,13 +88,13 @@ class Parameter:
             raise ParameterError(f"the grid of `{self.name}` is empty, or has a value twice: {text!r}.")
         return found
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> object:
         """`value` itself, if its type and range are allowed."""
         items = value if isinstance(value, list) else [value]
         if isinstance(value, list) != self.is_list or any(type(item) is not self.kind for item in items):
             raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
         for item in items:
-            if not self._allows(item):
+            if not self.allows(item):
                 raise ParameterError(f"`{self.name}` must lie in {self.allowed}; got {item!r}.")
         low, high = self.length
         if not low <= len(items) <= high:
@@ -107,19 +104,17 @@ class Parameter:
             raise ParameterError(f"the values of `{self.name}` must rise; got {value!r}.")
         return value
 
-    def _allows(self, item: Any) -> bool:
+    def allows(self, item: object) -> bool:
         if not self.allowed:
             return True
-        inside = self.allowed[1:-1].split(", ")
         if self.allowed[0] == "{":
-            return str(item) in inside
-        low, high = map(float, inside)
-        above = low <= item if self.allowed[0] == "[" else low < item
-        below = item <= high if self.allowed[-1] == "]" else item < high
-        return above and below  # false for nan
+            return str(item) in self.allowed[1:-1].split(", ")
+        low, high = map(float, self.allowed[1:-1].split(", "))
+        inside = low <= item <= high  # false for nan
+        return inside and (self.allowed[0] == "[" or item != low) and (self.allowed[-1] == "]" or item != high)
 
 
-def written(value: Any) -> str:
+def written(value: object) -> str:
     """As one types it."""
     return str(value).replace(" ", "").replace("'", "")
 
@@ -164,10 +159,10 @@ def similar(name: str, known: Iterable[str]) -> str:
 
 def _collect(
     chapter: str,
-    parameters: Mapping[str, Parameter],
-    given: Iterable[tuple[str, Any]],
-    convert: Callable[[Parameter, Any], Any],
-) -> dict[str, Any]:
+    parameters: dict[str, Parameter],
+    given: Iterable[tuple],
+    convert: Callable[[Parameter, object], object],
+) -> dict:
     """What `convert` makes of the given names and values, or one error that says all that is wrong and what is valid."""
     values, wrong = {}, []
     for name, value in given:
@@ -184,7 +179,7 @@ def _collect(
     return values
 
 
-def listing(parameters: Mapping[str, Parameter]) -> list[str]:
+def listing(parameters: dict[str, Parameter]) -> list[str]:
     return [f"  {parameter}" for parameter in parameters.values()]
 
 
@@ -199,43 +194,32 @@ def _split(text: str) -> list[tuple[str, str]]:
     return [tuple(setting.split("=", 1)) for setting in settings]
 
 
-def read_settings(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
+def read_settings(text: str, parameters: dict[str, Parameter], chapter: str) -> dict:
     """Values from a command line: "gamma0=4 P=8 widths=64,256"."""
     return _collect(chapter, parameters, _split(text), Parameter.parse)
 
 
-def read_grid(text: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, list[Any]]:
+def read_grid(text: str, parameters: dict[str, Parameter], chapter: str) -> dict[str, list]:
     """The swept parameters with their values: "gamma0=0.5,1,2 seed=0:3 rhos=[0,1];[0,0.5]"."""
     return _collect(chapter, parameters, _split(text), Parameter.grid)
 
 
-def all_presets(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Everything in the file of presets, not yet checked."""
+def read_presets(path: Path) -> dict[str, dict[str, dict]]:
+    """The values that each preset of a file gives to each chapter, not yet checked."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ParameterError(f"{path.name} is not TOML: {error}.") from None
 
 
-def presets_of(path: Path, chapter: str) -> list[str]:
-    """The names of the presets that say something about a chapter."""
-    return [name for name, entries in all_presets(path).items() if chapter in entries]
-
-
-def read_presets(path: Path, preset: str) -> dict[str, dict[str, Any]]:
-    """The values that a preset of the file gives to each chapter, not yet checked."""
-    presets = all_presets(path)
-    if preset not in presets:
-        raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
-    return presets[preset]
-
-
-def read_preset(path: Path, preset: str, parameters: Mapping[str, Parameter], chapter: str) -> dict[str, Any]:
+def read_preset(path: Path, preset: str, parameters: dict[str, Parameter], chapter: str) -> dict:
     """The values that a preset gives to one chapter, checked as if they had been typed; none without a preset."""
     if not preset:
         return {}
-    entries = read_presets(path, preset)
-    if chapter not in entries:
+    presets = read_presets(path)
+    if preset not in presets:
+        raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
+    if chapter not in (entries := presets[preset]):
         raise ParameterError(
             f"the preset {preset!r} says nothing about {chapter}, only about {', '.join(entries)}; "
             f"add a table [{preset}.{chapter}] to {path.name}."

@@ -1,7 +1,5 @@
 """The whole book as one PDF: the built pages in one document, equations set, solutions open, printed by Chromium."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from importlib.util import find_spec

@@ -1,11 +1,8 @@
 """Records of runs with a preset: what the committed files under notebooks/records/ hold of them."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from . import chapters
 
@@ -18,7 +15,7 @@ def place(chapter: str, preset: str) -> Path:
     return chapters.ROOT / "notebooks" / "records" / preset / f"{chapter}.json"
 
 
-def claims(notebook) -> list[dict[str, Any]]:
+def claims(notebook) -> list[dict]:
     """The rows of the chapter's tables of claims, as `companion.claims.Claims` made them: metadata of the outputs."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [row for output in outputs for row in output.get("metadata", {}).get("claims", [])]
@@ -42,12 +39,12 @@ def keep(chapter: str, preset: str, notebook) -> Path:
     return path
 
 
-def kept(chapter: str, preset: str) -> dict[str, Any] | None:
+def kept(chapter: str, preset: str) -> dict | None:
     path = place(chapter, preset)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def networks(record: dict[str, Any]) -> tuple[int, int] | None:
+def networks(record: dict) -> tuple[int, int] | None:
     """The largest width that a claim rests on, and the most networks, of all widths, that one with this width rests on."""
     found = re.findall(r"\(N = ([^()]*), (\d+) seeds\)", "\n".join(row["networks"] for row in record["claims"]))
     sizes = [(max(map(int, re.findall(r"\d+", widths))), int(seeds)) for widths, seeds in found]

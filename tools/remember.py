@@ -6,8 +6,6 @@ depend. A rule or an activation that the notebook defines is hashed by its code.
 computed as ever. joblib.Memory hashes a class of a notebook by its name, so it takes a changed rule for the old one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import io
@@ -17,12 +15,11 @@ import platform
 import sys
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from . import ROOT
 from .scratch import write_bytes
@@ -83,7 +80,7 @@ def code_of(code: types.CodeType) -> tuple[tuple, set[str]]:
     return told, set(code.co_names).union(*(names for _, names in inside))
 
 
-def key(function: Callable, arguments: Mapping[str, Any]) -> str:
+def key(function: Callable, arguments: dict) -> str:
     """The name of a result; raises if an argument cannot be hashed."""
     if any(hasattr(value, "__next__") for value in arguments.values()):
         raise TypeError("what can be gone through once, a look would use up")
@@ -100,7 +97,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def put(self, name: str, result: Any, arguments: Mapping[str, Any]) -> None:
+    def put(self, name: str, result: object, arguments: dict) -> None:
         known = {id(value): argument for argument, value in arguments.items() if is_dataclass(value)}
         file = io.BytesIO()
         pickler = pickle.Pickler(file, protocol=5)
@@ -110,7 +107,7 @@ class Store:
             return
         write_bytes(hashlib.sha256(file.getvalue()).digest() + file.getvalue(), self.folder / name)
 
-    def get(self, name: str, arguments: Mapping[str, Any]) -> Any:
+    def get(self, name: str, arguments: dict) -> object:
         """None if it is not there, or not whole."""
         try:
             data = (self.folder / name).read_bytes()
@@ -123,7 +120,7 @@ class Store:
         return unpickler.load()
 
 
-def remembered(function: Callable, store: Store, tell: Callable[[], Any] = lambda: None) -> Callable:
+def remembered(function: Callable, store: Store, tell: Callable[[], object] = lambda: None) -> Callable:
     """`function`, which looks into the store first; `tell` is called whenever it finds its result there."""
     signature = inspect.signature(function)
 

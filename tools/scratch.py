@@ -1,77 +1,52 @@
 """Folders for work in progress: whatever is killed, and however many runs there are, only finished things reach their place."""
 
-from __future__ import annotations
-
-import fcntl
+import errno
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
-
-@contextmanager
-def held(path: Path) -> Iterator[int]:
-    """Hold the lock on a folder, as its open descriptor; it ends with the last process that has it, however that ends."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def left_behind(path: Path) -> bool:
-    """Whether no living process holds the folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+import psutil
 
 
 @contextmanager
-def scratch(place: Path) -> Iterator[tuple[Path, int]]:
-    """An own folder beside `place`, removed at the end, and its lock, for child processes that work in it.
-
-    Folders for the same place that killed processes left are removed first.
-    """
+def scratch(place: Path) -> Iterator[Path]:
+    """An own folder beside `place`, removed at the end. Those that killed processes of this machine left go first."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{place.name}.scratch-"
-    with held(place.parent):  # so that nobody takes a folder for left behind before its lock is held
-        for old in place.parent.glob(f"{prefix}*"):
-            with suppress(FileNotFoundError):
-                if left_behind(old):
-                    shutil.rmtree(old, ignore_errors=True)
-        own = Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
-        own.chmod(0o755)
-        lock = held(own)
-        descriptor = lock.__enter__()
+    prefix = f".{place.name}.scratch-{platform.node()}-"
+    for old in place.parent.glob(f"{escape(prefix)}*"):
+        if not psutil.pid_exists(int(old.name.removeprefix(prefix).partition("-")[0])):
+            shutil.rmtree(old, ignore_errors=True)
+    own = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=place.parent))
+    own.chmod(0o755)
     try:
-        yield own, descriptor
+        yield own
     finally:
         shutil.rmtree(own, ignore_errors=True)
-        lock.__exit__(None, None, None)
 
 
 def put(made: Path, place: Path) -> None:
     """Move a file or folder to its place on the same disk; a folder that is there goes first."""
-    if not made.is_dir():
-        os.replace(made, place)
-        return
-    with held(place.parent):
-        if place.exists():
-            os.rename(place, made.with_name(made.name + "-before"))
-        os.rename(made, place)
+    while made.is_dir():  # until no other run puts its own there in between
+        with suppress(FileNotFoundError):
+            os.rename(place, Path(tempfile.mkdtemp(dir=made.parent)) / place.name)
+        try:
+            os.rename(made, place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+    os.replace(made, place)
 
 
 def write_bytes(data: bytes, path: Path) -> None:
     """Whole or not at all, whenever the run is killed or the disk is full."""
-    with scratch(path) as (own, _):
+    with scratch(path) as own:
         part = own / path.name
         part.write_bytes(data)
         put(part, path)

@@ -1,9 +1,6 @@
 """What the page on speed and size says, from what benchmarks/speed.py and benchmarks/scaling.py measured."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 from . import chapters
 from .costs import machine
@@ -18,7 +15,7 @@ def script(part: str) -> str:
     return next(name for name, parts in SOURCES.items() if part in parts)
 
 
-def result(part: str) -> dict[str, Any]:
+def result(part: str) -> dict:
     """What was measured in one part."""
     path = chapters.ROOT / "benchmarks" / "results" / f"{script(part)}-{part}.json"
     return json.loads(path.read_text(encoding="utf-8"))
@@ -39,17 +36,17 @@ def measured(part: str) -> str:
     )
 
 
-def both(row: dict[str, Any], name: str = "") -> str:
+def both(row: dict, name: str = "") -> str:
     """Seconds of the clock, and of all cores added."""
     wall, cpu = (row[f"{name}_{kind}" if name else kind] for kind in ("wall", "cpu"))
     return f"{number(wall)} ({number(cpu)})"
 
 
-def rule(row: dict[str, Any]) -> str:
+def rule(row: dict) -> str:
     return RULES[row.get("rule") or row["case"].partition("-")[0]]
 
 
-def width(row: dict[str, Any], name: str, shown: object) -> str:
+def width(row: dict, name: str, shown: object) -> str:
     """What a route costs, and the width that it takes, if it exists."""
     return number(row[f"ratio_{name}"]) + (f" ({shown})" if row[f"ratio_{name}"] else "")
 

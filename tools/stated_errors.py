@@ -1,11 +1,8 @@
 """The tables of the page on the solver that hold its stated errors against networks, from benchmarks/stated_errors.py."""
 
-from __future__ import annotations
-
 import json
 from math import hypot, inf
 from statistics import median
-from typing import Any
 
 from . import chapters
 from .markdown import percent, table
@@ -14,13 +11,13 @@ NAMES = {"f": "$f$", "Phi": "$\\Phi$", "G": "$G$", "G_tilde": "$\\tilde G$", "K"
 WORST = 10  # settings shown one by one
 
 
-def rows(limit: bool) -> list[dict[str, Any]]:
+def rows(limit: bool) -> list[dict]:
     """What was measured, a row for each setting and level: those in which networks have a limit of infinite width, or not."""
     path = chapters.ROOT / "benchmarks" / "results" / "stated_errors.json"
     return [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if limit != bool(row["no_limit"])]
 
 
-def ratio(row: dict[str, Any], name: str) -> float:
+def ratio(row: dict, name: str) -> float:
     """Distance over stated error and networks' error of one quantity; infinity where the solver gave no solution."""
     return row["quantities"][name]["ratio"] if "quantities" in row else inf
 
@@ -40,7 +37,7 @@ def counts() -> str:
     return table(("`tol`, `samples`", "quantity", "within 1", "within 2", "largest", "stated", "networks"), lines)
 
 
-def about(row: dict[str, Any]) -> str:
+def about(row: dict) -> str:
     return row["about"].partition(": ")[2]
 
 
@@ -51,7 +48,7 @@ def worst() -> list[tuple[str, str, float, str]]:
     return [(about(row), row["level"], most, label) for most, label, row in largest]
 
 
-def said(row: dict[str, Any]) -> str:
+def said(row: dict) -> str:
     """What the library says of a setting, its first sentence, and the largest error that it states of f, Φ or K."""
     told = [" ".join([row.get("raised", ""), *row["said"]]).strip().partition(". ")[0]]
     if errors := row.get("errors"):

@@ -5,26 +5,23 @@ cluster; Snakemake would need a file of rules and its own profiles. A worker ret
 writes it, so a cluster needs no shared folder; what stands in runs/ is not run again, whenever a sweep was killed.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas
 
 from . import ToolError, chapters, collected, costs, figures, records
-from .parameters import Parameter, read_grid, read_notebook, read_preset, read_settings, written
+from .parameters import read_grid, read_notebook, read_preset, read_settings, written
 from .progress import say
 
 
@@ -33,8 +30,8 @@ class Run:
     """One point of the grid: what was swept, all values given to the chapter, and where its notebook goes."""
 
     chapter: str
-    point: dict[str, Any]
-    values: dict[str, Any]
+    point: dict
+    values: dict
     folder: Path
 
     def __str__(self) -> str:
@@ -49,7 +46,7 @@ class Run:
         return chapters.is_current(self.path, chapters.key(self.chapter, self.values))
 
 
-def compute(chapter: str, values: dict[str, Any], at_once: int | None) -> tuple[str, str, str]:
+def compute(chapter: str, values: dict, at_once: int | None) -> tuple[str, str, str]:
     """On a worker: the key of what was run, the executed notebook, and what went wrong ('' if nothing did)."""
     with tempfile.TemporaryDirectory() as folder:
         error = ""
@@ -120,19 +117,12 @@ def announce(chapter: str, runs: list[Run], missing: list[Run], jobs: int, sched
         say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
 
 
-def provenance(
-    chapter: str,
-    swept: Mapping[str, list[Any]],
-    fixed: Mapping[str, Any],
-    parameters: Mapping[str, Parameter],
-    preset: str,
-) -> dict[str, Any]:
+def provenance(swept: dict[str, list], fixed: dict, notebook) -> dict:
     """Where a table comes from. The runs in it have records of their own; this one is of the sweep that collected them."""
-    values = {name: p.default for name, p in parameters.items()} | dict(fixed)
+    values = {name: parameter.default for name, parameter in read_notebook(notebook).items()} | fixed
     rest = {name: value for name, value in values.items() if name not in swept}
-    other = {name: value for name, value in rest.items() if value != parameters[name].default}
-    about = {"chapter": chapter, "grid": swept, "parameters": rest, "not as in the book": other, "preset": preset}
-    return about | chapters.state() | {"licence": figures.LICENCE}
+    other = {"parameters": rest, "not as in the book": figures.changed(notebook, rest)}
+    return {"grid": swept, **other, **chapters.state(), "licence": figures.LICENCE}
 
 
 def sweep(
@@ -156,9 +146,9 @@ def sweep(
         told = "\n".join(f"  {claim}" for claim in known)
         raise ToolError(f"{wanted!r} is in none of the claims of {chapter}, which are\n{told or '  none'}")
     points = [dict(zip(swept, values)) for values in product(*swept.values())]  # the last one changes fastest
-    place = lambda point: chapters.run_folder(chapter, given | point, preset)  # noqa: E731
-    runs = [Run(chapter, point, chosen | given | point, place(point)) for point in points]
-    about = provenance(chapter, swept, chosen | given, parameters, preset)
+    folders = [chapters.run_folder(chapter, given | point, preset) for point in points]
+    runs = [Run(chapter, point, chosen | given | point, folder) for point, folder in zip(points, folders)]
+    about = {"chapter": chapter, "preset": preset, **provenance(swept, chosen | given, committed)}
     missing, failures = [run for run in runs if not run.is_done], {}
     announce(chapter, runs, missing, jobs, scheduler)
     ended = []
@@ -170,7 +160,7 @@ def sweep(
 
     if missing:
         run_all(missing, jobs, scheduler, tell)
-    found = [collected.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done]
+    found = (collected.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done)
     if results := [rows for rows in found if len(rows)]:
         folder = chapters.run_folder(chapter, given, preset, swept)
         other = figures.words(about["not as in the book"])

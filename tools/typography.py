@@ -1,7 +1,5 @@
 """Lines of the built pages end where a reader expects it: a full stop stays with its formula, a unit with its number."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

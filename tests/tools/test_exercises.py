@@ -8,9 +8,7 @@ from conftest import dmft
 from test_browser import browser  # noqa: F401
 
 from dmftlib import machine
-from tools import ROOT, chapters, exercises
-
-PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
+from tools import chapters, exercises
 
 
 def after_two_steps(lr=0.1, gamma0=2.0):
@@ -63,16 +61,6 @@ def test_the_library_finds_what_is_found_by_hand(name):
 def test_a_lazy_or_forgetful_answer_is_not_right():
     assert exercises.question("networks").judge(0.36).startswith("Too small.")  # 1 − (1 − 2η)²
     assert exercises.question("meanfield").judge(1.08).startswith("Too small.")  # without the echo
-
-
-def test_every_page_of_theory_with_exercises_ends_them_with_a_self_check():
-    with_exercises = {name for name, text in PAGES.items() if "```{exercise}" in text}
-    assert with_exercises == set(exercises.QUESTIONS)
-    for name in with_exercises:
-        labels = re.findall(r"```{exercise} [^\n]+\n:label: (\S+)", PAGES[name])
-        solved = re.findall(r"```{solution} (\S+)", PAGES[name])
-        assert set(labels) - set(solved) == {labels[-1]}, name
-        assert f"```{{include}} check-{name}.txt" in PAGES[name].split(labels[-1])[1]
 
 
 @pytest.mark.parametrize("name", chapters.names())

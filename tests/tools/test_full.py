@@ -37,7 +37,7 @@ def squares(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_an_interrupted_run_goes_on_where_it_was(squares, capsys):
+def test_an_interrupted_run_goes_on_where_it_was_and_other_code_is_measured_anew(squares, capsys):
     Square.broken = 2
     with pytest.raises(KeyboardInterrupt):
         full.full("squares")
@@ -51,12 +51,6 @@ def test_an_interrupted_run_goes_on_where_it_was(squares, capsys):
     assert json.loads(about["command"]) == "dmft full squares" and {"commit", "dirty", "date", "jax"} <= set(about)
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert [(row["x"], row["square"]) for row in rows] == [("3", "1.28571"), ("1", "0.142857"), ("2", "0.571429")]
-
-
-def test_other_code_is_measured_anew(squares):
-    full.full("squares")
-    full.full("squares")
-    assert Square.measured == [3, 1, 2]
     (squares / "dmftlib" / "code.py").write_text("one = 2\n")
     full.full("squares")
     assert Square.measured == 2 * [3, 1, 2]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_CHAPTER, dmft, write_chapter
+from conftest import SMALL_CHAPTER, dmft, tools, write_chapter
 
 from tools import ROOT, ToolError, chapters, scratch
 
@@ -17,16 +17,9 @@ BOOK = [sys.executable, "-m", "tools", "book"]
 WAITING = [*SMALL_CHAPTER, ("wait", "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.1)")]
 
 
-CAPTURED = {"capture_output": True, "text": True}
-
-
 def start(tree):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(BOOK, cwd=tree, **pipes)
-
-
-def book(tree, before=()):
-    return subprocess.run([*before, *BOOK], cwd=tree, **CAPTURED)
 
 
 def kill_at(tree, line, whole_group):
@@ -55,17 +48,16 @@ def test_a_run_killed_during_a_chapter_repeats_that_chapter_only(small_tree, who
     kill_at(small_tree, "small: done", whole_group)
     assert {path.name for path in (small_tree / "_build" / "chapters").glob("*.ipynb")} == {"small.ipynb"}
     (small_tree / "go").touch()
-    again = book(small_tree)
+    again = tools(small_tree, "book")
     assert again.returncode == 0, again.stderr
     assert "small: unchanged, not run again" in again.stdout and "wait: done" in again.stdout
-    if whole_group:  # a child that lives on keeps its folder until the next run after its end
-        assert_whole(small_tree)
+    assert_whole(small_tree)
 
 
 def test_a_run_killed_during_the_build_keeps_the_chapters(small_tree):
     kill_at(small_tree, "building the HTML", whole_group=True)
     assert not (small_tree / "_build" / "html").exists()
-    again = book(small_tree)
+    again = tools(small_tree, "book")
     assert again.returncode == 0, again.stderr
     assert "small: unchanged, not run again" in again.stdout
     assert_whole(small_tree)
@@ -79,10 +71,11 @@ def test_two_runs_at_once_make_the_same_book(small_tree):
 
 
 def test_a_full_disk_leaves_the_book_of_before_and_is_named(small_tree):
-    assert book(small_tree).returncode == 0
+    assert tools(small_tree, "book").returncode == 0
     before = (small_tree / "_build" / "html" / "notebooks" / "small.html").stat()
     # No file above 200 blocks of 512 or 1024 bytes can be written: MathJax has 2 MB.
-    full = book(small_tree, before=["sh", "-c", 'ulimit -f 200 && exec "$@"', "sh"])
+    command = ["sh", "-c", 'ulimit -f 200 && exec "$@"', "sh", *BOOK]
+    full = subprocess.run(command, cwd=small_tree, capture_output=True, text=True)
     assert full.returncode == 1
     assert "Error: cannot read or write a file: File too large" in full.stderr and "Traceback" not in full.stderr
     assert (small_tree / "_build" / "html" / "notebooks" / "small.html").stat().st_mtime == before.st_mtime
@@ -136,14 +129,16 @@ def test_only_runs_that_end_well_add_to_the_cache_of_compiled_functions(tree, mo
 
 def test_a_folder_that_is_in_use_is_not_taken_for_left_behind(tmp_path):
     place = tmp_path / "place"
-    with scratch.scratch(place) as (one, _):
-        with scratch.scratch(place) as (two, _):
+    with scratch.scratch(place) as one:
+        with scratch.scratch(place) as two:
             assert one.is_dir() and two.is_dir() and one != two
         assert one.is_dir() and not two.exists()
-    left = tmp_path / ".place.scratch-left"
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    left = tmp_path / one.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     left.mkdir()
     (left / "file").write_text("half")
-    with scratch.scratch(place) as (own, _):
+    with scratch.scratch(place) as own:
         assert not left.exists() and own.is_dir()
 
 
@@ -155,6 +150,6 @@ def test_the_checks_say_at_once_that_a_kernel_died(tmp_path):
     command += ["--nbval-current-env", tmp_path / "dead.ipynb"]
     own = {"PYTHONPATH": str(ROOT / "tests"), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own" / "cache")}
     here = {"cwd": ROOT, "env": os.environ | own}
-    done = subprocess.run(command, timeout=100, **here, **CAPTURED)
+    done = subprocess.run(command, timeout=100, **here, capture_output=True, text=True)
     assert re.search(r"Cell 1 _+\n.*the kernel died in this cell, probably because the memory ran out", done.stdout)
     assert "1 failed, 1 passed" in done.stdout

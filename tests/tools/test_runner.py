@@ -1,19 +1,17 @@
-import base64
 import os
 import platform
+import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import SMALL_CHAPTER, claims_cell, dmft, write_chapter
+from conftest import SMALL_CHAPTER, claims_cell, commit, dmft, write_chapter
 
 from companion.claims import Claims
-from companion.figures import Table
 from tools import ROOT, ToolError, chapters, figures, records
-from tools.parameters import read_grid, read_notebook, read_preset, read_presets, read_settings
+from tools.parameters import read_notebook, read_preset, read_presets, read_settings
 
 SMALL = tomllib.loads((ROOT / "tests" / "small.toml").read_text(encoding="utf-8"))
 FAILING = [*SMALL_CHAPTER, ("fail", "raise ValueError('the cell that fails')")]
@@ -67,17 +65,10 @@ def test_figures_of_a_run_with_other_parameters_say_so(tree):
     notebook.cells[-1].metadata["mystnb"] = {"figure": {"caption": "Loss.", "name": "fig-drawn"}}
     nbformat.write(notebook, chapters.committed("drawn"))
     as_in_the_book, other = (chapters.execute("drawn", {"n": n}, tree / "runs") for n in (3, 5))
-    (figure,) = figures.shown(as_in_the_book)
-    assert figure.id == "fig-drawn" and set(figure.carried) == {"csv"}
-    (figure,) = figures.shown(other)
-    assert figure.id.startswith("fig-drawn-") and "fig-drawn" not in {
-        c.metadata.get("mystnb", {}).get("figure", {}).get("name") for c in other.cells
-    }
-    assert figure.carried["note"] == "not as in the book: n = 5" and "1,1,line,GD,1,5,," in figure.carried["csv"]
-    shown = base64.b64decode(figure.output.data["image/png"])
-    assert shown == figures.pictures(figure.carried["csv"], figure.carried["note"])["png"]
-    assert shown != figures.pictures(figure.carried["csv"])["png"]
-    nbformat.validate(other)
+    (same,), (figure,) = map(figures.shown, (as_in_the_book, other))
+    assert same.id == "fig-drawn" and set(same.carried) == {"csv"}
+    assert figure.id.startswith("fig-drawn-") and "1,1,line,GD,1,5,," in figure.carried["csv"]
+    assert figure.carried["note"] == "not as in the book: n = 5"
 
 
 def test_a_chapter_runs_again_only_if_something_it_depends_on_changed(tree, monkeypatch):
@@ -123,54 +114,29 @@ def test_the_peak_memory_is_that_of_the_chapter_itself(tree):
     assert again < 400
 
 
-def executed_notebook():
-    """As left by a run: one line printed, a table of claims, and a table of something else."""
+def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     claims = Claims()
     claims.agree("A < B", "1", "f", 1.0, (1.1, 0.1), "N = 64, 8 seeds")
     claims.phenomenon("B", "1", "K", "GD", 2.0, 1.0, (3.0, 0.1), "N = 64…256, 40 seeds")
-    other = nbformat.v4.new_output("display_data", {"text/html": Table(("verdict",), (("no",),))._repr_html_()})
-    outputs = [nbformat.v4.new_output("stream", text="f 1.0\nwords\n"), other, *claims_cell(claims).outputs]
-    cell, silent = nbformat.v4.new_code_cell(id="a", outputs=outputs), nbformat.v4.new_code_cell(id="b")
+    printed = nbformat.v4.new_output("stream", text="f 1.0\nwords\n")
+    cell = nbformat.v4.new_code_cell(id="a", outputs=[printed, *claims_cell(claims).outputs])
     run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234"}
-    return nbformat.v4.new_notebook(cells=[cell, silent], metadata={"dmftlib": run | {"key": "0f"}}), run
-
-
-def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
-    notebook, run = executed_notebook()
-    path = records.keep("small", "paper", notebook)
-    assert path == tree / "notebooks" / "records" / "paper" / "small.json"
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"dmftlib": run | {"key": "0f"}})
+    assert records.keep("small", "paper", notebook) == tree / "notebooks" / "records" / "paper" / "small.json"
     record = records.kept("small", "paper")
-    claims, printed = record.pop("claims"), record.pop("printed")
-    assert list(printed) == ["a"] and printed["a"][0] == "f 1.0"
-    assert record == {"chapter": "small", **run}
-    names = ("claim", "quantity", "baseline", "theory", "networks", "occurs", "verdict")
-    assert [tuple(row[name] for name in names) for row in claims] == [
-        ("A < B", "f", "—", "1", "1.1 ± 0.1 (N = 64, 8 seeds)", "—", "holds"),
-        ("B", "K", "GD", "2", "3 ± 0.1 (N = 64…256, 40 seeds)", "yes", "no"),
+    assert records.networks(record) == (256, 40)
+    kept, said = record.pop("claims"), record.pop("printed")
+    assert list(said) == ["a"] and said["a"][0] == "f 1.0" and record == {"chapter": "small", **run}
+    assert [(row["claim"], row["occurs"], row["verdict"]) for row in kept] == [
+        ("A < B", "—", "holds"),
+        ("B", "yes", "no"),
     ]
-    assert claims[0]["numbers"]["networks"] == [1.1]
-    assert records.networks(records.kept("small", "paper")) == (256, 40)
-    assert records.networks({"claims": []}) is None
-    assert records.kept("small", "other") is None
-
-
-def test_an_interrupted_write_leaves_the_old_file(tree, monkeypatch):
-    path = chapters.committed("small")
-    before = path.read_bytes()
-
-    def interrupted(part, data):
-        with part.open("wb") as file:
-            file.write(data[:9])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        chapters.write(nbformat.v4.new_notebook(), path)
-    assert path.read_bytes() == before
+    assert kept[0]["numbers"]["networks"] == [1.1]
+    assert records.kept("small", "other") is None and records.networks({"claims": []}) is None
 
 
 def test_every_committed_record_is_of_the_preset_as_it_is_now():
-    for chapter in read_presets(records.presets(), "paper"):
+    for chapter in read_presets(records.presets())["paper"]:
         if record := records.kept(chapter, "paper"):
             parameters = read_notebook(chapters.read(chapters.committed(chapter)))
             assert record["parameters"] == read_preset(records.presets(), "paper", parameters, chapter), chapter
@@ -217,10 +183,9 @@ def test_a_folder_of_runs_is_named_after_its_values():
         assert chapters.run_folder("gd", given, "paper").name == "gd-paper-P=8-gamma0=4.0"
     assert chapters.run_folder("gd", {"P": 8}, swept={"seed": [0, 1]}).name == "gd-P=8-sweep-seed=0,1"
     rhos = [[0.0, 1.0], [0.5, 1.0], [0.0, 1.0, 0.5], [1.0], [0.0], [1e-300]]
-    fixed = [{}, *({"r": r} for r in rhos), *({"x": x, "w": w} for x in (1e-5, -1.0) for w in "ab"), {"x": 1.0}]
+    fixed = [{}, {"x": 1e-5}, {"x": -1.0, "w": "a"}, {"x": -1.0, "w": "b"}, *({"r": r} for r in rhos)]
     fixed += [{"widths": list(range(100)), "seed": seed} for seed in range(3)]
-    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"x": [1.0], "w": ["a"]}, {"w": ["a"]}]
-    grids += [{"r": [a, b]} for a in rhos for b in rhos if a != b]
+    grids = [{}, {"x": [1.0]}, {"x": [1.0, -1.0]}, {"w": ["a"]}, *({"r": [a, b]} for a in rhos for b in rhos if a != b)]
     names = [chapters.run_folder("gd", f, p, g).name for f in fixed for p in ("", "paper") for g in grids]
     assert len(set(names)) == len(names) and all(len(name) <= 100 for name in names)
 
@@ -232,9 +197,7 @@ w: list[str] = ["no"]  # words, each {no, 1e5, null}
 yes: bool = False  # whether"""
 
 
-def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_folder_with_braces(
-    tmp_path, monkeypatch
-):
+def test_numbers_arrive_as_numbers_from_a_command_line_and_a_preset_in_a_folder_with_braces(tmp_path, monkeypatch):
     root = tmp_path / "a {clone} {} {{n}}"
     monkeypatch.setattr(chapters, "ROOT", root)
     write_chapter(root / "notebooks" / "types.ipynb", [("parameters", TYPES), ("print", "print([a, b, n, w, yes])")])
@@ -242,8 +205,6 @@ def test_numbers_arrive_as_numbers_from_a_command_line_a_grid_and_a_preset_in_a_
     values = {"a": 1e-5, "b": [1e-300, 1e300, -1e22, 2.0], "n": 10**22, "w": ["1e5", "null"], "yes": True}
     text = "a=0.00001 b=1e-300,1e300,-1e22,2 n=10000000000000000000000 w=1e5,null yes=true"
     assert repr(read_settings(text, parameters, "types")) == repr(values)
-    grids = read_grid("a=1e-5,1e-300 b=[1e-300,1e300,-1e22,2]", parameters, "types")
-    assert repr(grids) == repr({"a": [1e-5, 1e-300], "b": [values["b"]]})
     (tmp_path / "presets.toml").write_text("[p.types]\na = 1e-5\nb = [1e-300, 1e300, -1e22, 2.0]\n")
     assert repr(read_preset(tmp_path / "presets.toml", "p", parameters, "types")) == repr({k: values[k] for k in "ab"})
     assert texts(chapters.execute("types", values, root / "runs")) == [f"{[*values.values()]}\n"]
@@ -267,15 +228,8 @@ def test_a_chapter_that_does_not_reach_its_end_fails_with_one_sentence(tree, mon
 
 
 def test_the_commit_of_a_run_is_that_of_this_project_or_none(tree, monkeypatch):
-    def git(folder, *words):
-        identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
-        subprocess.run(["git", "-C", folder, *identity, *words], check=True, capture_output=True)
-        return subprocess.run(["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-
-    git(tree, "init")
-    git(tree, "add", ".")
-    own = git(tree, "commit", "-m", "this project").stdout.strip()
-    assert own and chapters.state()["commit"] == own and not chapters.state()["dirty"]
+    commit(tree)
+    assert re.fullmatch("[0-9a-f]{7,}", chapters.state()["commit"]) and not chapters.state()["dirty"]
     (tree / "copy").mkdir()
     monkeypatch.setattr(chapters, "ROOT", tree / "copy")  # unpacked inside another repository
     assert chapters.state()["commit"] == "" and not chapters.state()["dirty"]

@@ -11,9 +11,9 @@ from bs4 import BeautifulSoup
 from pybtex.database import parse_file
 from test_book import PAGES
 
-from tools import ROOT, chapters, records
+from tools import ROOT, chapters, exercises
 
-PROSE = ("networks", "entk", "meanfield", "solver", "scale", "own_rule")
+PROSE = {path.stem for path in (ROOT / "book").glob("*.md") if "```{exercise}" in path.read_text(encoding="utf-8")}
 CODE = re.compile(r"`((?:companion|dmftlib)(?:\.\w+)+)`")
 
 
@@ -68,20 +68,18 @@ def skipped(article):
     return [text for (before, _), (level, text) in zip([(0, ""), *levels], levels) if level > before + 1]
 
 
-def test_a_heading_that_skips_a_level_is_seen():
-    assert skipped(BeautifulSoup("<h1>a</h1><h2>b</h2><h4>c</h4><h2>d</h2>", "html.parser")) == ["c"]
-
-
 # --- Sources ----------------------------------------------------------------------------------------------------------
 
 
 def test_pages_of_the_theory_have_objectives_a_takeaway_and_solved_exercises_but_for_the_last():
+    assert PROSE == set(exercises.QUESTIONS)
     for page in PROSE:
         text = (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
         assert text.index("**After this page you can**") < text.index("\n## "), page
         assert text.count("```{admonition} Takeaway\n:class: tip\n") == 1, page
         posed, solved = (re.findall(rf"\n{mark} (ex-\S+)\n", text) for mark in (":label:", "```{solution}"))
         assert posed[:-1] == solved and 3 <= len(posed) <= 5, page  # the last one checks itself
+        assert f"```{{include}} check-{page}.txt" in text.split(posed[-1])[1], page
 
 
 def test_each_page_of_theory_and_each_chapter_ends_by_saying_whose_it_is():
@@ -126,11 +124,3 @@ def test_every_entry_of_the_references_has_a_link_that_the_page_shows(html):
         assert doi or re.fullmatch(r"https://(arxiv\.org/abs/\d{4}\.\d{4,5}|doi\.org/10\.\d{4,9}/\S+)", url), key
         assert doi is None or re.fullmatch(r"10\.\d{4,9}/\S+", doi), key
         assert url in links or f"https://doi.org/{doi}" in links, key
-
-
-def test_every_claim_of_every_chapter_is_on_the_list(html):
-    page = soup(html / "book" / "claims.html").find("article")
-    for name in chapters.names():
-        notebook = chapters.read(chapters.committed(name))
-        text = " ".join(page.get_text().replace("’", "'").split())
-        assert all(" ".join(row["claim"].split()) in text for row in records.claims(notebook)), name

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import cells
 
 import dmftlib as dl
 from tools import ROOT, markdown, speed_page
@@ -16,12 +17,6 @@ import speed
 
 RULES = ["gd", "fa", "dfa", "gln", "hebb"]
 SOURCE = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
-
-
-def rows(text):
-    """Cells of the tables of a text but for their heads."""
-    lines = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    return [row for row, below in zip(lines, [*lines[1:], [""]]) if row[0] != "---" and below[0] != "---"]
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +39,11 @@ def test_every_part_was_measured_in_full_on_a_machine_that_is_named():
 
 
 def test_tables_hold_the_numbers_of_the_results(sections):
-    for row, shown in zip(speed_page.result("large")["rows"], rows(sections["Many inputs"]), strict=True):
+    for row, shown in zip(speed_page.result("large")["rows"], cells(sections["Many inputs"]), strict=True):
         assert float(re.match(r"[\d.]+", shown[1])[0]) == pytest.approx(row["wall"], rel=0.06)
         assert shown[2] == f"{row['memory']:.1f} GiB" and shown[3] == "{} and {}".format(*row["rank"])
     measured = [row for part in ("deep", "shallow") for row in speed_page.result(part)["rows"]]
-    for row, shown in zip(measured, rows(sections["The same accuracy from networks"])):
+    for row, shown in zip(measured, cells(sections["The same accuracy from networks"])):
         for name, cell in zip(("widest", "narrow", "line", "wide"), shown[3:]):
             if (ratio := row[f"ratio_{name}"]) is None:
                 assert cell.startswith("never")
@@ -56,7 +51,9 @@ def test_tables_hold_the_numbers_of_the_results(sections):
                 assert float(cell.split(" (")[0]) == pytest.approx(ratio, rel=0.06), name
     powers = speed_page.result("powers")
     points = [
-        list(map(float, row)) for row in rows(sections["What cost grows with"]) if len(row) == 3 and "MiB" not in row[2]
+        list(map(float, row))
+        for row in cells(sections["What cost grows with"])
+        if len(row) == 3 and "MiB" not in row[2]
     ]
     assert [x for x, _, _ in points] == [row["x"] for axis in "TP" for row in powers[axis]["rows"]]
     x, cpu = (np.array([row[name] for row in powers["P"]["rows"]]) for name in ("x", "cpu"))
@@ -66,7 +63,7 @@ def test_tables_hold_the_numbers_of_the_results(sections):
 def test_the_projection_is_its_formula(sections):
     large, fit = speed_page.result("large"), speed_page.result("powers")["P"]["powers"]["last"]
     times, power = 10_000 / large["P"], max(fit["cpu"], 1 + fit["rank"])
-    _, directions, hours, *_ = rows(sections["Ten thousand inputs, projected"])[0]
+    _, directions, hours, *_ = cells(sections["Ten thousand inputs, projected"])[0]
     seconds = large["rows"][0]["cpu"] * times**power
     assert float(hours.removesuffix(" h")) == pytest.approx(seconds / 3600, rel=0.06)
     assert float(directions) == pytest.approx(max(large["rows"][0]["rank"]) * times ** fit["rank"], rel=1e-2)
@@ -151,7 +148,7 @@ def test_the_ratios_of_costs_are_those_of_the_library():
     doubled = dict(
         samples=dict(samples=8192), steps=dict(steps=80), directions=dict(directions=800), inputs=dict(P=2000)
     )
-    shown = dict((row[0], row[1:]) for row in rows(solution("ex-scale-ratios"))[1:])
+    shown = dict((row[0], row[1:]) for row in cells(solution("ex-scale-ratios"))[1:])
     assert list(shown) == list(doubled)
     for name, arguments in doubled.items():
         assert shown[name] == [f"{ratio:.2f}" for ratio in costs(**arguments) / costs()], name
