@@ -1,5 +1,6 @@
 """Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ from .markdown import TEMPLATES
 from .parameters import read_notebook
 from .scratch import put, scratch
 
+LOCK = ROOT / "requirements.lock"
 SETTINGS = ROOT / "book" / "settings.toml"
 # What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
 ASSETS = {
@@ -150,6 +152,15 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     exercises.fill(book)
 
 
+def key_of(tree: Path) -> str:
+    """A hash of all that the pages of a staged tree depend on."""
+    digest = hashlib.sha256()
+    for path in [*sorted(path for path in tree.rglob("*") if path.is_file()), Path(typography.__file__), LOCK]:
+        digest.update(str(path.relative_to(tree) if path.is_relative_to(tree) else path.name).encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def build(
     html: Path,
     executed: dict[str, Path],
@@ -157,10 +168,17 @@ def build(
     strict: bool = True,
     with_pdf: bool = False,
 ) -> None:
-    """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file."""
+    """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file.
+
+    Nothing is built where `html` was made of the same pages.
+    """
     with scratch(html) as own:
         tree = own / "stage"
         stage(tree, executed, settings() if links is None else links, with_pdf)
+        key, made = key_of(tree), html / ".made"
+        if made.exists() and made.read_text() == key:
+            chapters.say("the pages are as they were")
+            return
         chapters.say("building the HTML")
         command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
         options = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
@@ -175,4 +193,5 @@ def build(
         typography.mend(built)
         if with_pdf:
             pdf.write(built, built / "_static" / pdf.NAME)
+        (built / ".made").write_text(key)
         put(built, html)
