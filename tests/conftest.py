@@ -17,7 +17,7 @@ from slow import SLOW
 
 from tools import ROOT, chapters, pages
 from tools.__main__ import dmft as commands
-from tools.scratch import borrow, give_back, scratch
+from tools.atomic import borrow, give_back, scratch
 
 
 class DeadKernel(Exception):

@@ -8,8 +8,21 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from . import ROOT, ToolError, audit, chapters, comparison, costs, links, pages, pdf, records, serve, sweep
-from . import full as points
+from . import (
+    ROOT,
+    ToolError,
+    audit,
+    chapters,
+    comparison,
+    costs,
+    full_results,
+    links,
+    pages,
+    pdf,
+    run_records,
+    serve,
+    sweep,
+)
 from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
 
 
@@ -56,7 +69,7 @@ class Runner(click.Command):
     def format_epilog(self, context, formatter):
         if chapter := next((word for word in context.meta["typed"] if word in chapters.names()), None):
             lines = [f"The parameters of {chapter}:", *listing(parameters(chapter))]
-            presets = read_presets(records.presets()).items()
+            presets = read_presets(run_records.presets()).items()
             lines += [f"or --preset {preset}, which sets many" for preset, about in presets if chapter in about]
             lines += costs.sentences(chapter)
         else:
@@ -107,7 +120,7 @@ def run(chapter, settings, preset):
     committed = chapters.read(chapters.committed(chapter))
     known = read_notebook(committed)
     given = read_settings(" ".join(settings), known, chapter)
-    values = read_preset(records.presets(), preset, known, chapter) | given
+    values = read_preset(run_records.presets(), preset, known, chapter) | given
     folder = chapters.run_folder(chapter, given, preset)
     notebook = chapters.cached(chapter, values, folder, preset=preset)
     # Other parameters may make a sentence or a reference of the chapter moot, so warnings are not errors here.
@@ -153,10 +166,10 @@ def accept(chapter):
 
 
 @dmft.command()
-@click.argument("chapter", type=click.Choice(list(points.SOURCES)))
+@click.argument("chapter", type=click.Choice(list(full_results.SOURCES)))
 def full(chapter):
     """Measure the full result of a chapter that shows a part of it."""
-    points.full(chapter)
+    full_results.full(chapter)
 
 
 @dmft.command()
@@ -164,9 +177,9 @@ def full(chapter):
 @click.option("--preset", required=True)
 def record(chapter, preset):
     """Run a chapter with a preset, unless that was done, and keep its record."""
-    values = read_preset(records.presets(), preset, parameters(chapter), chapter)
+    values = read_preset(run_records.presets(), preset, parameters(chapter), chapter)
     notebook = chapters.cached(chapter, values, chapters.run_folder(chapter, {}, preset), preset=preset)
-    print(f"Recorded in {records.keep(chapter, preset, chapters.read(notebook)).relative_to(ROOT)}")
+    print(f"Recorded in {run_records.keep(chapter, preset, chapters.read(notebook)).relative_to(ROOT)}")
 
 
 @dmft.command()

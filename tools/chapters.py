@@ -23,9 +23,9 @@ import nbformat
 import yaml
 
 from . import ROOT, ToolError, figures, git, remember
+from .atomic import borrow, give_back, put, scratch, write_bytes
 from .parameters import read_notebook, similar, written
 from .progress import Watch, say
-from .scratch import borrow, give_back, put, scratch, write_bytes
 
 AT_ONCE = 2
 CELL_SECONDS = 1800  # the longest cell that a chapter may have with its default parameters, on a slow machine

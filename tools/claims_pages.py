@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from . import chapters, contents, costs, records
+from . import chapters, contents, costs, run_records
 from .markdown import chapter_link, table
 from .parameters import read_notebook, read_presets
 
@@ -63,8 +63,8 @@ def commands(names: Iterable[str]) -> str:
     for chapter in names:
         default = read_notebook(chapters.read(chapters.committed(chapter)))["seed"].default
         runs = [("", default, costs.table().get(chapter), "one core of ")]
-        for preset, about in read_presets(records.presets()).items():
-            if chapter in about and (record := records.kept(chapter, preset)):
+        for preset, about in read_presets(run_records.presets()).items():
+            if chapter in about and (record := run_records.kept(chapter, preset)):
                 seed = record["parameters"].get("seed", default)
                 runs.append((f" PRESET={preset}", seed, record | record["machine"], ""))
         for preset, seed, row, where in runs:
@@ -83,7 +83,7 @@ class Book:
     @cached_property
     def claims(self) -> dict[str, list[dict]]:
         """Rows of the tables of claims by chapter, where there are any."""
-        found = {chapter: records.claims(notebook) for chapter, notebook in self.notebooks.items()}
+        found = {chapter: run_records.claims(notebook) for chapter, notebook in self.notebooks.items()}
         return {chapter: rows for chapter, rows in found.items() if rows}
 
     def title(self, chapter: str) -> str:
@@ -133,7 +133,7 @@ class Book:
 
 def recorded(preset: str) -> dict[str, dict | None]:
     """What was recorded of the chapters' runs with a preset."""
-    return {chapter: records.kept(chapter, preset) for chapter in read_presets(records.presets())[preset]}
+    return {chapter: run_records.kept(chapter, preset) for chapter in read_presets(run_records.presets())[preset]}
 
 
 def verdicts(preset: str) -> str:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-from . import records
+from . import run_records
 from .parameters import Parameter
 
 LINE = 110  # characters of a long line that are shown
@@ -21,7 +21,7 @@ def matched(before: list[str], after: list[str]) -> list[tuple[str, str]]:
 
 def pairs(old, new) -> list[tuple[str, str]]:
     """The lines with numbers that two executions of a notebook printed, each beside its counterpart."""
-    before, after = records.printed(old), records.printed(new)
+    before, after = run_records.printed(old), run_records.printed(new)
     return [pair for cell in after for pair in matched(before.get(cell, []), after[cell])]
 
 
@@ -82,7 +82,7 @@ def verdict(row: dict) -> str:
 
 def claims(old, new, most: int) -> list[str]:
     """How many claims hold, before and now, and those whose verdict changed, at most so many."""
-    both = before, after = records.claims(old), records.claims(new)
+    both = before, after = run_records.claims(old), run_records.claims(new)
     if not after:
         return []
     counts = [Counter(row["verdict"] for row in rows) for rows in both]

@@ -24,14 +24,14 @@ from . import (
     figures,
     markdown,
     pdf,
-    records,
+    run_records,
     speed_page,
     stated_errors,
     typography,
 )
+from .atomic import put, scratch
 from .markdown import TEMPLATES
 from .parameters import read_notebook
-from .scratch import put, scratch
 
 LOCK = ROOT / "requirements.lock"
 SETTINGS = ROOT / "book" / "settings.toml"
@@ -109,7 +109,7 @@ def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf
         shutil.copyfile(distribution(package).locate_file(file), asset)
     shutil.copyfile(ROOT / "_toc.yml", tree / "_toc.yml")
     (tree / "notebooks").mkdir()
-    shutil.copyfile(records.presets(), tree / "notebooks" / "presets.toml")
+    shutil.copyfile(run_records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)), encoding="utf-8")
     known, state, notebooks = [], chapters.state(), {}
     for chapter in contents.in_order(chapters.names()):
@@ -142,7 +142,7 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
         markdown=markdown,
         panels=list(contents.paper()["shows"].items()),
         rule_of_verdicts=RULE,
-        records=records,
+        records=run_records,
         speed=speed_page,
         stated_errors=stated_errors,
     )

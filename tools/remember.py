@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 from . import ROOT
-from .scratch import write_bytes
+from .atomic import write_bytes
 
 ENGINES = {"dmftlib.meanfield": ["solve"], "dmftlib.network": ["train", "ensemble", "groups"]}
 SETTINGS = ("JAX_", "XLA_", "NPROC", "OMP_", "OPENBLAS_", "MKL_")  # variables that may change last digits

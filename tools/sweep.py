@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import pandas
 
-from . import ToolError, chapters, collected, costs, figures, records
+from . import ToolError, chapters, costs, figures, run_records, sweep_table
 from .parameters import read_grid, read_notebook, read_preset, read_settings, written
 from .progress import say
 
@@ -138,10 +138,10 @@ def sweep(
     committed = chapters.read(chapters.committed(chapter))
     parameters = read_notebook(committed)
     swept, given = read_grid(grid, parameters, chapter), read_settings(settings, parameters, chapter)
-    chosen = read_preset(records.presets(), preset, parameters, chapter)
+    chosen = read_preset(run_records.presets(), preset, parameters, chapter)
     if both := set(swept) & set(given):
         raise ToolError(f"both swept and set: {', '.join(sorted(both))}.")
-    known = [f"{row['claim']}: {row['quantity']}" for row in records.claims(committed)]
+    known = [f"{row['claim']}: {row['quantity']}" for row in run_records.claims(committed)]
     if not any(wanted in claim for claim in known):
         told = "\n".join(f"  {claim}" for claim in known)
         raise ToolError(f"{wanted!r} is in none of the claims of {chapter}, which are\n{told or '  none'}")
@@ -160,14 +160,14 @@ def sweep(
 
     if missing:
         run_all(missing, jobs, scheduler, tell)
-    found = (collected.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done)
+    found = (sweep_table.claims(run.point, chapters.read(run.path)) for run in runs if run.is_done)
     if results := [rows for rows in found if len(rows)]:
         folder = chapters.run_folder(chapter, given, preset, swept)
         other = figures.words(about["not as in the book"])
         note = f"chapter {chapter}, {f'not as in the book: {other}' if other else 'else as in the book'}"
         files = {
             "table.csv": pandas.concat(results).to_csv(index=False, lineterminator="\n"),
-            "plot.svg": collected.plot(swept, results, wanted, note),
+            "plot.svg": sweep_table.plot(swept, results, wanted, note),
             "provenance.json": json.dumps(about, indent=1, ensure_ascii=False) + "\n",
         }
         for name, text in files.items():

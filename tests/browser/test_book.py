@@ -8,7 +8,7 @@ import yaml
 from bs4 import BeautifulSoup
 from pybtex.database import parse_string
 
-from tools import ROOT, ToolError, chapters, pages, records
+from tools import ROOT, ToolError, chapters, pages, run_records
 from tools.parameters import read_presets
 
 LINKS = {"repository_url": "https://github.com/someone/somewhere", "doi": "10.5281/zenodo.1"}
@@ -108,7 +108,7 @@ def test_the_closing_block_says_what_was_run(small_book):
 
 def test_the_page_of_the_paper_s_scale_shows_every_chapter_s_command_and_the_preset(html):
     page = re.sub(r"<[^>]+>", "", (html / "book" / "paper_scale.html").read_text())
-    for chapter in read_presets(records.presets())["paper"]:
+    for chapter in read_presets(run_records.presets())["paper"]:
         assert f"make run CHAPTER={chapter} PRESET=paper" in page
         assert f"[paper.{chapter}]" in page
 

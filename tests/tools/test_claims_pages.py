@@ -11,7 +11,7 @@ from conftest import cells, claims_cell, write_chapter
 from test_costs import ROW
 
 from companion.claims import Claims
-from tools import ROOT, chapters, claims_pages, contents, costs, pages, records
+from tools import ROOT, chapters, claims_pages, contents, costs, pages, run_records
 from tools.claims_pages import Book
 from tools.contents import Index
 
@@ -100,10 +100,10 @@ def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
         write_chapter(
             tmp_path / "notebooks" / f"{name}.ipynb", [("parameters", "seed: int = 7  # of all draws [0, 10]")]
         )
-    records.presets().write_text("[paper.measured]\nseed = 8\n[paper.new]\n")
+    run_records.presets().write_text("[paper.measured]\nseed = 8\n[paper.new]\n")
     chapters.write_text(json.dumps({"measured": ROW}), costs.place())
     kept = {"seconds": 660.0, "peak_memory_MB": 2345, "parameters": {"seed": 8}}
-    chapters.write_text(json.dumps(kept | MACHINE), records.place("measured", "paper"))
+    chapters.write_text(json.dumps(kept | MACHINE), run_records.place("measured", "paper"))
     assert cells(claims_pages.commands(["measured", "new"])) == [
         ["`make run CHAPTER=measured`", "7", "1 min", "0.9 GB", "one core of Motorola 68000, m68k, AmigaOS"],
         ["`make run CHAPTER=measured PRESET=paper`", "8", "11 min", "2.3 GB", "7 CPUs, m68k, AmigaOS"],
@@ -152,10 +152,10 @@ def test_a_claim_leads_to_the_figures_that_show_its_panels():
 def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
     command, link = "`make run CHAPTER=small PRESET=paper`", "[small](../notebooks/small.ipynb)"
-    records.presets().parent.mkdir()
+    run_records.presets().parent.mkdir()
     (tmp_path / "book").mkdir()
     shutil.copy(ROOT / "book" / "figures.toml", tmp_path / "book")
-    records.presets().write_text("[paper.small]\nn = 5\n")
+    run_records.presets().write_text("[paper.small]\nn = 5\n")
     assert [command, "not run yet", *[""] * 5] in cells(filled(tmp_path / "page", "paper_scale", {}))
     told = [
         ("First", "f", "1", "1 ± 0.1 (N = 64, 24 seeds)", "yes", "holds"),
@@ -164,7 +164,7 @@ def test_the_tables_of_the_paper_s_scale_are_computed_from_the_records(tmp_path,
     ]
     claims = [dict(zip(("claim", "quantity", "theory", "networks", "occurs", "verdict"), row)) for row in told]
     record = {"seconds": 123.4, "peak_memory_MB": 2345, "commit": "abc1234", "dirty": True, "claims": claims} | MACHINE
-    chapters.write_text(json.dumps(record), records.place("small", "paper"))
+    chapters.write_text(json.dumps(record), run_records.place("small", "paper"))
     dirty = "`abc1234` with uncommitted changes"
     assert cells(filled(tmp_path / "page", "paper_scale", {})) == [
         [command, "96", "72", "123 s", "2.3 GB", "7 CPUs, m68k, AmigaOS", dirty],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_CHAPTER, dmft, tools, write_chapter
 
-from tools import ROOT, ToolError, chapters, scratch
+from tools import ROOT, ToolError, atomic, chapters
 
 BOOK = [sys.executable, "-m", "tools", "book"]
 WAITING = [*SMALL_CHAPTER, ("wait", "import pathlib, time\nwhile not pathlib.Path('../go').exists(): time.sleep(0.1)")]
@@ -129,8 +129,8 @@ def test_only_runs_that_end_well_add_to_the_cache_of_compiled_functions(tree, mo
 
 def test_a_folder_that_is_in_use_is_not_taken_for_left_behind(tmp_path):
     place = tmp_path / "place"
-    with scratch.scratch(place) as one:
-        with scratch.scratch(place) as two:
+    with atomic.scratch(place) as one:
+        with atomic.scratch(place) as two:
             assert one.is_dir() and two.is_dir() and one != two
         assert one.is_dir() and not two.exists()
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
@@ -138,7 +138,7 @@ def test_a_folder_that_is_in_use_is_not_taken_for_left_behind(tmp_path):
     left = tmp_path / one.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
     left.mkdir()
     (left / "file").write_text("half")
-    with scratch.scratch(place) as own:
+    with atomic.scratch(place) as own:
         assert not left.exists() and own.is_dir()
 
 

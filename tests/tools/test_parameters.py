@@ -1,6 +1,6 @@
 import pytest
 
-from tools import chapters, records
+from tools import chapters, run_records
 from tools.parameters import (
     ParameterError,
     read_cell,
@@ -106,7 +106,7 @@ def test_a_line_outside_the_grammar_is_refused(line, message):
 def test_every_chapter_has_one_parameters_cell_and_the_paper_s_width_in_its_paper_preset(chapter):
     notebook = chapters.read(chapters.committed(chapter))
     parameters = read_notebook(notebook)
-    values = read_preset(records.presets(), "paper", parameters, chapter)
+    values = read_preset(run_records.presets(), "paper", parameters, chapter)
     widths = [values.get(name, parameter.default) for name, parameter in parameters.items() if "width" in name]
     assert max(N for width in widths for N in (width if isinstance(width, list) else [width])) == 4000
     for cell in notebook.cells:

@@ -10,7 +10,7 @@ import pytest
 from conftest import SMALL_CHAPTER, claims_cell, commit, dmft, write_chapter
 
 from companion.claims import Claims
-from tools import ROOT, ToolError, chapters, figures, records
+from tools import ROOT, ToolError, chapters, figures, run_records
 from tools.parameters import read_notebook, read_preset, read_presets, read_settings
 
 SMALL = tomllib.loads((ROOT / "tests" / "small.toml").read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def test_a_notebook_runs_top_to_bottom_in_an_empty_folder(tmp_path):
     command += ["--cwd", folder, "--kernel", "python3", "--parameters_yaml", str(SMALL["errata"])]
     done = subprocess.run(command, cwd=tmp_path, env=chapters.environment(1), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert records.claims(chapters.read(tmp_path / "executed.ipynb"))
+    assert run_records.claims(chapters.read(tmp_path / "executed.ipynb"))
     assert not list(folder.iterdir())
 
 
@@ -122,9 +122,9 @@ def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     cell = nbformat.v4.new_code_cell(id="a", outputs=[printed, *claims_cell(claims).outputs])
     run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234"}
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"dmftlib": run | {"key": "0f"}})
-    assert records.keep("small", "paper", notebook) == tree / "notebooks" / "records" / "paper" / "small.json"
-    record = records.kept("small", "paper")
-    assert records.networks(record) == (256, 40)
+    assert run_records.keep("small", "paper", notebook) == tree / "notebooks" / "records" / "paper" / "small.json"
+    record = run_records.kept("small", "paper")
+    assert run_records.networks(record) == (256, 40)
     kept, said = record.pop("claims"), record.pop("printed")
     assert list(said) == ["a"] and said["a"][0] == "f 1.0" and record == {"chapter": "small", **run}
     assert [(row["claim"], row["occurs"], row["verdict"]) for row in kept] == [
@@ -132,14 +132,14 @@ def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
         ("B", "yes", "no"),
     ]
     assert kept[0]["numbers"]["networks"] == [1.1]
-    assert records.kept("small", "other") is None and records.networks({"claims": []}) is None
+    assert run_records.kept("small", "other") is None and run_records.networks({"claims": []}) is None
 
 
 def test_every_committed_record_is_of_the_preset_as_it_is_now():
-    for chapter in read_presets(records.presets())["paper"]:
-        if record := records.kept(chapter, "paper"):
+    for chapter in read_presets(run_records.presets())["paper"]:
+        if record := run_records.kept(chapter, "paper"):
             parameters = read_notebook(chapters.read(chapters.committed(chapter)))
-            assert record["parameters"] == read_preset(records.presets(), "paper", parameters, chapter), chapter
+            assert record["parameters"] == read_preset(run_records.presets(), "paper", parameters, chapter), chapter
 
 
 def test_a_failing_chapter_is_kept_for_inspection_and_does_not_stop_the_others(tree):

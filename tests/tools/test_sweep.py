@@ -14,7 +14,7 @@ from conftest import SMALL_CHAPTER, SMALL_PRESETS, claims_cell, copied, dmft, wr
 from test_costs import ROW
 
 from companion.claims import Claims
-from tools import chapters, collected, costs, sweep
+from tools import chapters, costs, sweep, sweep_table
 
 # Theory says 2n, networks 2n + 0.1; every run leaves a line in a file, and 9 fails.
 CLAIMS = """import os
@@ -185,7 +185,7 @@ def test_what_another_version_computed_is_not_kept(here):
 
 
 def rows_of(point=None):
-    return collected.claims(point or {"rhos": [0.0, 1.0]}, nbformat.v4.new_notebook(cells=[claims_cell(claims())]))
+    return sweep_table.claims(point or {"rhos": [0.0, 1.0]}, nbformat.v4.new_notebook(cells=[claims_cell(claims())]))
 
 
 def test_a_table_has_every_digit_of_the_claims_and_nothing_for_what_is_not_known():
@@ -205,7 +205,7 @@ def test_a_table_has_every_digit_of_the_claims_and_nothing_for_what_is_not_known
 
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_every_committed_table_of_claims_can_be_taken_apart(chapter):
-    rows = collected.claims({"seed": 0}, chapters.read(chapters.committed(chapter)))
+    rows = sweep_table.claims({"seed": 0}, chapters.read(chapters.committed(chapter)))
     assert (rows["mean"] < float("inf")).all() and (rows["standard_error"] >= 0).all() and rows["theory"].notna().any()
 
 
@@ -215,10 +215,10 @@ def test_the_plot_shows_the_claim_named_or_the_first_with_theory_in_a_panel_for_
     # A run that failed is not there.
     results = [rows_of({"word": word, "n": n, "rhos": [0.0, 1.0]}) for word in "ab" for n in (4, 2)]
     results[0]["quantity"] = "value of 4"
-    svg = collected.plot(swept, results, "", "not as in the book: m = 4")
+    svg = sweep_table.plot(swept, results, "", "not as in the book: m = 4")
     shown = {"word = a, rhos = [0.0,1.0]", "word = b, rhos = [0.0,1.0]", "n", "value of …", "Doubles"}
     assert shown | {"not as in the book: m = 4"} <= texts(svg)
-    assert svg == collected.plot(swept, results, "", "not as in the book: m = 4"), "the same runs give another file"
+    assert svg == sweep_table.plot(swept, results, "", "not as in the book: m = 4"), "the same runs give another file"
     lists = {"rhos": [[0.0, 1.0], [0.5, 1.0]]}
-    drawn = collected.plot(lists, [rows_of({"rhos": value}) for value in lists["rhos"]], "Rises")
+    drawn = sweep_table.plot(lists, [rows_of({"rhos": value}) for value in lists["rhos"]], "Rises")
     assert {"[0.0,1.0]", "[0.5,1.0]", "Rises"} <= texts(drawn) and "Doubles" not in texts(drawn)

@@ -7,7 +7,7 @@ from io import StringIO
 
 import pandas
 
-from . import records
+from . import run_records
 from .parameters import written
 
 NUMBER = r"(?:nan|-?inf|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
@@ -19,7 +19,7 @@ def claims(point: dict, notebook) -> pandas.DataFrame:
     A number that a claim does not have, or that cannot be known, is missing. A swept list is written as text.
     """
     rows = []
-    for number, claim in enumerate(records.claims(notebook), start=1):
+    for number, claim in enumerate(run_records.claims(notebook), start=1):
         numbers = claim["numbers"]
         about = {
             **{name: str(value) if isinstance(value, list) else value for name, value in point.items()},
