@@ -36,6 +36,7 @@ def made():
         wide=network.train(E, 16, 1),
         recorded=network.train(E, 8, record=True),
         networks=network.ensemble(E, 8, range(2)),
+        same=network.ensemble(E, 16, range(2)),
         wider=network.ensemble(with_(E, lr=0.2), 16, range(2)),
     )
 
@@ -206,6 +207,7 @@ VALUE_ERRORS = [
     (lambda r: network.average([r["trained"]] * 2), "`runs` must differ: 0 comes twice"),
     (lambda r: network.average([r["trained"]]), "`runs` must hold at least two seeds"),
     (lambda r: network.extrapolate([r["networks"]] * 2), r"`ensembles` .* two different widths; got \[8, 8\]"),
+    (lambda r: network.extrapolate([r["networks"], r["same"]]), r"`ensembles` must have different seeds, .* have 0"),
     (lambda r: network.extrapolate([r["networks"], r["wider"]]), r"ensembles\[0\] and ensembles\[1\] differ in lr"),
     (lambda r: r["solved"].two_time(), "`record` = True"),
     (lambda r: r["trained"].responses(), "`record` = True"),
