@@ -44,7 +44,7 @@ slow = lambda *case: pytest.param(*case, marks=pytest.mark.slow)  # noqa: E731
         slow(dl.DFA(), "relu", 1.0, 3),
         slow(dl.Hebb(), "erf", 0.5, 3),
         slow(Mixed(0.5), "tanh", 1.0, 1),
-        slow(OnlyTooLow(), "tanh", 1.0, 3),
+        slow(OnlyTooLow(), "tanh", 3.0, 3),
     ],
     ids=str,
 )
