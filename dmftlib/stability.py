@@ -58,13 +58,16 @@ def bearable_step(experiment, K):
 
 
 def eigenvalues(A):
-    """Eigenvalues of a matrix (P, P): all, or of a large one the largest in modulus alone, to 0.1 %."""
-    if len(A) > MOST_EIGENVALUES:
+    """Eigenvalues of matrices (…, P, P): all, or of a large one the largest in modulus alone, to 0.1 %."""
+    if A.shape[-1] > MOST_EIGENVALUES:
+        if A.ndim > 2:
+            return np.stack([eigenvalues(matrix) for matrix in A])
         start = np.random.default_rng(0).standard_normal(len(A))
         try:
             return eigs(A, 1, v0=start, return_eigenvectors=False, tol=1e-3)
-        except ArpackNoConvergence:  # a pair of nearly equal size, say: then all of them
-            pass
+        except ArpackNoConvergence:  # a pair of nearly equal size, say
+            values = np.linalg.eigvals(A)
+            return values[[np.abs(values).argmax()]]
     return np.linalg.eigvals(A)
 
 
@@ -81,9 +84,10 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     or more in the steps that K stands for, after `noise`, K's relative error, is taken off.
     """
     steps = np.arange(len(K)) if kernels_at is None else kernels_at
-    factors = [eigenvalues(np.eye(len(kernel)) - experiment.lr * kernel) for kernel in K]
-    overshoot = np.array([np.abs(x[x.real < 0]).max(initial=0.0) for x in factors])
-    steady = [max(x[x.real >= 0], key=abs, default=0.0) for x in factors]
+    factors = eigenvalues(np.eye(K.shape[-1]) - experiment.lr * K)
+    overshoot = np.where(factors.real < 0, np.abs(factors), 0.0).max(axis=1)
+    steady = np.where(factors.real < 0, 0.0, factors)
+    steady = steady[np.arange(len(K)), np.abs(steady).argmax(axis=1)]
     known = np.abs(steady) - experiment.lr * noise * np.linalg.norm(K, axis=(1, 2))
     duration = np.diff(steps, append=steps[-1] + 1)
     growth = np.exp(min(duration @ np.log(np.maximum(known, 1.0)), 700.0))

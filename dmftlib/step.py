@@ -83,8 +83,8 @@ class HiddenLayer(ReceivingLayer):
         """From here on fields have a row for each training sample and output."""
         (P, C), xp = Delta.shape, Delta.__array_namespace__()
         for name in ("h", "phi", "phi_dot", "gain", "gate"):
-            if getattr(self, name) is not None:
-                setattr(self, name, xp.repeat(getattr(self, name)[:P], C, axis=0))
+            if (rows := getattr(self, name)) is not None:
+                setattr(self, name, rows[:P] if C == 1 else xp.repeat(rows[:P], C, axis=0))
         if self.fresh_vector is not None and C > 1:
             self.fresh_vector = xp.tile(self.fresh_vector, (P, 1))
         super().receive(above, Delta, g_next, g_tilde_next)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..step import Readout, pytree
-from .span import extend_in_place, extend_span, orthogonal_to
+from .span import extend_in_place, extend_span, orthogonal_to, orthonormal, square_root, when
 
 
 @pytree
@@ -85,6 +85,8 @@ class RevealedMatrix:
     sent       basis q of the fields that the rule sends down; images `weights` b_j and `feedback`, under frozen feedback
     recorded   basis of gradients that the rule does not use, for what `sent` misses of them; image `weights`. No later field
                depends on it: it is independent of the features, and only b_j of `sent` enter ⟨φ b_j⟩
+    unkept     in its place, where averages at equal times are all that is asked for: a Gaussian for each gradient, which
+               serve anew at every step. Orthogonal to the features, as b_j are
     spare      Gaussians that test samples share
     outside    the largest share of a field's variance that this step left outside of the bases
     """
@@ -93,6 +95,7 @@ class RevealedMatrix:
     sent: Basis
     recorded: Basis
     tol: jax.Array
+    unkept: jax.Array | None
     spare: jax.Array
     outside: jax.Array
     P: int = field(metadata=dict(static=True))
@@ -114,10 +117,12 @@ class RevealedMatrix:
         """Preactivations above. Test samples, those after the first P, act on nothing, so no direction is added for them:
         what the basis misses of one is a Gaussian of that variance, from the rows of `spare`.
         """
-        S, P, xp = features.shape[1], self.P, features.__array_namespace__()
+        S, P, xp, known = features.shape[1], self.P, features.__array_namespace__(), self.features.count
         self.outside = 0 * self.outside
         self.coefficients = c = self._extend(self.features, features[:P], self.sent.rows(), self.drawn_below)
         p = self.features.rows()
+        if self.unkept is not None:
+            self.unkept = when(self.features.count > known, lambda rows: orthonormal(rows, p), self.unkept)
         if len(features) > P:
             passive = features[P:] @ p.T / S
             c = xp.concatenate([c, passive])
@@ -143,13 +148,15 @@ class RevealedMatrix:
         return self._send(v) @ self.sent.rows("feedback")
 
     def transpose_recorded(self, v):
-        """`transpose` of a field that acts on nothing: directions that it adds stay out of the forward pass."""
-        if not self.recorded.images:
+        """`transpose` of a field that acts on nothing: what it adds stays out of the forward pass."""
+        if not self.recorded.images and self.unkept is None:
             return self.transpose(v)
         z, length = self._response(v, "now"), v.__array_namespace__().sqrt((v**2).mean(axis=1))
         if "weights" in self.sent.images:
             known = v @ self.sent.rows().T / v.shape[1]
             z, v = z + known @ self.sent.rows("weights"), v - known @ self.sent.rows()
+        if self.unkept is not None:
+            return z + square_root(v @ v.T / v.shape[1]) @ self.unkept
         return z + self._send(v, length, self.recorded) @ self.recorded.rows("weights")
 
     def learn(self, features, signal):

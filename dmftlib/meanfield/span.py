@@ -19,6 +19,13 @@ def orthonormal(rows, against):
     return xp.linalg.inv(xp.linalg.cholesky(gram + xp.diag(xp.diag(gram) == 0))) @ rows
 
 
+def square_root(covariance):
+    """The symmetric square root of a covariance matrix, whose negative eigenvalues are rounding."""
+    xp = covariance.__array_namespace__()
+    variance, vectors = xp.linalg.eigh(covariance)
+    return (vectors * xp.sqrt(xp.maximum(variance, 0.0))) @ vectors.T
+
+
 def principal_directions(rows, count):
     """Unit vectors along the first `count` principal directions of rows (n, S), strongest first; zero rows for none."""
     xp = rows.__array_namespace__()
@@ -26,6 +33,32 @@ def principal_directions(rows, count):
     variance, vectors = variance[::-1][:count], vectors[:, ::-1][:, :count]
     some = variance > xp.finfo(rows.dtype).eps * variance[0]
     return xp.where(some, vectors / xp.sqrt(xp.where(some, variance, 1.0)), 0.0).T @ rows
+
+
+def when(condition, function, argument):
+    """function(argument) if the condition holds, else the argument, for numpy and compiled arrays."""
+    if isinstance(condition, jax.Array):
+        return jax.lax.cond(condition, function, lambda argument: argument, argument)
+    return function(argument) if condition else argument
+
+
+def directions_for_many(fields, shares, coefficients, basis, tol, most):
+    """Principal directions of the largest residuals, made to serve all fields by a step of subspace iteration.
+
+    Also which fields were looked at, and their residuals.
+    """
+    xp = fields.__array_namespace__()
+    order = 1 - 1e-6 * np.arange(len(fields), dtype=fields.dtype) / len(fields)  # of equal ones the first, not what rounding says
+    rows = xp.argsort(-shares * order, stable=True)[:CANDIDATES]
+    for_all = shares.mean() > tol
+    few = fields[rows] - coefficients[rows] @ basis
+    new = few * (for_all | (shares[rows] > MOST_OF_ONE_FIELD * tol))[:, None]
+
+    def iterate(new):
+        overlaps = principal_directions(new, len(new)) @ fields.T
+        return overlaps @ fields - (overlaps @ coefficients) @ basis
+
+    return principal_directions(when(for_all, iterate, new), most), rows, few
 
 
 def most_a_round(fields):
@@ -67,23 +100,10 @@ def extend_span(fields, length, basis, count, tol, images, partner, drawn):
             new.append(row)
         return jnp.stack(new)
 
-    def principal(left, coefficients, basis):
-        """Principal directions of the largest residuals, made to serve all fields by a step of subspace iteration."""
-        rows = jax.lax.top_k(left * order, CANDIDATES)[1]
-        for_all = left.mean() > tol
-        few = fields[rows] - coefficients[rows] @ basis
-        new = few * (for_all | (left[rows] > MOST_OF_ONE_FIELD * tol))[:, None]
-
-        def iterate(new):
-            shares = principal_directions(new, len(new)) @ fields.T
-            return shares @ fields - (shares @ coefficients) @ basis
-
-        return principal_directions(jax.lax.cond(for_all, iterate, lambda new: new, new), most), rows, few
-
     def add(state):
         left, coefficients, basis, count, images = state
         if many:
-            new, rows, few = principal(left, coefficients, basis)
+            new, rows, few = directions_for_many(fields, left, coefficients, basis, tol, most)
         else:
             new = largest(left)
         if drawn:
@@ -129,13 +149,13 @@ def extend_span(fields, length, basis, count, tol, images, partner, drawn):
 
 
 def extend_in_place(fields, length, basis, count, tol, images, partner, drawn):
-    """`extend_span` of few fields, in numpy: `basis` and `images` are written in place.
+    """`extend_span` in numpy: `basis` and `images` are written in place.
 
     Returns count, the projections, the largest share outside and whether room was lacking.
     """
     n, S = fields.shape
-    most = most_a_round(n)
-    share = lambda rows: (rows**2).mean(axis=1)  # noqa: E731
+    most, many = most_a_round(n), n > CANDIDATES and not drawn
+    share = lambda rows: np.einsum("ij,ij->i", rows, rows) / S  # noqa: E731
     fields = fields / np.where(length > 0, length, 1.0).astype(fields.dtype)[:, None]
     weight = length**2 * (1 - 1e-6 * np.arange(n) / n).astype(fields.dtype)
 
@@ -153,20 +173,31 @@ def extend_in_place(fields, length, basis, count, tol, images, partner, drawn):
 
     coefficients = np.zeros((n, len(basis)), fields.dtype)
     coefficients[:, :count] = fields @ basis[:count].T / S
-    outside = share(fields) - (coefficients[:, :count] ** 2).sum(axis=1)
-    if drawn or lacks(outside):  # differences tell that something is missing, residuals what
+    outside = share(fields) - share(coefficients[:, :count]) * S
+    if not many and (drawn or lacks(outside)):  # differences tell that something is missing, residuals what
         left = fields - coefficients[:, :count] @ basis[:count]
         outside = share(left)
     while lacks(outside) and count <= len(basis) - most:
         if not np.isfinite(outside).all():
             raise np.linalg.LinAlgError("fields are not finite")
-        new = largest(left)
+        if many:
+            new, rows, few = directions_for_many(fields, outside, coefficients[:, :count], basis[:count], tol, most)
+            new = new[share(new) > 0]
+        else:
+            new = largest(left)
         if drawn:
             new = sum((new @ rows.T / S) @ rows for rows, _ in drawn)
         new = orthonormal(new, basis[:count])
-        overlap = left @ new.T / S
-        left = left - overlap @ new
-        outside = share(left)
+        overlap = (fields if many else left) @ new.T / S
+        if many:
+            gain = (overlap**2).mean(axis=0)
+            useful = max(1, np.count_nonzero(outside.mean() - (np.cumsum(gain) - gain) > tol))
+            new, overlap = new[:useful], overlap[:, :useful]
+            outside = outside - (overlap**2).sum(axis=1)
+            outside[rows] = share(few - (few @ new.T / S) @ new)
+        else:
+            left = left - overlap @ new
+            outside = share(left)
         more = slice(count, count + len(new))
         for image in images:
             image[more] = orthonormal(image[more], partner)

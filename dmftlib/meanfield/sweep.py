@@ -23,6 +23,7 @@ BASES = ("features", "sent", "recorded")  # of a revealed matrix
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 LONGEST_IN_NUMPY = 2**13  # samples of a half, of networks of one layer
 MOST_SPARE = 64  # Gaussians a layer that test samples share
+MOST_UNKEPT = 256  # gradients at a step that a Gaussian each is drawn for
 # How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
 # amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
 # tests/science/test_error_estimates.py).
@@ -67,19 +68,19 @@ def _show_what_was_drawn(matrices, starts):
         W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
 
 
-def _one(rule, activation, problem, weights, frozen, starts):
-    """One step: what is recorded of it, and the last fields."""
+def _one(rule, activation, problem, weights, frozen, starts, recorded):
+    """One step: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
     X, _, y, gamma0, lr = problem
     xp = X.__array_namespace__()
     fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
-    h, z = xp.stack(fields.h), xp.stack(fields.z)
-    phi, g, g_tilde = (xp.stack(rows) for rows in (fields.phi, fields.g, fields.g_tilde))
-    out = dict(f=fields.f, phi=phi, h=h[:, : len(y)], z=z, g=g, g_tilde=g_tilde)
-    out |= {n: xp.stack([xp.broadcast_to(x, g[0].shape) for x in rows]) for n, rows in fields.images.items()}
+    shape = fields.g[0].shape
+    by_layer = dict(phi=fields.phi, h=[h[: len(y)] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde)
+    by_layer |= {name: [xp.broadcast_to(x, shape) for x in rows] for name, rows in fields.images.items()}
+    out = {name: xp.stack(rows) for name, rows in by_layer.items() if name in recorded}
     out["outside"] = xp.stack([xp.zeros((), X.dtype), *(W.outside for W in weights[1:-1])]).max()
-    return out, dict(h=h, z=z)
+    return fields, out | dict(f=fields.f)
 
 
 def sweep_in_place(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
@@ -87,18 +88,18 @@ def sweep_in_place(rule, activation, problem, weights, frozen, starts, records, 
     weights = jax.tree.map(np.copy, weights)
     for t in range(start, stop):
         try:
-            out, last = _one(rule, activation, problem, weights, frozen, starts)
+            fields, out = _one(rule, activation, problem, weights, frozen, starts, records)
         except np.linalg.LinAlgError:  # of fields that are not finite
             records["f"][t:stop] = np.nan
             return stop, weights, records, None
         for name in records.keys() - set(KERNELS):
             records[name][t] = out[name]
         if slots is None or slots[t] >= 0:
-            for name, value in kernels(problem.K_x, out["phi"], out["g"], out["g_tilde"]).items():
+            for name, value in kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde).items():
                 records[name][t if slots is None else slots[t]] = value
         if any(getattr(W, basis).full for W in weights[1:-1] for basis in BASES):
             break
-    return t + 1, weights, records, last
+    return t + 1, weights, records, dict(h=np.stack(fields.h), z=np.stack(fields.z))
 
 
 # Large problems are worth the compiler's full effort, and in single precision the choice of directions feels its rounding.
@@ -119,10 +120,11 @@ def sweep(rule, activation, problem, weights, frozen, starts, records, slots, st
 
     def body(carry):
         t, weights, records, _ = carry
-        out, last = _one(rule, activation, problem, weights, frozen, starts)
+        fields, out = _one(rule, activation, problem, weights, frozen, starts, records)
+        last = dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z))
 
         def write_kernels(arrays):
-            found = kernels(problem.K_x, out["phi"], out["g"], out["g_tilde"])
+            found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde)
             return write(arrays, found, t if slots is None else slots[t])
 
         recorded = {name: records[name] for name in KERNELS}
@@ -148,12 +150,14 @@ class HalfSweep:
 
     def __init__(self, experiment, S, seed, tol, dtype, record=False, kernels_at=None, linear=False, devices=None):
         self.experiment, self.S, self.dtype, self.t = experiment, S, dtype, 0
-        self.images = images(experiment.rule, record, linear)
         task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
-        # Of few fields compiling takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
+        self.images = images(experiment.rule, record, linear)
+        # A gradient that is only recorded, and at equal times: the kind of its draws, which serve anew at every step.
+        anew = not (record or linear) and task.y.size <= min(MOST_UNKEPT, S // 4)
+        self.unkept = self.images["recorded"].pop("weights", None) if anew else None
+        # Compiling often takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
         # One layer has no basis: there a compiled step wins if it is long.
-        few = max(P, task.y.size) <= CANDIDATES and (L > 1 or S <= LONGEST_IN_NUMPY)
-        self.in_numpy = few and not devices and jax.default_backend() == "cpu"
+        self.in_numpy = (L > 1 or S <= LONGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
@@ -163,7 +167,7 @@ class HalfSweep:
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         rows = [self.draws.start(l, self.starts_with(l, known)) for l in range(L)]
         self.starts = [block.astype(dtype) for block in self.draws.blocks] if linear else None
-        self.weights = [None, *(self.matrix(tol) for _ in range(L - 1)), None]
+        self.weights = [None, *(self.matrix(W, tol) for W in range(1, L)), None]
         reserved = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for W in range(1, L):
             self.grow(W, "features", min(6 * P, P * experiment.steps, reserved) + most_a_round(P))
@@ -190,12 +194,15 @@ class HalfSweep:
             count |= {"readout": C} | ({"feedback readout": C} if "fresh_T" in asked else {})
         return count | ({"vector": C} if "fresh_vector" in asked else {})
 
-    def matrix(self, tol):
+    def matrix(self, number, tol):
         """A matrix of which nothing is known."""
         none, kind = np.zeros((0, self.S), self.dtype), BasisInPlace if self.in_numpy else Basis
         bases = [kind(none, dict.fromkeys(self.images[name], none), np.array(0), np.array(False)) for name in BASES]
         tol, outside = np.asarray(tol, self.dtype), np.zeros((), self.dtype)
-        return RevealedMatrix(*bases, tol, none, outside, self.experiment.task.P)
+        task, unkept = self.experiment.task, None
+        if self.unkept:
+            unkept = self.draws.images(number - 1, self.unkept, task.y.size, 0)
+        return RevealedMatrix(*bases, tol, unkept, none, outside, task.P)
 
     def add_test_samples(self, rows, inputs, spares, keep):
         """Draw what test samples need last, and keep nothing orthogonal to it: training goes as without them."""

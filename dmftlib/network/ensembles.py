@@ -8,7 +8,7 @@ import numpy as np
 
 from ..results import RECORDED, Dynamics, Result
 from ..validate import listed, one_experiment, whole
-from .training import train
+from .training import train_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,7 @@ def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
         seeds = iter(seeds)
     except TypeError:
         raise TypeError(f"`seeds` must be iterable, such as range(8); got {seeds!r}.") from None
-    runs = (train(experiment, width, seed, dtype, kernels_at=kernels_at) for seed in _distinct("seeds", seeds))
-    return _average("seeds", runs)
+    return _average("seeds", train_each(experiment, width, _distinct("seeds", seeds), dtype, kernels_at=kernels_at))
 
 
 def _distinct(name, seeds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import islice
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from ..validate import check_dtype, check_steps, checked_seed, whole
 
 KINDS = ("weights", "feedback", "gates", "vectors")  # of random matrices, each with draws of its own
 LEAST_DRAWN = 4**6
+MOST_AT_ONCE, MOST_WEIGHTS = 64, 2**18  # networks in one call, and weights of them together
 
 
 @pytree
@@ -60,52 +62,60 @@ class HiddenWeights:
     def with_room(self, rows):
         """The same weights with U and V empty, for that many rows: what they held is added to `now`."""
         empty = jnp.zeros((rows, len(self.now)), self.now.dtype)
-        return HiddenWeights(self.now + self.U.T @ self.V * self.scale, self.initial, self.fresh, empty, empty, 0)
+        return HiddenWeights(self.now + self.U.T @ self.V * self.scale, self.initial, self.fresh, empty, empty, np.zeros((), int))
 
 
 @partial(jax.jit, static_argnames=("count", "dtype"), compiler_options={"xla_backend_optimization_level": 3})
-def _draw(key, kind, layer, count, dtype):
-    return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, kind), layer), (count,), dtype)
+def _draw(keys, kind, layer, count, dtype):
+    key = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, kind), layer))(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, (count,), dtype))(key)
 
 
-def _gaussian(key, name, layer, shape, dtype):
-    """Every random matrix has its own key: (seed, kind, layer).
+def _gaussian(keys, name, layer, shape, dtype):
+    """A random matrix (networks, *shape) of each network. Each has its own key: (seed, kind, layer).
 
     Of one key, many numbers begin with those that fewer are: draws of a few sizes, each compiled once, serve all shapes.
     """
     count, drawn = math.prod(shape), LEAST_DRAWN
     while drawn < count:
         drawn *= 4
-    values = np.asarray(_draw(key, KINDS.index(name), layer, drawn, dtype))
-    return jax.device_put(values[:count].reshape(shape))
+    values = np.asarray(_draw(keys, KINDS.index(name), layer, drawn, dtype))
+    return values[:, :count].reshape(len(keys), *shape)
 
 
-def initialize(key, X, L, N, C, asked, dtype, phi_dot):
-    """The weights from W⁰ to the readout, and the frozen fields of the layers; what the rule does not ask for is None."""
-    D = X.shape[1]
+def initialize(keys, X, L, N, C, asked, dtype, phi_dot):
+    """Weights from W⁰ to the readout and frozen fields of the layers, their arrays with an axis for the networks in front.
+
+    What the rule does not ask for is None.
+    """
+    B, D = len(keys), X.shape[1]
     rows, columns = [N] * L + [C], [D] + [N] * L
-    draw = lambda name, l: _gaussian(key, name, l, (rows[l], columns[l]), dtype)  # noqa: E731
-    W = [draw("weights", l) for l in range(L + 1)]
-    fresh = [draw("feedback", l) if "fresh_T" in asked and l else None for l in range(L + 1)]
+    draw = lambda name, l: jax.device_put(_gaussian(keys, name, l, (rows[l], columns[l]), dtype))  # noqa: E731
+    W = [draw("weights", l) for l in range(1, L + 1)]
+    fresh = [draw("feedback", l) if "fresh_T" in asked else None for l in range(1, L + 1)]
     gates, vectors = [None] * L, [None] * L
     if "gate" in asked:
-        gates = [phi_dot(X @ _gaussian(key, "gates", l, (N, D), dtype).T / np.sqrt(D)) for l in range(L)]
+        projected = (X @ _gaussian(keys, "gates", l, (N, D), dtype).swapaxes(1, 2) / np.sqrt(D, dtype=dtype) for l in range(L))
+        gates = [phi_dot(h) for h in projected]
     if "fresh_vector" in asked:
-        vectors = [_gaussian(key, "vectors", l, (C, N), dtype) for l in range(L)]
-    none = np.zeros((0, N), dtype)
-    hidden = [HiddenWeights(W[l], W[l], fresh[l], none, none, 0) for l in range(1, L)]
-    readout = Readout(W[L], W[L], fresh[L], np.zeros((len(X), C), dtype), np.array(False))
-    return [InputWeights(W[0].T, 1 / np.sqrt(D)), *hidden, readout], [*map(Frozen, gates, vectors)]
+        vectors = [_gaussian(keys, "vectors", l, (C, N), dtype) for l in range(L)]
+    first = InputWeights(_gaussian(keys, "weights", 0, (N, D), dtype).swapaxes(1, 2), np.full(B, 1 / np.sqrt(D), dtype))
+    none = np.zeros((B, 0, N), dtype)
+    hidden = [HiddenWeights(w, w, b, none, none, np.zeros(B, int)) for w, b in zip(W[:-1], fresh)]
+    readout = Readout(W[-1], W[-1], fresh[-1], np.zeros((B, len(X), C), dtype), np.zeros(B, bool))
+    return [first, *hidden, readout], [*map(Frozen, gates, vectors)]
 
 
 @partial(jax.jit, static_argnames=("rule", "activation", "steps", "record", "with_kernels"))
 def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen, count):
-    """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each."""
-    P, K_x = len(y), X[: len(y)] @ X[: len(y)].T / X.shape[1]
-    weights = [weights[0], *(W.with_room(steps * P) for W in weights[1:-1]), weights[-1]]
-    L, n, N = len(frozen), y.size, weights[-1].weights.shape[1]
+    """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
-    def one(weights):
+    The arrays of weights, frozen fields and results have an axis for the networks in front.
+    """
+    P, K_x = len(y), X[: len(y)] @ X[: len(y)].T / X.shape[1]
+    L, n, N = len(frozen), y.size, weights[-1].weights.shape[-1]
+
+    def one(weights, frozen):
         fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
         out = dict(f=fields.f) | (kernels(K_x, phi, g, g_tilde) if with_kernels else {})
@@ -113,16 +123,25 @@ def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weight
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(g), g_tilde=jnp.stack(g_tilde))
         return weights, dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z)), out
 
-    def body(t, carry):
-        weights, _, out = carry
-        weights, last, new = one(weights)
-        return weights, last, {n: jax.lax.dynamic_update_index_in_dim(out[n], new[n], t, 0) for n in out}
+    def network(start):
+        weights, frozen = start
+        weights = [weights[0], *(W.with_room(steps * P) for W in weights[1:-1]), weights[-1]]
 
-    last = dict(h=jnp.zeros((L, len(X), N), X.dtype), z=jnp.zeros((L, n, N), X.dtype))
-    shapes = jax.eval_shape(lambda weights: one(weights)[2], weights)
-    out = {name: jnp.zeros((steps, *value.shape), value.dtype) for name, value in shapes.items()}
-    weights, last, out = jax.lax.fori_loop(0, count, body, (weights, last, out))
-    return [weights[0], *(W.with_room(0) for W in weights[1:-1]), weights[-1]], last, out
+        def body(t, carry):
+            weights, _, out = carry
+            weights, last, new = one(weights, frozen)
+            return weights, last, {n: jax.lax.dynamic_update_index_in_dim(out[n], new[n], t, 0) for n in out}
+
+        last = dict(h=jnp.zeros((L, len(X), N), X.dtype), z=jnp.zeros((L, n, N), X.dtype))
+        shapes = jax.eval_shape(lambda weights: one(weights, frozen)[2], weights)
+        out = {name: jnp.zeros((steps, *value.shape), value.dtype) for name, value in shapes.items()}
+        weights, last, out = jax.lax.fori_loop(0, count, body, (weights, last, out))
+        return [weights[0], *(W.with_room(0) for W in weights[1:-1]), weights[-1]], last, out
+
+    start = weights, frozen
+    if len(weights[-1].weights) == 1:  # products of wide matrices are slower with an axis in front
+        return jax.tree.map(lambda array: array[None], network(jax.tree.map(lambda array: array[0], start)))
+    return jax.vmap(network)(start)
 
 
 def _parts(T, chunk, kernels_at):
@@ -145,20 +164,36 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
     Diverged (with the step) when the loss is not finite or grows without bound. Warns where |1 − lr·λ| exceeds 1 for an
     eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.
     """
+    return next(train_each(experiment, width, [seed], dtype, record, kernels_at))
+
+
+def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_at=None):
+    """`train` for each of the `seeds`, any iterable. Narrow networks run many in one call, one after the other."""
     check_experiment(experiment)
-    width, seed = whole("width", width, 1), checked_seed(seed)
+    width = whole("width", width, 1)
     check_dtype(dtype)
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     warn_if_rounded(experiment, dtype)
-    make_room()
+    weights = width * (experiment.task.D + (experiment.hidden_layers - 1) * width)
+    most = 2 ** (min(MOST_AT_ONCE, max(1, MOST_WEIGHTS // weights)).bit_length() - 1)
+    seeds, together = map(checked_seed, seeds), 0
+    while batch := list(islice(seeds, together or most)):
+        together = together or 2 ** (len(batch) - 1).bit_length()
+        make_room()
+        yield from _train_together(experiment, width, batch, together, dtype, record, kernels_at)
+
+
+def _train_together(experiment, width, seeds, together, dtype, record, kernels_at):
+    """Results for a list of seeds, computed as `together` networks, so that a shorter list compiles nothing."""
     task, T, rule, activation = experiment.task, experiment.steps, experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
     room = T if experiment.hidden_layers == 1 else min(T, max(1, width // (2 * task.P)))
-    chunk = -(-T // -(-T // room))  # equal parts, so that one compiled function serves all but perhaps the last
+    chunk = room  # of each part; the last one may be shorter
     with computing(dtype):
-        X, y = jnp.asarray(task.X_all, dtype), jnp.asarray(task.y.reshape(task.P, task.outputs), dtype)
+        X, y = np.asarray(task.X_all, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds + seeds[:1] * (together - len(seeds))])
         weights, frozen = initialize(
-            jax.random.key(seed), X, experiment.hidden_layers, width, task.outputs, needs(rule), dtype, activation.phi_dot
+            keys, X, experiment.hidden_layers, width, task.outputs, needs(rule), dtype, activation.phi_dot
         )  # fmt: skip
         parts, start = [], 0
         for count, with_kernels in _parts(T, chunk, kernels_at):
@@ -166,14 +201,19 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
                 rule, activation, chunk if count > 1 else 1, record, with_kernels, X, y, experiment.gamma0, experiment.lr,
                 weights, frozen, count,
             )  # fmt: skip
-            parts.append({name: np.asarray(value, np.float64)[:count] for name, value in out.items()})
-            parts[-1]["f"] = parts[-1]["f"].reshape(-1, len(X), *task.y.shape[1:])
-            check_records(experiment, parts[-1], start, parts[0]["K"][0] if "K" in parts[0] else None)
+            parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})
+            parts[-1]["f"] = parts[-1]["f"].reshape(together, -1, len(X), *task.y.shape[1:])
+            for b in range(len(seeds)):
+                K = parts[0]["K"][b, 0] if "K" in parts[0] else None
+                check_records(experiment, {name: value[b] for name, value in parts[-1].items()}, start, K)
             start += count
-        last = {name: np.asarray(value).transpose(0, 2, 1) for name, value in last.items()}
+        last = {name: np.asarray(value).swapaxes(2, 3) for name, value in last.items()}
     names = dict.fromkeys(name for part in parts for name in part)
-    records = {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
-    warn_if_unstable(experiment, records["K"], kernels_at)
-    history = {name: records[name] for name in ("phi", "g", "g_tilde")} if record else None
-    provenance = Provenance("network", width, seed, dtype)
-    return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
+    records = {name: np.concatenate([part[name] for part in parts if name in part], axis=1) for name in names}
+    for b, seed in enumerate(seeds):
+        own = {name: value[b] for name, value in records.items()}
+        warn_if_unstable(experiment, own["K"], kernels_at)
+        history = {name: own[name] for name in ("phi", "g", "g_tilde")} if record else None
+        provenance = Provenance("network", width, seed, dtype)
+        final = {name: value[b] for name, value in last.items()}
+        yield Dynamics.from_records(experiment, provenance, own, final, history, kernels_at)
