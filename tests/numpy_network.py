@@ -6,7 +6,6 @@ compared with, and `drawn_by`, the draws of the library.
 
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from scipy.special import erf
 
@@ -46,18 +45,15 @@ def draw(rng, L, N, D, C=1):
 
 
 def drawn_by(experiment, N, seed, dtype="float64"):
-    """What `network.train` draws for its weights, feedback, gates and vectors: each has a key of its own."""
+    """What `network.train` draws for its weights, feedback, gates and vectors: each has a generator of its own."""
     L, D, C = experiment.hidden_layers, experiment.task.D, experiment.task.outputs
-    rows, columns = [N] * L + [C], [D] + [N] * L
 
     def gaussian(kind, layer, *shape):
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), kind), layer)
-        return np.asarray(jax.random.normal(key, shape, dtype), np.float64)
+        return np.random.default_rng((seed, kind, layer, *shape)).standard_normal(shape, dtype).astype(float)
 
-    with jax.enable_x64(dtype == "float64"):
-        W, feedback = ([gaussian(kind, l, rows[l], columns[l]) for l in range(L + 1)] for kind in (0, 1))
-        M, vector = ([gaussian(kind, l, *shape) for l in range(L)] for kind, shape in ((2, (N, D)), (3, (C, N))))
-    return dict(W=W, feedback=feedback, M=M, vector=vector)
+    W, feedback = ([gaussian(k, l, N, N) for l in range(1, L)] + [gaussian(k, L, C, N)] for k in (0, 1))
+    M, vector = [gaussian(2, l, D, N).T for l in range(L)], [gaussian(3, l, C, N) for l in range(L)]
+    return dict(W=[gaussian(0, 0, D, N).T, *W], feedback=[gaussian(1, 0, N, D), *feedback], M=M, vector=vector)
 
 
 def run_of(rule, experiment, N, seed, dtype="float64"):

@@ -85,8 +85,8 @@ class RevealedMatrix:
     sent       basis q of the fields that the rule sends down; images `weights` b_j and `feedback`, under frozen feedback
     recorded   basis of gradients that the rule does not use, for what `sent` misses of them; image `weights`. No later field
                depends on it: it is independent of the features, and only b_j of `sent` enter ⟨φ b_j⟩
-    unkept     in its place, where averages at equal times are all that is asked for: a Gaussian for each gradient, which
-               serve anew at every step. Orthogonal to the features, as b_j are
+    unkept     in its place, where averages at equal times are all that is asked for: a Gaussian for each gradient, the same
+               at every step, so that what their average with other fields misses lasts and can be taken off (`errors`)
     spare      Gaussians that test samples share
     outside    the largest share of a field's variance that this step left outside of the bases
     """
@@ -122,7 +122,7 @@ class RevealedMatrix:
         self.coefficients = c = self._extend(self.features, features[:P], self.sent.rows(), self.drawn_below)
         p = self.features.rows()
         if self.unkept is not None:
-            self.unkept = when(self.features.count > known, lambda rows: orthonormal(rows, p), self.unkept)
+            self.unkept = when(known == 0, lambda rows: orthonormal(rows, p), self.unkept)
         if len(features) > P:
             passive = features[P:] @ p.T / S
             c = xp.concatenate([c, passive])

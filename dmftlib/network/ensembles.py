@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -110,10 +111,8 @@ def groups(experiment, width, networks, first, count=8, dtype="float64"):
     whole, `networks` at least 2, `first` at least 0 and `count` at least 1.
     """
     networks, first, count = whole("networks", networks, 2), whole("first", first, 0), whole("count", count, 1)
-    return [
-        ensemble(experiment, width, range(start, start + networks), dtype)
-        for start in range(first, first + count * networks, networks)
-    ]
+    runs = train_each(experiment, width, range(first, first + count * networks), dtype)
+    return [_average("networks", islice(runs, networks)) for _ in range(count)]
 
 
 def extrapolate(ensembles):

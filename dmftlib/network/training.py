@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from itertools import islice
 
@@ -20,8 +19,7 @@ from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 
 KINDS = ("weights", "feedback", "gates", "vectors")  # of random matrices, each with draws of its own
-LEAST_DRAWN = 4**6
-MOST_AT_ONCE, MOST_WEIGHTS = 64, 2**18  # networks in one call, and weights of them together
+MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of them together
 
 
 @pytree
@@ -62,48 +60,43 @@ class HiddenWeights:
     def with_room(self, rows):
         """The same weights with U and V empty, for that many rows: what they held is added to `now`."""
         empty = jnp.zeros((rows, len(self.now)), self.now.dtype)
-        return HiddenWeights(self.now + self.U.T @ self.V * self.scale, self.initial, self.fresh, empty, empty, np.zeros((), int))
+        return HiddenWeights(
+            self.now + self.U.T @ self.V * self.scale, self.initial, self.fresh, empty, empty, np.zeros((), int)
+        )
 
 
-@partial(jax.jit, static_argnames=("count", "dtype"), compiler_options={"xla_backend_optimization_level": 3})
-def _draw(keys, kind, layer, count, dtype):
-    key = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, kind), layer))(keys)
-    return jax.vmap(lambda key: jax.random.normal(key, (count,), dtype))(key)
+def _gaussian(seeds, name, layer, shape, dtype):
+    """A random matrix of each network, (networks, *shape). Those of another width have nothing in common with them."""
+    values = np.empty((len(seeds), *shape), dtype)
+    for seed, matrix in zip(seeds, values):
+        np.random.default_rng((seed, KINDS.index(name), layer, *shape)).standard_normal(dtype=dtype, out=matrix)
+    return values
 
 
-def _gaussian(keys, name, layer, shape, dtype):
-    """A random matrix (networks, *shape) of each network. Each has its own key: (seed, kind, layer).
-
-    Of one key, many numbers begin with those that fewer are: draws of a few sizes, each compiled once, serve all shapes.
-    """
-    count, drawn = math.prod(shape), LEAST_DRAWN
-    while drawn < count:
-        drawn *= 4
-    values = np.asarray(_draw(keys, KINDS.index(name), layer, drawn, dtype))
-    return values[:, :count].reshape(len(keys), *shape)
-
-
-def initialize(keys, X, L, N, C, asked, dtype, phi_dot):
+def initialize(seeds, X, experiment, N, asked, dtype):
     """Weights from W⁰ to the readout and frozen fields of the layers, their arrays with an axis for the networks in front.
 
     What the rule does not ask for is None.
     """
-    B, D = len(keys), X.shape[1]
-    rows, columns = [N] * L + [C], [D] + [N] * L
-    draw = lambda name, l: jax.device_put(_gaussian(keys, name, l, (rows[l], columns[l]), dtype))  # noqa: E731
-    W = [draw("weights", l) for l in range(1, L + 1)]
-    fresh = [draw("feedback", l) if "fresh_T" in asked else None for l in range(1, L + 1)]
-    gates, vectors = [None] * L, [None] * L
-    if "gate" in asked:
-        projected = (X @ _gaussian(keys, "gates", l, (N, D), dtype).swapaxes(1, 2) / np.sqrt(D, dtype=dtype) for l in range(L))
-        gates = [phi_dot(h) for h in projected]
-    if "fresh_vector" in asked:
-        vectors = [_gaussian(keys, "vectors", l, (C, N), dtype) for l in range(L)]
-    first = InputWeights(_gaussian(keys, "weights", 0, (N, D), dtype).swapaxes(1, 2), np.full(B, 1 / np.sqrt(D), dtype))
+    B, D, L, C = len(seeds), X.shape[1], experiment.hidden_layers, experiment.task.outputs
+    draw = lambda name, l, *shape: jax.device_put(_gaussian(seeds, name, l, shape, dtype))  # noqa: E731
+    above = [(N, N)] * (L - 1) + [(C, N)]
+    W = [draw("weights", l, *shape) for l, shape in enumerate(above, 1)]
+    fresh = [draw("feedback", l, *shape) if "fresh_T" in asked else None for l, shape in enumerate(above, 1)]
+    frozen = [
+        Frozen(
+            np.asarray(experiment.phi.phi_dot(X @ _gaussian(seeds, "gates", l, (D, N), dtype) / D**0.5), dtype)
+            if "gate" in asked
+            else None,
+            draw("vectors", l, C, N) if "fresh_vector" in asked else None,
+        )
+        for l in range(L)
+    ]
+    first = InputWeights(draw("weights", 0, D, N), np.full(B, D**-0.5, dtype))
     none = np.zeros((B, 0, N), dtype)
     hidden = [HiddenWeights(w, w, b, none, none, np.zeros(B, int)) for w, b in zip(W[:-1], fresh)]
     readout = Readout(W[-1], W[-1], fresh[-1], np.zeros((B, len(X), C), dtype), np.zeros(B, bool))
-    return [first, *hidden, readout], [*map(Frozen, gates, vectors)]
+    return [first, *hidden, readout], frozen
 
 
 @partial(jax.jit, static_argnames=("rule", "activation", "steps", "record", "with_kernels"))
@@ -145,13 +138,13 @@ def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weight
 
 
 def _parts(T, chunk, kernels_at):
-    """Pairs (steps, whether kernels are recorded) of equal parts of T steps, each asked step a part by itself."""
+    """Parts of T steps, (room for steps, steps, whether kernels are recorded), each asked step a part by itself."""
     if kernels_at is None:
-        return [(min(chunk, T - start), True) for start in range(0, T, chunk)]
+        return [(chunk, min(chunk, T - start), True) for start in range(0, T, chunk)]
     parts, start = [], 0
     for at in [*kernels_at, T]:
-        parts += [(min(chunk, at - begin), False) for begin in range(start, at, chunk)]
-        parts += [(1, True)] if at < T else []
+        parts += [(chunk, min(chunk, at - begin), False) for begin in range(start, at, chunk)]
+        parts += [(1, 1, True)] if at < T else []
         start = at + 1
     return parts
 
@@ -164,21 +157,20 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
     Diverged (with the step) when the loss is not finite or grows without bound. Warns where |1 − lr·λ| exceeds 1 for an
     eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.
     """
-    return next(train_each(experiment, width, [seed], dtype, record, kernels_at))
+    return next(train_each(experiment, width, [seed], dtype, record, kernels_at, together=1))
 
 
-def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_at=None):
-    """`train` for each of the `seeds`, any iterable. Narrow networks run many in one call, one after the other."""
+def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_at=None, together=None):
+    """`train` for each of the `seeds`, any iterable; `together` of them in one call, by default more of narrow ones."""
     check_experiment(experiment)
     width = whole("width", width, 1)
     check_dtype(dtype)
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     warn_if_rounded(experiment, dtype)
     weights = width * (experiment.task.D + (experiment.hidden_layers - 1) * width)
-    most = 2 ** (min(MOST_AT_ONCE, max(1, MOST_WEIGHTS // weights)).bit_length() - 1)
-    seeds, together = map(checked_seed, seeds), 0
-    while batch := list(islice(seeds, together or most)):
-        together = together or 2 ** (len(batch) - 1).bit_length()
+    together = together or min(MOST_AT_ONCE, max(1, MOST_WEIGHTS // weights))
+    seeds = map(checked_seed, seeds)
+    while batch := list(islice(seeds, together)):
         make_room()
         yield from _train_together(experiment, width, batch, together, dtype, record, kernels_at)
 
@@ -187,20 +179,27 @@ def _train_together(experiment, width, seeds, together, dtype, record, kernels_a
     """Results for a list of seeds, computed as `together` networks, so that a shorter list compiles nothing."""
     task, T, rule, activation = experiment.task, experiment.steps, experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
-    room = T if experiment.hidden_layers == 1 else min(T, max(1, width // (2 * task.P)))
-    chunk = room  # of each part; the last one may be shorter
+    chunk = T if experiment.hidden_layers == 1 else min(T, max(1, width // (2 * task.P)))
     with computing(dtype):
         X, y = np.asarray(task.X_all, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
-        keys = jnp.stack([jax.random.key(seed) for seed in seeds + seeds[:1] * (together - len(seeds))])
-        weights, frozen = initialize(
-            keys, X, experiment.hidden_layers, width, task.outputs, needs(rule), dtype, activation.phi_dot
-        )  # fmt: skip
+        drawn = seeds + seeds[:1] * (together - len(seeds))
+        weights, frozen = initialize(drawn, X, experiment, width, needs(rule), dtype)
         parts, start = [], 0
-        for count, with_kernels in _parts(T, chunk, kernels_at):
+        for room, count, with_kernels in _parts(T, chunk, kernels_at):
             weights, last, out = _run(
-                rule, activation, chunk if count > 1 else 1, record, with_kernels, X, y, experiment.gamma0, experiment.lr,
-                weights, frozen, count,
-            )  # fmt: skip
+                rule,
+                activation,
+                room,
+                record,
+                with_kernels,
+                X,
+                y,
+                experiment.gamma0,
+                experiment.lr,
+                weights,
+                frozen,
+                count,
+            )
             parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})
             parts[-1]["f"] = parts[-1]["f"].reshape(together, -1, len(X), *task.y.shape[1:])
             for b in range(len(seeds)):

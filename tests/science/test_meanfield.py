@@ -161,15 +161,19 @@ def test_a_recorded_gradient_changes_nothing_of_the_run(monkeypatch):
         np.testing.assert_allclose(getattr(without, name), getattr(with_it, name), rtol=0, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("rule", [dl.FA(0.5), dl.DFA()])
-def test_images_left_out_of_the_forward_pass_are_independent_of_the_features(rule):
+def test_images_left_out_of_the_forward_pass_are_independent_of_the_features(rule, kept, monkeypatch):
     # Independent, √samples × their correlation is of order 1; those that features do depend on reach 0.1 × 256.
     e, S = dataclasses.replace(FEEDBACK, rule=rule, hidden_layers=2, gamma0=3.0), 65536
+    if kept:  # as of many samples
+        monkeypatch.setattr(sweep, "MOST_UNKEPT", 0)
     with jax.enable_x64(True):
         half = sweep.HalfSweep(e, S, (0, 0), 1e-3, "float64").run()
     phi, W = np.tanh(half.last["h"][0]), half.weights[1]
     phi = phi / np.sqrt((phi**2).mean(axis=1))[:, None]
-    assert np.abs(W.recorded.images["weights"] @ phi.T / np.sqrt(S)).max() < 4.5
+    left_out = W.recorded.images["weights"] if kept else W.unkept
+    assert np.abs(left_out @ phi.T / np.sqrt(S)).max() < 4.5
     assert ("weights" in W.sent.images) == (rule == dl.FA(0.5))
     if "weights" in W.sent.images:
         assert np.abs(W.sent.images["weights"] @ phi.T / np.sqrt(S)).max() > 20
