@@ -88,6 +88,8 @@ class RevealedMatrix:
     unkept     in its place, where averages at equal times are all that is asked for: a Gaussian for each gradient, the same
                at every step, so that what their average with other fields misses lasts and can be taken off (`errors`)
     spare      Gaussians that test samples share
+    first      features φ(0) of test samples at the first step. They depend on no b_j, so that ⟨φ(0) b_j⟩ is noise, and is
+               taken off: of the output at γ₀ → 0 it would be 1/γ₀ times as much. Of training samples it is 0
     outside    the largest share of a field's variance that this step left outside of the bases
     """
 
@@ -97,6 +99,7 @@ class RevealedMatrix:
     tol: jax.Array
     unkept: jax.Array | None
     spare: jax.Array
+    first: jax.Array
     outside: jax.Array
     P: int = field(metadata=dict(static=True))
 
@@ -124,6 +127,7 @@ class RevealedMatrix:
         if self.unkept is not None:
             self.unkept = when(known == 0, lambda rows: orthonormal(rows, p), self.unkept)
         if len(features) > P:
+            self.first = xp.where(known == 0, features[P:], self.first)
             passive = features[P:] @ p.T / S
             c = xp.concatenate([c, passive])
             missed = xp.sqrt(((features[P:] - passive @ p) ** 2).mean(axis=1))
@@ -132,6 +136,8 @@ class RevealedMatrix:
             noise = missed[:, None] * self.spare[np.arange(len(missed)) % len(self.spare)]
             h = xp.concatenate([h[:P], h[P:] + noise])
         if "weights" in self.sent.images:
+            if len(features) > P:
+                features = xp.concatenate([features[:P], features[P:] - self.first])
             h = h + (features @ self.sent.rows("weights").T / S) @ self.sent.rows()
         return h
 

@@ -21,7 +21,7 @@ from .span import CANDIDATES, MANY_A_ROUND, most_a_round
 
 BASES = ("features", "sent", "recorded")  # of a revealed matrix
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
-LONGEST_IN_NUMPY = 2**13  # samples of a half, of networks of one layer
+LARGEST_IN_NUMPY = 2**17  # entries of a field of networks of one layer
 MOST_SPARE = 64  # Gaussians a layer that test samples share
 MOST_UNKEPT = 256  # gradients at a step that a Gaussian each is drawn for
 # How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
@@ -157,7 +157,7 @@ class HalfSweep:
         self.unkept = self.images["recorded"].pop("weights", None) if anew else None
         # Compiling often takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
         # One layer has no basis: there a compiled step wins if it is long.
-        self.in_numpy = (L > 1 or S <= LONGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
+        self.in_numpy = (L > 1 or len(task.X_all) * S <= LARGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
@@ -202,7 +202,8 @@ class HalfSweep:
         task, unkept = self.experiment.task, None
         if self.unkept:
             unkept = self.draws.images(number - 1, self.unkept, task.y.size, 0)
-        return RevealedMatrix(*bases, tol, unkept, none, outside, task.P)
+        first = np.zeros((len(task.X_all) - task.P, self.S), self.dtype)
+        return RevealedMatrix(*bases, tol, unkept, none, first, outside, task.P)
 
     def add_test_samples(self, rows, inputs, spares, keep):
         """Draw what test samples need last, and keep nothing orthogonal to it: training goes as without them."""

@@ -240,11 +240,11 @@ def test_networks_with_gates_become_lazy_at_rate_two():
     "rule, activation, layers, samples, many, seeds",
     [
         (dl.GD(), "erf", 1, 1024, 2**17, 24),
-        (dl.GD(), "erf", 2, 2048, 2**15, 24),
-        (dl.FA(0.5), "tanh", 2, 2048, 2**15, 24),
-        (dl.DFA(), "tanh", 2, 2048, 2**15, 24),
-        (dl.GLN(), "relu", 2, 2048, 2**15, 24),
-        (dl.Hebb(), "tanh", 2, 2048, 2**15, 24),
+        (dl.GD(), "erf", 2, 2048, 2**15, 48),
+        (dl.FA(0.5), "tanh", 2, 2048, 2**15, 48),
+        (dl.DFA(), "tanh", 2, 2048, 2**15, 48),
+        (dl.GLN(), "relu", 2, 2048, 2**15, 48),
+        (dl.Hebb(), "tanh", 2, 2048, 2**15, 48),
     ],
     ids=str,
 )
