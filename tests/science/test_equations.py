@@ -434,6 +434,29 @@ def test_lazy_training():
     assert_exact(prediction.f_test_inf, K_star @ np.linalg.solve(K, task.y), 1e-6)
 
 
+@checks("eq-lazy-nngp")
+def test_lazy_nngp():
+    """K = Φᴸ: more inputs than dimensions are all fitted, unless φ is linear; new ones follow by regression with Φᴸ."""
+    X = np.random.default_rng(0).standard_normal((7, 2)) * 2
+    task, Phi = dl.Task(X[:4], [1.0, 1.0, -1.0, -1.0], X[4:]), gram(X, X)
+    for _ in range(2):  # erf has a closed form
+        length = 1 + 2 * np.diag(Phi)
+        Phi = 2 / np.pi * np.arcsin(2 * Phi / np.sqrt(np.outer(length, length)))
+    seen, new = Phi[:4, :4], Phi[4:, :4]
+    assert np.linalg.eigvalsh(seen).min() > 1e-3
+    decay = np.linalg.matrix_power(np.eye(4) - 0.5 * seen, 7)
+    for rule in (dl.DFA(), dl.FA(0.0), dl.Hebb()):
+        prediction = dl.lazy.predict(dl.Experiment(task, rule, 2, "erf", 1.0, 0.5, 8))
+        assert_exact(task.y - prediction.f[-1], decay @ task.y)
+        assert_exact(prediction.f_test[-1], new @ np.linalg.solve(seen, task.y - decay @ task.y))
+    end = dl.lazy.predict(dl.Experiment(task, dl.DFA(), 2, "erf", 1.0, 0.5, 8)).f_test_inf
+    assert_exact(end, new @ np.linalg.solve(seen, task.y))
+    linear = dl.lazy.predict(dl.Experiment(task, dl.DFA(), 2, "linear", 1.0, 0.1, 1000))
+    fitted = task.X @ np.linalg.pinv(task.X) @ task.y
+    assert_exact(linear.f[-1], fitted)
+    assert np.abs(fitted - task.y).max() > 0.1
+
+
 # Mean field theory: exact statements at finite width ---------------------------------------------------------
 
 
