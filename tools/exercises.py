@@ -46,7 +46,7 @@ def meanfield():
         "check-meanfield",
         "Φ² after one step:",
         answer=dl.meanfield.solve(experiment).Phi[1, 1, 0, 0],
-        low="The echo and what was learned both move h² along w(0): add them before you square. And Φ¹ has moved as well.",
+        low="The response and what was learned both move h² along w(0): add them before you square. And Φ¹ has moved as well.",
         high="u² has the variance Φ¹(1,1), and w(0) is independent of it.",
         tolerance=0.005,
     )

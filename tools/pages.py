@@ -131,7 +131,7 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
     from companion.claims import COLUMNS, RULE  # slow to import
 
-    from . import exercises
+    from . import diagrams, exercises
 
     values = dict(
         book=claims_pages.Book(notebooks, index.homes()),
@@ -150,6 +150,7 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
         page.write_text(TEMPLATES.from_string(page.read_text(encoding="utf-8")).render(values), encoding="utf-8")
     api.fill(book / "api.md")
     exercises.fill(book)
+    diagrams.fill(book / "_static" / "theory")
 
 
 def key_of(tree: Path) -> str:

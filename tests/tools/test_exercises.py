@@ -42,7 +42,7 @@ def inputs_that_fit(memory=2**37):
 BY_HAND = {
     "networks": after_two_steps(),
     "entk": largest_step(),
-    "meanfield": 1 + 0.2**2 + (2 * 0.2) ** 2,  # ⟨u²u²⟩ = Φ¹; along w(0) the echo adds 0.2 to what was learned
+    "meanfield": 1 + 0.2**2 + (2 * 0.2) ** 2,  # ⟨u²u²⟩ = Φ¹; along w(0) the response adds 0.2 to what was learned
     "solver": (3 + 7) + 8,
     "scale": inputs_that_fit(),
     "own_rule": np.log(4 / 3),
@@ -60,7 +60,7 @@ def test_the_library_finds_what_is_found_by_hand(name):
 
 def test_a_lazy_or_forgetful_answer_is_not_right():
     assert exercises.question("networks").judge(0.36).startswith("Too small.")  # 1 − (1 − 2η)²
-    assert exercises.question("meanfield").judge(1.08).startswith("Too small.")  # without the echo
+    assert exercises.question("meanfield").judge(1.08).startswith("Too small.")  # without the response
 
 
 @pytest.mark.parametrize("name", chapters.names())

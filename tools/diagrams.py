@@ -1,0 +1,98 @@
+"""The figures on the pages of theory: two diagrams, curves of a closed form and of the lazy limit."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import figure, rc_context
+
+import dmftlib as dl
+from companion import drawing
+
+BLUE, ORANGE = drawing.RULES["GD"], drawing.RULES["FA"]
+
+
+def draw(height, places, arrows):
+    """Texts at places (x, y) in inches, and arrows (start, end, text, colour, dash) between them."""
+    axes = figure.Figure((drawing.WIDTH, height)).add_axes((0, 0, 1, 1), xlim=(0, drawing.WIDTH), ylim=(0, height))
+    axes.set_axis_off()
+    for place, text in places.items():
+        axes.text(*place, text, ha="center", va="center")
+    for start, end, text, color, dash in arrows:
+        axes.annotate("", end, start, arrowprops=dict(arrowstyle="-|>", color=color, linestyle=dash))
+        beside = (0, 0.18) if start[1] == end[1] else (0.4, 0)
+        axes.text(*np.add(start, end) / 2 + beside, text, ha="center", va="center", color=color)
+    return axes.figure
+
+
+def network():
+    """Forward pass, backward pass, and what a learning rule puts in the place of the gradient."""
+    up, down, places, arrows = 1.3, 0.75, {(0.3, 1.3): "$x$", (4.4, 1.3): "$f$", (4.4, 0.75): "$1$"}, []
+    for l in (1, 2):
+        places[1.5 * l, up], places[1.5 * l, down] = rf"$h^{l},\ \phi(h^{l})$", rf"$g^{l}\ $ or $\ \tilde g^{l}$"
+    for a, b, sent, back, change in (
+        (0.45, 0.95, "W^0", "", r"\tilde g^1 x^\top"),
+        (2.05, 2.45, "W^1", r"{W^1}^\top", r"\tilde g^2\phi(h^1)^\top"),
+        (3.55, 4.25, "w", "w", r"\phi(h^2)"),
+    ):
+        places[(a + b) / 2, 0.2] = rf"$\delta {sent}\propto\Delta\,{change}$"
+        arrows.append(((a, up), (b, up), f"${sent}$", BLUE, "-"))
+        arrows += [((b, down), (a, down), f"${back}$", ORANGE, "-")] * bool(back)
+    return draw(1.6, places, arrows)
+
+
+def richness():
+    """How far function, neurons and feature kernel move: one linear hidden layer, one sample, y = 1, learned to the end."""
+    gamma0 = np.geomspace(0.01, 10, 61)
+    tau = np.arcsinh(gamma0) / 2  # at the end h = cosh τ h(0) + sinh τ w(0) and γ₀f = sinh 2τ: dmftlib.twolayer.gd
+    axes = figure.Figure((drawing.WIDTH, 2.4), layout="constrained").subplots()
+    axes.loglog(gamma0, np.sinh(2 * tau) / gamma0, "-", color="black")
+    axes.loglog(gamma0, np.hypot(np.cosh(tau) - 1, np.sinh(tau)), "--", color=BLUE)
+    axes.loglog(gamma0, np.cosh(2 * tau) - 1, "-.", color=ORANGE)
+    axes.set(xlabel="richness $\\gamma_0$", ylabel="change by training", xlim=gamma0[[0, -1]])
+    axes.legend(["function $f$", "one neuron $h$", "kernel $\\Phi$"])
+    return axes.figure
+
+
+def entk():
+    """Lazy kernels of ReLU, two hidden layers, against the angle; and predictions on a circle of inputs."""
+    above, below = figure.Figure((drawing.WIDTH, 5), layout="constrained").subplots(2)
+    theta, grid, degrees = np.linspace(0, 180, 61), np.linspace(0, 360, 181), [20, 70, 110, 190, 230, 300]
+    task, y = dl.Task.circle(np.radians(theta), theta), np.array([1.0, -0.5, 0.5, -1.0, 0.7, 0.0])
+    kernels = dl.lazy.kernels(dl.Experiment(task, dl.GD(), 2, "relu", gamma0=1.0, lr=0.1, steps=1))
+    terms = np.array([task.K_x[0], *kernels.Phi[:, 0]]) * [*kernels.G[:, 0], np.ones(61)]
+    for term, dash in zip((*terms, kernels.K[0]), ("--", "-.", ":", "-")):
+        above.plot(theta, term, dash, color="black" if dash == "-" else BLUE)
+    X = dl.Task.circle(np.radians([*degrees, *grid]), np.zeros(6 + len(grid))).X
+    for rule, dash in ((dl.DFA(), "-"), (dl.GD(), "--")):
+        experiment = dl.Experiment(dl.Task(X[:6], y, X[6:]), rule, 2, "relu", gamma0=1.0, lr=0.1, steps=1)
+        below.plot(grid, dl.lazy.predict(experiment).f_test_inf, dash, color="black")
+    below.plot(degrees, y, "o", color=ORANGE)
+    above.set(xlabel="angle between two inputs (degrees)", xlim=(0, 180), ylabel="lazy kernel")
+    below.set(xlabel="angle of the input (degrees)", xlim=(0, 360), ylabel="output $f$ at the end")
+    above.legend([r"$G^1\Phi^0$", r"$G^2\Phi^1$", r"$\Phi^2$", "$K$, the sum"])
+    below.legend([r"$K=\Phi^L$", "$K$ of GD", "training data"], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    return above.figure
+
+
+def meanfield():
+    """The two ways to and fro through one initial matrix: what was sent comes back, as a term of the other field."""
+    s, t, places, arrows = 1.15, 4.05, {}, []
+    up_and_down = (r"\phi(s)", "u(s)", r"g(t),\ \tilde g(t)", r"\xi(t),\ \tilde\xi(t)", r"B\,\phi(s),\ \ D\,\phi(s)")
+    down_and_up = (r"g(s),\ \tilde g(s)", r"r(s),\ v(s)", r"\phi(t)", r"\chi(t)", r"A\,g(s)+C\,\tilde g(s)")
+    for low, color, names, way in ((0.4, ORANGE, up_and_down, 1), (2.5, BLUE, down_and_up, -1)):
+        (own, other), (going, coming) = (low, low + 1.1)[::way], ("$W(0)$", r"$W(0)^\top$")[::way]
+        places |= dict(zip(((s, own), (s, other), (t, other), (t, own)), (f"${name}$" for name in names)))
+        places |= {(0.35, low + 1.1): "layer\n$\\ell+1$", (0.35, low): "layer\n$\\ell$"}
+        arrows.append(((s, own + 0.15 * way), (s, other - 0.15 * way), going, color, "-"))
+        arrows.append(((s + 0.5, other), (t - 0.5, other), "learning, steps $s$ to $t$", color, "-"))
+        arrows.append(((t, other - 0.15 * way), (t, own + 0.15 * way), coming, color, "-"))
+        arrows.append(((s + 0.5, own), (t - 0.5, own), rf"response $\gamma_0\,[{names[4]}]$", "black", "--"))
+    return draw(3.9, places, arrows)
+
+
+def fill(folder: Path) -> None:
+    """Write every figure to `folder` under its name, as SVG without a ground."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with rc_context(drawing.STYLE):
+        for make in (network, richness, entk, meanfield):
+            make().savefig(folder / f"{make.__name__}.svg", transparent=True, metadata=drawing.UNDATED["svg"])
