@@ -9,7 +9,7 @@
 # Seen:     the table in `expected` below: the kernels of both widths correlate as averages over 64 neurons and over 128 that
 #           contain them do, 1/√2, in place of 0.
 # Why here: a straight line in 1/N through two widths has an error that adds those of both, if they are independent. With
-#           seeds 0…n at both widths they are not. Our extrapolation refuses ensembles that share a seed.
+#           seeds 0…n at both widths they are not. Our networks draw with NumPy, from generators keyed by the shape as well.
 # Known:    the documentation of jax_threefry_partitionable, the standard since jax 0.5.0, speaks of sharding, not of this.
 # Takes:    half a minute, and 650 MB while it runs.
 set -eu

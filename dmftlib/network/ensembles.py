@@ -119,22 +119,17 @@ def extrapolate(ensembles):
     """Least-squares line in 1/N through ensembles of two or more widths, read off at 1/N = 0.
 
     Standard errors are propagated. Raises TypeError for anything but ensembles, ValueError for fewer than two widths, for
-    different experiments, and for a seed that two ensembles share: the weights of its wider network begin with those of
-    the narrower one, so that their errors are not independent.
+    different experiments, and for a network that is in two ensembles.
     """
     ensembles = listed("ensembles", ensembles, Ensemble, "network.ensemble returns them.")
     x = np.array([1 / e.width for e in ensembles])
     if len(set(x)) < 2:
         raise ValueError(f"`ensembles` must have at least two different widths; got {[e.width for e in ensembles]}.")
     one_experiment("`ensembles`", ensembles)
-    seeds = [seed for e in ensembles for seed in e.seeds]
-    if shared := {seed for seed in seeds if seeds.count(seed) > 1}:
-        raise ValueError(
-            f"`ensembles` must have different seeds, or their errors are not independent; several have {min(shared)}. Pass "
-            "others, such as range(1000, 1008)."
-        )
+    list(_distinct("ensembles", [(e.width, seed) for e in ensembles for seed in e.seeds]))
+    seeds = tuple(seed for e in ensembles for seed in e.seeds)
     weights = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
     names = _arrays(ensembles[0])
     mean = {n: sum(w * getattr(e, n) for w, e in zip(weights, ensembles)) for n in names}
     error = {n: np.sqrt(sum((w * e.standard_error[n]) ** 2 for w, e in zip(weights, ensembles))) for n in names}
-    return replace(ensembles[0], width=float("inf"), seeds=tuple(seeds), **mean, standard_error=error)
+    return replace(ensembles[0], width=float("inf"), seeds=seeds, **mean, standard_error=error)
