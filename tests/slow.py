@@ -11,7 +11,6 @@ SLOW = {
     "test_drawing.py",
     "test_lost.py",
     "test_pdf.py",
-    "test_progress.py",
     "test_questions.py",
     "test_runner.py",
     "test_supply.py",

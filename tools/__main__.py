@@ -3,6 +3,9 @@
 import errno
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -20,7 +23,6 @@ from . import (
     pages,
     pdf,
     run_records,
-    serve,
     sweep,
 )
 from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
@@ -159,8 +161,8 @@ def accept(chapter):
     parameters(chapter)
     path = chapters.committed(chapter)
     new = chapters.strip(chapters.execute(chapter, {}, ROOT / "_build" / "accept"))
-    rows = comparison.side_by_side(comparison.pairs(chapters.read(path), new))
-    print("\n".join([f"Printed by {chapter}, old | new (* changed):", *rows]))
+    old = comparison.printed(chapters.read(path))
+    print("\n".join(comparison.difference("Printed lines", old, comparison.printed(new), 1000)))
     chapters.write(new, path)
     print(f"Replaced {path.relative_to(ROOT)}")
 
@@ -210,11 +212,20 @@ def links_():
     links.write_all()
 
 
-@dmft.command("serve")
+@dmft.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-def serve_(port):
-    """Serve the built book to a browser on this machine."""
-    serve.serve(ROOT / "_build" / "html", port)
+def serve(port):
+    """Serve the built book to a browser on this machine, for browsers that restrict pages opened from a file."""
+    html = ROOT / "_build" / "html"
+    if not (html / "index.html").exists():
+        raise ToolError(f"there is no book in {html} yet; make book builds it.")
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=html))
+    except OSError:  # another program has it, or only root may take it
+        raise ToolError(f"port {port} is not free here; take another with --port.") from None
+    with server, suppress(KeyboardInterrupt):
+        print(f"The book is at http://127.0.0.1:{server.server_port}/ until you press Ctrl-C.", flush=True)
+        server.serve_forever()
 
 
 @dmft.command()
