@@ -16,15 +16,12 @@ SLOW = {
     "test_supply.py",
     "test_sweep.py",
     "test_a_chapter_whose_figure_changed_calls_no_engine_and_prints_the_same",
-    "test_environment_yml_and_postbuild_installed_into_a_fresh_environment_are_the_locked_set",
     "test_settings_of_the_process_change_nothing",
-    "test_where_pip_audit_cannot_be_had_the_command_says_so",
     "test_the_draws_do_not_depend_on_how_python_hashes_strings",
     # They run what the chapters and pages run.
     "test_the_examples_run_in_the_order_of_the_page",
     "test_the_library_finds_what_is_found_by_hand",
     "test_welcome_example",
-    "test_a_lazy_or_forgetful_answer_is_not_right",
     # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
     "test_error_estimates.py",
     "test_large.py",

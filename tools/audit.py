@@ -29,8 +29,6 @@ def audit(program: Path) -> str:
     ]
     if found:
         raise ToolError("\n".join(["locked packages have known vulnerabilities:", *found]))
-    if len(unknown) == count:  # it is no advisory service, but perhaps a mirror of packages
-        raise ToolError(f"what was asked knows none of the {count} locked packages, so nothing was audited.")
-    if unknown:
+    if unknown:  # all of them, if it is no advisory service, but perhaps a mirror of packages
         raise ToolError(f"{len(unknown)} of {count} locked packages were not audited: {', '.join(unknown)}.")
     return f"None of the {count} packages locked for this Python has a known vulnerability."
