@@ -40,11 +40,9 @@ def test_a_result_is_found_again_with_the_same_bytes_and_the_experiment_that_was
     for name in ("f", "K", "Phi", "final_h"):
         a, b = getattr(one, name), getattr(two, name)
         assert a.tobytes() == b.tobytes() and a.dtype == b.dtype and type(a) is type(b)
-    for other in ({"seed": 1}, {"width": 9}, {"dtype": "float32"}):
-        train(EXPERIMENT, **{"width": 8} | other)
+    train(EXPERIMENT, 8, seed=1)
     train(replace(EXPERIMENT, rule=dl.FA(0.5)), 8)
-    train(replace(EXPERIMENT, activation="erf"), 8)
-    assert len(calls) == 6
+    assert len(calls) == 3
 
 
 def test_any_iterable_of_seeds_still_works(counted):
