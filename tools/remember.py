@@ -16,6 +16,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from importlib import import_module
@@ -29,7 +30,6 @@ SETTINGS = ("JAX_", "XLA_", "NPROC", "OMP_", "OPENBLAS_", "MKL_")  # variables t
 NOT_LOCKED = {"companion", "tools"}  # their sources are in no key
 MOST_BYTES = 2**24  # of a result; larger ones are computed again
 BOOKKEEPING = {"__dict__", "__weakref__", "__module__", "__doc__", "__repr__", "__annotations__", "__annotate_func__"}
-MOST_BYTES = 2**24  # of a result; larger ones are computed again
 BOOKKEEPING |= {"__dataclass_fields__", "__dataclass_params__", "__firstlineno__", "__static_attributes__", "_abc_impl"}
 
 
@@ -92,7 +92,7 @@ def key(function: Callable, arguments: dict) -> str:
 
 
 class Store:
-    """Results in a folder, each with a checksum; an argument that is part of its result is not stored, but put back."""
+    """Results in a folder; an argument that is part of its result is not stored, but put back."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -102,22 +102,19 @@ class Store:
         file = io.BytesIO()
         pickler = pickle.Pickler(file, protocol=5)
         pickler.persistent_id = lambda thing: known.get(id(thing))
-        pickler.dump(result)
-        if file.tell() > MOST_BYTES:
-            return
-        write_bytes(hashlib.sha256(file.getvalue()).digest() + file.getvalue(), self.folder / name)
+        with suppress(OSError, pickle.PicklingError, TypeError, AttributeError):  # the result is there all the same
+            pickler.dump(result)
+            if file.tell() <= MOST_BYTES:
+                write_bytes(file.getvalue(), self.folder / name)
 
     def get(self, name: str, arguments: dict) -> object:
-        """None if it is not there, or not whole."""
-        try:
-            data = (self.folder / name).read_bytes()
-        except OSError:
+        """None if it is not there."""
+        if not (self.folder / name).exists():
             return None
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            return None
-        unpickler = pickle.Unpickler(io.BytesIO(data[32:]))
+        unpickler = pickle.Unpickler(io.BytesIO((self.folder / name).read_bytes()))
         unpickler.persistent_load = arguments.__getitem__
-        return unpickler.load()
+        with suppress(Exception):  # a damaged file raises what it happens to hold
+            return unpickler.load()
 
 
 def remembered(function: Callable, store: Store, tell: Callable[[], object] = lambda: None) -> Callable:
@@ -127,31 +124,24 @@ def remembered(function: Callable, store: Store, tell: Callable[[], object] = la
     @wraps(function)
     def call(*values, **named):
         name = None
-        try:
+        with suppress(Exception):  # pickle raises many kinds; wrong arguments are for the function to refuse
             bound = signature.bind(*values, **named)
             bound.apply_defaults()
             name = key(function, bound.arguments)
-        except Exception:  # pickle raises many kinds; wrong arguments are for the function to refuse
-            pass
         if name and (found := store.get(name, bound.arguments)) is not None:
             tell()
             return found
-        cell, shown = sys._getframe(1), []
-        with warnings.catch_warnings():
-            show = warnings.showwarning
-
-            def note(message, category, filename, line, *rest):
-                shown.append(message)
-                where = (cell.f_code.co_filename, cell.f_lineno) if filename == __file__ else (filename, line)
-                show(message, category, *where, *rest)
-
-            warnings.showwarning = note
-            result = function(*values, **named)
+        caller = sys._getframe(1)
+        try:
+            with warnings.catch_warnings(record=True) as shown:
+                result = function(*values, **named)
+        finally:
+            for one in shown:  # where the function, or whoever called it, stands
+                here = one.filename == __file__
+                where = (caller.f_code.co_filename, caller.f_lineno) if here else (one.filename, one.lineno)
+                warnings.warn_explicit(one.message, one.category, *where)
         if name and not shown:
-            try:
-                store.put(name, result, bound.arguments)
-            except (OSError, pickle.PicklingError, TypeError, AttributeError):
-                pass  # a full disk, or something that cannot be stored: the result is there all the same
+            store.put(name, result, bound.arguments)
         return result
 
     return call

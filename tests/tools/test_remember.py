@@ -111,9 +111,7 @@ def test_an_error_is_that_of_the_engine(counted):
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: data[:-9], lambda data: data[:40] + b"?" + data[41:]]
-)
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-9]])
 def test_a_file_that_is_not_whole_is_computed_again(counted, tmp_path, damage):
     call, calls = counted(lambda x: np.full(9, x))
     call(1.5)
