@@ -45,14 +45,6 @@ def test_a_result_is_found_again_with_the_same_bytes_and_the_experiment_that_was
     assert len(calls) == 3
 
 
-def test_any_iterable_of_seeds_still_works(counted):
-    ensemble, calls = counted(dl.network.ensemble)
-    for _ in range(2):
-        runs = [ensemble(EXPERIMENT, 8, seeds) for seeds in (range(2), iter([0, 1]), (seed for seed in range(2)))]
-    assert len({run.f.tobytes() for run in runs}) == 1
-    assert len(calls) == 5, "only those of range are remembered"
-
-
 RULE = """
 @dataclass(frozen=True)
 class Own(dl.Rule):
@@ -98,17 +90,6 @@ def test_a_run_that_warns_does_so_each_time_where_it_was_called(counted):
             assert call(3) == 3
         assert warned[0].filename == __file__
     assert len(calls) == 2
-
-
-def test_an_error_is_that_of_the_engine(counted):
-    train, calls = counted(dl.network.train)
-    for _ in range(2):
-        with pytest.raises(ValueError, match="`width`") as error:
-            train(EXPERIMENT, 0)
-        assert error.value.__context__ is None
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        train(EXPERIMENT, widht=8)
-    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-9]])

@@ -1,14 +1,8 @@
-"""What comes from elsewhere: the scripts that pages load are the known ones, and nothing is fetched once all is installed."""
+"""Nothing is fetched once all is installed."""
 
-import hashlib
 import os
-from importlib.metadata import distribution
 
-import pytest
 from conftest import SMALL_CHAPTER, tools, write_chapter
-from test_third_party import known_hashes
-
-from tools import pages
 
 # Python runs `sitecustomize` first in every process that inherits the path: here it refuses names and addresses elsewhere.
 GUARD = """
@@ -42,13 +36,6 @@ try:
 except OSError as error:
     print(error)
 """
-
-
-@pytest.mark.parametrize("name", pages.ASSETS)
-def test_a_script_that_this_project_copies_is_the_known_one(name):
-    package, file = pages.ASSETS[name]
-    content = distribution(package).locate_file(file).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == known_hashes()[name]
 
 
 def test_a_chapter_and_its_page_need_no_network(small_tree, tmp_path):
