@@ -14,7 +14,6 @@ from click.shell_completion import CompletionItem
 from . import (
     ROOT,
     ToolError,
-    audit,
     chapters,
     comparison,
     costs,
@@ -192,17 +191,17 @@ def bench(chapter):
         [["chapters.py", chapter]] if chapter else [[path.name] for path in sorted((ROOT / "benchmarks").glob("*.py"))]
     )
     for name, *rest in scripts:
-        script([ROOT / "benchmarks" / name, *rest])
+        script([sys.executable, ROOT / "benchmarks" / name, *rest])
 
 
 @dmft.command()
 def faults():
     """Seed faults into the library and see whether the quick tests find them (tens of minutes; resumable)."""
-    script([ROOT / "tests" / "faults.py"])
+    script([sys.executable, ROOT / "tests" / "faults.py"])
 
 
 def script(words: list) -> None:
-    if status := subprocess.run([sys.executable, *words]).returncode:
+    if status := subprocess.run(words).returncode:
         click.get_current_context().exit(status)
 
 
@@ -238,10 +237,11 @@ def lock():
         subprocess.run([*uv, *options], cwd=ROOT, check=True)
 
 
-@dmft.command("audit")
-def audit_():
-    """Ask whether a locked package has a known vulnerability; fail where no advisory service can be reached."""
-    print(audit.audit(tool("pip-audit")))
+@dmft.command()
+def audit():
+    """Ask whether a locked package has a known vulnerability; fail, too, if one could not be looked up."""
+    options = ["--strict", "--require-hashes", "--disable-pip", "--progress-spinner", "off"]
+    script([tool("pip-audit"), *options, "-r", ROOT / "requirements-test.lock"])  # it has all of requirements.lock
 
 
 def tool(name: str) -> Path:
