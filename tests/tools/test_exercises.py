@@ -8,7 +8,7 @@ from conftest import dmft
 from test_browser import browser  # noqa: F401
 
 from dmftlib import machine
-from tools import chapters, exercises
+from tools import exercises
 
 
 def after_two_steps(lr=0.1, gamma0=2.0):
@@ -56,19 +56,6 @@ def test_the_library_finds_what_is_found_by_hand(name):
     assert question.judge(BY_HAND[name]) == "Right."
     for wrong, words in ((0.9, "Too small. "), (1.1, "Too large. ")):
         assert re.match(rf"{words}\w", dmft("check", name, wrong * BY_HAND[name]).output)
-
-
-@pytest.mark.parametrize("name", chapters.names())
-def test_the_exercises_of_a_chapter_rise_and_only_the_last_has_no_solution(name):
-    cells = chapters.read(chapters.committed(name)).cells
-    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    posed = re.findall(r"```{exercise} (★+) [^\n]+\n:label: (\S+)", text)
-    solved = re.findall(r"```{solution(?:-start)?} (\S+)", text)
-    assert "The last one has none" in text and [label for _, label in posed[:-1]] == solved
-    stars = [len(stars) for stars, _ in posed]
-    assert 3 <= len(posed) <= 5 and stars == sorted(stars) and (stars[0], stars[-1]) == (1, 3)
-    (unsolved,) = (k for k, cell in enumerate(cells) if f":label: {posed[-1][1]}\n" in cell.source)
-    assert "self_check(" in cells[unsolved + 1].source
 
 
 @pytest.mark.parametrize("name", ["networks", "own_rule"])

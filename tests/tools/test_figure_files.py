@@ -4,7 +4,6 @@ import base64
 import copy
 import dataclasses
 import functools
-import json
 import re
 
 import nbformat
@@ -13,7 +12,7 @@ import pytest
 from pybtex.database import parse_string
 
 from companion import drawing, figures, sliders
-from tools import ROOT, chapters, contents, pages
+from tools import chapters, contents, pages
 from tools import figures as shelf
 
 MACHINE = {"processors": 2, "architecture": "m68k", "system": "AmigaOS"}
@@ -119,23 +118,6 @@ def test_other_parameters_stand_on_the_face_and_no_published_id_is_left(notebook
     nbformat.validate(notebook)
 
 
-# --- Files ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_file_of_every_kind_and_a_link_to_each(notebook, tmp_path):
-    known = shelf.add("small", notebook, tmp_path, TREE)
-    assert [figure["id"] for figure in known] == ["fig-small", "fig-sliders"]
-    for id, more in (("fig-small", set()), ("fig-sliders", {"grid.json"})):
-        made = {path.name.removeprefix(f"{id}.") for path in (tmp_path / shelf.FOLDER).glob(f"{id}.*")}
-        assert made == {"svg", "pdf", "png", "csv", "bib", "json"} | more
-        (line,) = (cell.source for cell in notebook.cells if f"{id}.svg" in cell.source)
-        assert set(re.findall(rf'href="\.\./_static/figures/{id}\.([\w.]+)"', line)) == made
-    places = [cell.id for cell in notebook.cells]
-    assert places[places.index("curve") + 1] == "curve-files"
-    grid = json.loads((tmp_path / shelf.FOLDER / "fig-sliders.grid.json").read_text())
-    assert np.shape(grid["rules"][1]["curves"]["H_y"]) == (len(sliders.GAMMA0), len(sliders.RHO), 51)
-
-
 def test_in_the_book_the_data_of_every_figure_give_it_again(html):
     notebooks = [chapters.read(chapters.committed(name)) for name in chapters.names()]
     ids = [figure.id for notebook in notebooks for figure in shelf.shown(notebook)]
@@ -146,25 +128,6 @@ def test_in_the_book_the_data_of_every_figure_give_it_again(html):
     for id in ids:
         csv, svg = (html / shelf.FOLDER / f"{id}.{kind}" for kind in ("csv", "svg"))
         assert drawing.save(figures.draw(figures.read_csv(csv)), "svg") == svg.read_bytes(), id
-
-
-# --- Index ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_index_names_every_figure_and_the_panels_that_are_absent(notebook, tmp_path, monkeypatch):
-    shown = {"panels": {"1a": ["fig-small", "fig-sliders"], "1b": ["fig-gone"]}, "shows": {}}
-    monkeypatch.setattr(contents, "paper", lambda: shown)
-    known = {about["id"]: about for about in shelf.add("small", notebook, tmp_path, TREE)}
-    index = contents.Index(known)
-    (tmp_path / "figures.md").write_text((ROOT / "book" / "figures.md").read_text(encoding="utf-8"), encoding="utf-8")
-    pages.fill(tmp_path, {}, index)
-    text, page = (tmp_path / "figures.md").read_text(encoding="utf-8"), "[small](../notebooks/small.ipynb)"
-    assert index.homes() == {"1a": ["{numref}`fig-small`", "`fig-sliders`"]}
-    assert f"| 1a | {{numref}}`fig-small`, `fig-sliders` | {page} | `make run CHAPTER=small` |" in text
-    assert "| 1b | absent from this book |  |  |" in text
-    assert f"| {{numref}}`fig-small` | Loss for small $\\gamma_0$, off<br>`fig-small` | {page} | 1a |" in text
-    title = "Figure with sliders: the two-layer closed forms of every rule"
-    assert f"| with sliders | {title}<br>`fig-sliders` | {page} | 1a |" in text
 
 
 def test_every_panel_of_the_paper_has_one_home_that_exists():
