@@ -35,20 +35,12 @@ def panels(label: str) -> list[str]:
 
 
 def expected(row: dict) -> tuple[str, str]:
-    """Theory with what the rule of verdicts allows beside it, and the networks' mean, so written that both show the verdict.
-
-    Three digits, two for what is allowed, unless rounding puts the difference on the other side of it: then more.
-    """
+    """Theory with what the rule of verdicts allows beside it, and the networks' mean, in digits enough to compare them."""
     shown, numbers = row["networks"].rpartition(" (")[0], row["numbers"]
     if numbers["allowed"] is None:
         return f"{row['theory']} ± steps above 2 SE" if row["theory"] else "steps above 2 SE", shown
-    (value,), (mean,), allowed = numbers["theory"], numbers["networks"], numbers["allowed"]
-    for digits in range(3, 18):
-        told = f"{value:.{digits}g}", f"{allowed:.{digits - 1}g}", f"{mean:.{digits}g}"
-        near, limit, far = map(float, told)
-        if (abs(near - far) <= limit) == (abs(value - mean) <= allowed):
-            break
-    return f"{told[0]} ± {told[1]}", f"{told[2]} ± {numbers['networks_error'][0]:.1g}"
+    (value,), (mean,), (error,) = numbers["theory"], numbers["networks"], numbers["networks_error"]
+    return f"{value:.4g} ± {numbers['allowed']:.3g}", f"{mean:.4g} ± {error:.1g}"
 
 
 def where(row: dict) -> str:

@@ -148,9 +148,8 @@ def read_notebook(notebook) -> dict[str, Parameter]:
 
 def similar(name: str, known: Iterable[str]) -> str:
     """A question after the known name that `name` resembles, or ''."""
-    lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f" Did you mean `{lower[close[0]]}`?" if close else ""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean `{close[0]}`?" if close else ""
 
 
 def _collect(chapter: str, parameters: dict, given: Iterable[tuple], convert: Callable) -> dict:

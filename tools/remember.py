@@ -2,8 +2,8 @@
 
 The runner makes the kernel of a chapter call `install` before its first cell. From then on a result is looked up under a
 hash of the engine, its arguments, the sources of dmftlib, the lock and the settings of the process on which last digits
-depend. A rule or an activation that the notebook defines is hashed by its code. What warns, raises or cannot be hashed is
-computed as ever. joblib.Memory hashes a class of a notebook by its name, so it takes a changed rule for the old one.
+depend. What warns, raises or cannot be hashed, such as a rule that the notebook defines, is computed as ever.
+joblib.Memory hashes a class of a notebook by its name, so it takes a changed rule for the old one.
 """
 
 import hashlib
@@ -27,10 +27,7 @@ from .atomic import write_bytes
 
 ENGINES = {"dmftlib.meanfield": ["solve"], "dmftlib.network": ["train", "ensemble", "groups"]}
 SETTINGS = ("JAX_", "XLA_", "NPROC", "OMP_", "OPENBLAS_", "MKL_")  # variables that may change last digits
-NOT_LOCKED = {"companion", "tools"}  # their sources are in no key
 MOST_BYTES = 2**24  # of a result; larger ones are computed again
-BOOKKEEPING = {"__dict__", "__weakref__", "__module__", "__doc__", "__repr__", "__annotations__", "__annotate_func__"}
-BOOKKEEPING |= {"__dataclass_fields__", "__dataclass_params__", "__firstlineno__", "__static_attributes__", "_abc_impl"}
 
 
 def version() -> str:
@@ -42,42 +39,15 @@ def version() -> str:
 
 
 class Hasher(pickle.Pickler):
-    """Bytes that are the same in every process, and others for other code; not to be read back."""
-
-    def __init__(self, file):
-        super().__init__(file, protocol=5)
-        self.fast = True  # whether two equal things are one object does not count
-        self.begun: set[int] = set()
+    """Bytes that are the same in every process; not to be read back. Refuses code that may change while its name stays."""
 
     def reducer_override(self, thing):
-        if isinstance(thing, types.ModuleType | types.FunctionType | type):
-            home = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
-            if home.partition(".")[0] in NOT_LOCKED:
+        if isinstance(thing, types.FunctionType | type):
+            if thing.__module__.partition(".")[0] in ("__main__", "companion", "tools"):
                 raise pickle.PicklingError(f"{thing} may change while the key stays")
-            if isinstance(thing, types.ModuleType):
-                return str, (home,)
-            if home == "__main__" or "<" in thing.__qualname__:  # nothing elsewhere that can be found by its name
-                again, _ = id(thing) in self.begun, self.begun.add(id(thing))
-                return tuple, ((thing.__qualname__, None if again else by_value(thing)),)
         elif is_dataclass(thing):  # what it was made with; the rest follows, and may be computed late
             return tuple, ((type(thing), [getattr(thing, field.name) for field in fields(thing) if field.init]),)
         return NotImplemented
-
-
-def by_value(thing: types.FunctionType | type) -> tuple:
-    if isinstance(thing, type):
-        return thing.__bases__, [pair for pair in sorted(vars(thing).items()) if pair[0] not in BOOKKEEPING]
-    code, names = code_of(thing.__code__)
-    cells = [cell.cell_contents for cell in thing.__closure__ or ()]
-    around = [(name, thing.__globals__[name]) for name in sorted(names) if name in thing.__globals__]
-    return code, thing.__defaults__, thing.__kwdefaults__, cells, around
-
-
-def code_of(code: types.CodeType) -> tuple[tuple, set[str]]:
-    """What code does, without where it stands; and the names that it, or code inside of it, may look up."""
-    inside = [code_of(const) if isinstance(const, types.CodeType) else (const, set()) for const in code.co_consts]
-    told = (code.co_code, code.co_names, code.co_varnames, code.co_freevars, [value for value, _ in inside])
-    return told, set(code.co_names).union(*(names for _, names in inside))
 
 
 def key(function: Callable, arguments: dict) -> str:
@@ -87,7 +57,9 @@ def key(function: Callable, arguments: dict) -> str:
     settings = sorted(pair for pair in os.environ.items() if pair[0].startswith(SETTINGS))
     settings = [pair for pair in settings if pair[0] != "JAX_COMPILATION_CACHE_DIR"]
     file = io.BytesIO()
-    Hasher(file).dump((function.__module__, function.__qualname__, list(arguments.items()), settings))
+    hasher = Hasher(file, protocol=5)
+    hasher.fast = True  # whether two equal things are one object does not count
+    hasher.dump((function.__module__, function.__qualname__, list(arguments.items()), settings))
     return hashlib.sha256(file.getvalue()).hexdigest()
 
 

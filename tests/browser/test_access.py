@@ -41,13 +41,6 @@ def test_tab_reaches_everything_in_order(browser, html, name):  # noqa: F811
         assert stops(visit.page) == expected
 
 
-def test_tables_that_scroll_can_be_scrolled_by_key(browser, html):  # noqa: F811
-    with Visit(browser, (html / "book" / "claims.html").as_uri(), width=390) as visit:
-        wide = "t => t.filter(t => t.scrollWidth > t.clientWidth + 1).map(t => t.tabIndex)"
-        found = visit.page.eval_on_selector_all("article .pst-scrollable-table-container", wide)
-        assert found and set(found) == {0}
-
-
 def test_solutions_open_by_key(browser, html):  # noqa: F811
     with Visit(browser, (html / "book" / "networks.html").as_uri()) as visit:
         solution = visit.page.locator("div.solution").first

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from test_book import PAGES
 
-from companion.sliders import two_layer
-from dmftlib import Task, twolayer
+from companion.sliders import QUANTITIES, RULES, two_layer
 from tools import ROOT
 from tools.pdf import BROWSER, FLAGS
 
@@ -157,22 +156,15 @@ CURVES = """() => Object.fromEntries(document.getElementById("two-layer-plot").d
 
 
 def assert_shows(page, gamma0, rho):
-    """Every curve, and the table, are those of the library at this γ₀ and ρ."""
-    shown, times = page.evaluate(CURVES), 4.0 * np.linspace(0, 1, 51) ** 2
-    task = Task.whitened([1.5])
-    solve = {
-        "GD": lambda t: twolayer.gd(task, gamma0, t),
-        "FA(ρ)": lambda t: twolayer.fa(task, gamma0, t, rho),
-        "DFA = FA(0)": lambda t: twolayer.fa(task, gamma0, t),
-        "Hebb": lambda t: twolayer.hebb(task, gamma0, t),
-    }
+    """Every curve, and the table, are those of the library at this γ₀ and ρ; test_sliders.py compares these with closed forms."""
+    shown, expected = page.evaluate(CURVES), two_layer(gamma0=gamma0, rho=rho)
     assert len(shown) == 12
-    for k, (rule, run) in enumerate(solve.items()):
-        run, end = run(times), run([np.inf])
-        for axis, values in (("y", run.Delta[:, 0]), ("y2", run.H_y), ("y3", run.G_tilde[:, 0, 0, 0])):
-            np.testing.assert_allclose(shown[f"{rule} {axis}"], values, rtol=1e-3, atol=1e-12, err_msg=rule)
-        for q, value in ((1, end.H_y[0]), (2, end.G_tilde[0, 0, 0, 0])):
-            np.testing.assert_allclose(float(page.inner_text(f"#two-layer-end-{k}-{q}")), value, rtol=1e-3, atol=1e-12)
+    for k, rule in enumerate(RULES):
+        for axis, quantity in zip(("y", "y2", "y3"), QUANTITIES):
+            np.testing.assert_allclose(shown[f"{rule} {axis}"], expected.curve(rule, quantity), rtol=1e-3, atol=1e-12)
+        for q, quantity in ((1, "H_y"), (2, "G_tilde")):
+            told = float(page.inner_text(f"#two-layer-end-{k}-{q}"))
+            np.testing.assert_allclose(told, expected.curve(rule, quantity, "ends"), rtol=1e-3, atol=1e-12)
 
 
 def test_sliders_move_all_curves_by_key(browser, html):

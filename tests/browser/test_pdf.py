@@ -65,7 +65,7 @@ def test_links_stay_in_the_file_or_lead_to_the_web(whole, document):
 def test_the_first_page_links_the_file_that_is_made_with_it(small_book):  # noqa: F811
     need_browser()
     (small_book / "book" / "welcome.md").write_text(
-        "# Welcome\n\n```{include} pdf.txt\n```\n\n{cite}`bordelon2023influence`\n\n```{bibliography}\n```\n"
+        "# Welcome\n\n```{include} pdf.txt\n```\n\n{cite}`bordelon2023influence` $x^2$\n\n```{bibliography}\n```\n"
     )
     pages.build(small_book / "html", {}, ABSENT, with_pdf=True)
     page = small_book / "html" / "book" / "welcome.html"

@@ -66,20 +66,12 @@ RISING = [[1.0, 1.2], [2.0, 2.2]]
         (claim("agree", 100.0, (101.0, 0.1)), ("100 ± 2", "101 ± 0.1")),  # 2 % of the value
         (claim("agree", (1.0, 0.3), (1.1, 0.4)), ("1 ± 1", "1.1 ± 0.4")),  # in quadrature
         (claim("slope", (-1.02, 0.03)), ("-1 ± 0.06", "-1.02 ± 0.03")),  # no 2 % for a slope
-        (claim("agree", 1.0, (1.20004, 0.1)), ("1 ± 0.2", "1.20004 ± 0.1")),  # as many digits as it takes
         (claim("ordered", "first", [1.0, 2.0], [1.0, 2.0], RISING), ("1, 2 ± steps above 2 SE", "1.1, 2.1 ± 0.1")),
         (claim("ordered", "first", None, RISING, RISING), ("steps above 2 SE", "1.1, 2.1 ± 0.1")),
     ],
 )
 def test_the_tolerance_is_that_of_the_rule(row, shown):
     assert claims_pages.expected(row) == shown and claims_pages.where(row) == "8; 4"
-
-
-def test_the_numbers_shown_never_contradict_the_verdict(book):
-    for row in (row for rows in book.claims.values() for row in rows if row["numbers"]["allowed"] is not None):
-        value, allowed, mean, _ = map(float, " ± ".join(claims_pages.expected(row)).split(" ± "))
-        if not row["quantity"].startswith("slope"):
-            assert (abs(value - mean) <= allowed) == (row["verdict"] == "holds"), row
 
 
 def test_commands_come_with_seed_time_memory_and_machine(tmp_path, monkeypatch):
