@@ -70,21 +70,6 @@ def test_with_addresses_every_chapter_can_be_launched_and_cited(small_book, link
         assert (f'href="{link}' in page) == (links is LINKS), link
 
 
-def test_the_closing_block_says_what_was_run(small_book):
-    notebook = chapters.read(chapters.committed("small"))
-    record = {"parameters": {"n": 5}, "version": "1.2.3", "commit": "abc1234", "dirty": False, "seconds": 12.3}
-    notebook.metadata["dmftlib"] = record
-    block = pages.closing_block("small", notebook, ABSENT)
-    assert "Run in 12 s by dmftlib 1.2.3, commit `abc1234`." in block
-    assert "| `n` | `5` | how many | `[1, 10]` |" in block
-    assert "| `word` | `'a'` | what | `{a, b}` |" in block
-    assert block.startswith("## Cite and rerun") and 'make run CHAPTER=small PARAMS="n=3"' in block
-    notebook.cells[0].source += "\n\n## Cite and rerun"
-    assert pages.closing_block("small", notebook, ABSENT).startswith("### What is shown here")
-    notebook.metadata["dmftlib"] = record | {"dirty": True}
-    assert "commit `abc1234` with uncommitted changes." in pages.closing_block("small", notebook, ABSENT)
-
-
 def test_a_warning_stops_the_build_and_the_last_good_book_stays(small_book):
     html = small_book / "_build" / "html"
     pages.build(html, {}, ABSENT)

@@ -172,24 +172,6 @@ def test_kernel_pairs_share_a_scale_and_state_their_distance(theory, networks):
     assert f"distance {100 * distance:.2g} %" in [axes.get_xlabel() for axes in pictures]
 
 
-def test_several_runs_share_a_figure_of_kernels_and_one_of_densities(theory, networks):
-    runs = {"GD": (theory, networks[64]), "again": (theory, networks[64])}
-    shown = figures.kernels_of_runs(runs, "Phi", 2)
-    np.testing.assert_array_equal(shown.data["again"], theory.Phi[-1, 1])
-    one = figures.kernels(theory, networks[64], [("Phi", 2)])
-    assert shown.distances() == ", ".join(one.distances().replace("Φ²", label) for label in runs)
-    assert shown.data["seeds"] == 9 and shown.data["N"] == 64
-    single = [dl.network.train(theory.experiment, 64, s) for s in (1, 2)]
-    variances = np.diag(theory.experiment.task.K_x)
-    both = figures.densities_of_runs({label: (theory, single) for label in runs}, variances).data
-    alone = figures.densities(theory, single, np.stack([variances] * 2)).data
-    np.testing.assert_array_equal(both["density_GD_mean"], alone["density_2_mean"])
-    np.testing.assert_array_equal(both["density_again"], alone["density_2"])
-    for layer in (1, 2):
-        total = alone[f"density_{layer}"].sum() * np.diff(alone[f"h_{layer}"])[0]
-        assert total == pytest.approx(0.995, abs=0.003)
-
-
 def test_the_width_figure_subtracts_the_error_of_the_theory(monkeypatch, theory, networks):
     for least, pair in ((17, ("limit", "limit_error")), (16, ("slope", "slope_error"))):  # which is the exponent
         monkeypatch.setattr(figures, "STRAIGHT", least)
@@ -209,16 +191,6 @@ def test_a_table_renders_and_prints():
     table = figures.Table(("a", "b"), (("1", "x<y"), ("22", "z")))
     assert repr(table).splitlines() == ["a   b", "1   x<y", "22  z"]
     assert "<tr><td>1</td><td>x&lt;y</td></tr>" in table._repr_html_()
-
-
-def test_kernels_against_angle_carry_the_first_row():
-    angles = np.linspace(0, np.pi, 5)
-    e = dl.Experiment(dl.Task.circle(angles, np.ones(5)), dl.FA(0.5), 2, "relu", 1.0, 0.1, steps=1)
-    K, groups = dl.lazy.kernels(e).K, [dl.network.ensemble(e, 32, range(k, k + 3)) for k in (0, 3)]
-    shown = figures.kernel_against_angle(angles, {"ρ = 0.5": (K, groups)})
-    np.testing.assert_array_equal(shown.data["ρ = 0.5"]["theory"], K[0])
-    np.testing.assert_allclose(shown.data["ρ = 0.5"]["mean"], np.mean([e.K[0, 0] for e in groups], axis=0))
-    assert shown.data["N"] == 32 and shown.data["seeds"] == 6
 
 
 class Drawn:
@@ -280,13 +252,3 @@ def test_gaussian_errors_at_one_width_follow_from_another():
     found = figures.relative_errors(drawn.singles(256, 2000), drawn.theory)
     assert (found**2).mean() == pytest.approx(11 / 256 / 12, rel=0.1)
     np.testing.assert_allclose(*(np.quantile(x, [0.1, 0.5, 0.9]) for x in (expected, found)), rtol=0.1)
-
-
-def test_the_spread_of_single_networks_is_shown_beside_the_gaussian_one(experiment, theory):
-    narrow, single = ([dl.network.train(experiment, N, seed) for seed in range(6)] for N in (16, 32))
-    shown = figures.spread({"a": (theory, single, narrow)})
-    assert (shown.data["N"], shown.data["seeds"], shown.data["narrower"]) == (32, 6, 16)
-    np.testing.assert_array_equal(shown.data["a"]["networks"], figures.relative_errors(single, theory))
-    distances = [np.linalg.norm(run.K - theory.K) / np.linalg.norm(theory.K) for run in single]
-    np.testing.assert_allclose(shown.data["a"]["networks"], np.sort(distances))
-    assert np.all(np.diff(shown.data["a"]["share"]) > 0)

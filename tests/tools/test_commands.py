@@ -68,10 +68,9 @@ def test_a_record_is_made_once_and_is_no_change_of_the_checkout(checkout):
     assert status(checkout).split() == ["??", "notebooks/records/"]
     record = json.loads((checkout / path).read_text())
     assert record["parameters"] == {"n": 5, "word": "b"} and record["commit"] and not record["dirty"]
-    assert "small: unchanged, not run again" in tools(checkout, "record", "small", "--preset", "paper").stdout
-    tools(checkout, "run", "small", "n=2", "--preset", "paper")
-    executed = json.loads((checkout / "runs" / "small-paper-n=2" / "small.ipynb").read_text())
-    assert not executed["metadata"]["dmftlib"]["dirty"], "records of other runs count as changes"
+    (checkout / "runs" / "small-paper" / "small.ipynb").unlink()
+    tools(checkout, "record", "small", "--preset", "paper")
+    assert not json.loads((checkout / path).read_text())["dirty"], "records of other runs count as changes"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """What chapters cost: words, the committed table, and the command that measures."""
 
 import json
-import shutil
 
 import pytest
-from conftest import SMALL_CHAPTER, tools, write_chapter
+from conftest import write_chapter
 
-from tools import ROOT, chapters, costs
+from tools import chapters, costs
 
 ROW = {
     "seconds": 61.2,
@@ -51,17 +50,3 @@ def test_the_committed_table_is_of_chapters_that_exist_with_all_that_is_shown():
     rows = costs.table()
     assert set(rows) <= set(chapters.names())
     assert all(set(row) == set(ROW) and 0 < row["seconds"] < 600 for row in rows.values())
-
-
-def test_bench_measures_one_chapter_alone_on_one_core(small_tree):
-    shutil.copytree(ROOT / "benchmarks", small_tree / "benchmarks", ignore=shutil.ignore_patterns("*.npz"))
-    alone = (
-        'import os, pathlib\nassert os.environ["NPROC"] == "1"\n'
-        'assert not [*pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("*-cache")]\n'
-        'assert len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) == 1'
-    )
-    write_chapter(small_tree / "notebooks" / "small.ipynb", [*SMALL_CHAPTER, ("alone", alone)])
-    done = tools(small_tree, "bench", "small")
-    assert done.returncode == 0, done.stderr
-    row = json.loads((small_tree / "notebooks" / "costs.json").read_text())["small"]
-    assert set(row) == set(ROW) and row["seconds"] > 0 and row["peak_memory_MB"] > 20

@@ -36,21 +36,6 @@ def test_the_cell_calls_pip_where_the_package_is_missing_and_does_nothing_elsewh
     assert calls == ([] if found else [(install, {"check": True})])
 
 
-def test_a_chapter_with_the_cell_runs_and_its_page_does_not_show_it(small_tree, monkeypatch):
-    for module in (chapters, pages):
-        monkeypatch.setattr(module, "ROOT", small_tree)
-    path = chapters.committed("small")
-    notebook = chapters.read(path)
-    links.put(notebook, URL)
-    chapters.write(notebook, path)
-    executed = chapters.cached("small", {"n": 2}, small_tree / "runs")
-    installer, *others = [cell for cell in chapters.read(executed).cells if cell.cell_type == "code"]
-    assert installer.outputs == [] and others[-1].outputs[0].text == "aa 0.2857142857142857\n"
-    pages.build(small_tree / "html", {"small": executed}, {"repository_url": URL, "doi": ""})
-    page = (small_tree / "html" / "notebooks" / "small.html").read_text()
-    assert "aa 0.2857142857142857" in page and "find_spec" not in page
-
-
 def test_what_colab_installs_is_what_the_notebooks_import():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w.-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}

@@ -78,18 +78,12 @@ def test_a_record_keeps_the_run_what_was_printed_and_the_claims(tree):
     printed = nbformat.v4.new_output("stream", text="f 1.0\nwords\n")
     cell = nbformat.v4.new_code_cell(id="a", outputs=[printed, *claims_cell(claims).outputs])
     run = {"preset": "paper", "parameters": {"n": 5}, "seconds": 3.5, "commit": "abc1234"}
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"dmftlib": run | {"key": "0f"}})
-    assert run_records.keep("small", "paper", notebook) == tree / "notebooks" / "records" / "paper" / "small.json"
+    run_records.keep(
+        "small", "paper", nbformat.v4.new_notebook(cells=[cell], metadata={"dmftlib": run | {"key": "0f"}})
+    )
     record = run_records.kept("small", "paper")
-    assert run_records.networks(record) == (256, 40)
-    kept, said = record.pop("claims"), record.pop("printed")
-    assert list(said) == ["a"] and said["a"][0] == "f 1.0" and record == {"chapter": "small", **run}
-    assert [(row["claim"], row["occurs"], row["verdict"]) for row in kept] == [
-        ("A < B", "—", "holds"),
-        ("B", "yes", "no"),
-    ]
-    assert kept[0]["numbers"]["networks"] == [1.1]
-    assert run_records.kept("small", "other") is None and run_records.networks({"claims": []}) is None
+    assert record == {"chapter": "small", **run, "printed": {"a": ["f 1.0"]}, "claims": claims.rows}
+    assert run_records.networks(record) == (256, 40) and run_records.kept("small", "other") is None
 
 
 def test_every_committed_record_is_of_the_preset_as_it_is_now():
