@@ -1,54 +1,13 @@
-"""The built pages as files: links, anchors, headings; and what the reference pages promise."""
+"""What pages promise: exercises with solutions, and a map of equations that names what exists."""
 
 import re
-from functools import cache
 from pydoc import locate
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
-from bs4 import BeautifulSoup
-from test_book import PAGES
 
 from tools import ROOT, chapters
 
 CODE = re.compile(r"`((?:companion|dmftlib)(?:\.\w+)+)`")
-
-
-@cache
-def soup(path):
-    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-
-
-def anchors(path):
-    return {node["id"] for node in soup(path).find_all(id=True)} | {
-        node["name"] for node in soup(path).find_all("a", attrs={"name": True})
-    }
-
-
-def broken(html, page):
-    """Addresses on a page, links and what it loads, that lead nowhere within the book."""
-    found = []
-    for node in soup(page).find_all(["a", "img", "link", "script", "source"]):
-        address = node.get("href") or node.get("src")
-        if not address or urlsplit(address).scheme in ("http", "https", "mailto", "data"):
-            continue
-        target, fragment = urldefrag(urljoin(page.resolve().as_uri(), address))
-        path = page if target == page.resolve().as_uri() else html.joinpath(unquote(urlsplit(target).path))
-        if not path.is_file():
-            found.append(address)
-        elif fragment and path.suffix == ".html" and unquote(fragment) not in anchors(path):
-            found.append(address)
-    return found
-
-
-@pytest.mark.parametrize("name", [*PAGES, "genindex", "search"])
-def test_links_lead_somewhere_and_headings_are_in_order(html, name):
-    html = html.resolve()
-    assert broken(html, html / f"{name}.html") == []
-    if name in PAGES:
-        headings = soup(html / f"{name}.html").find("article").find_all(re.compile(r"^h[1-6]$"))
-        levels = [int(heading.name[1]) for heading in headings]
-        assert levels.count(1) == 1 and all(b <= a + 1 for a, b in zip([0, *levels], levels))
 
 
 def sources():
