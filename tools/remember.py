@@ -52,8 +52,6 @@ class Hasher(pickle.Pickler):
 
 def key(function: Callable, arguments: dict) -> str:
     """The name of a result; raises if an argument cannot be hashed."""
-    if any(hasattr(value, "__next__") for value in arguments.values()):
-        raise TypeError("what can be gone through once, a look would use up")
     settings = sorted(pair for pair in os.environ.items() if pair[0].startswith(SETTINGS))
     settings = [pair for pair in settings if pair[0] != "JAX_COMPILATION_CACHE_DIR"]
     file = io.BytesIO()
@@ -63,44 +61,40 @@ def key(function: Callable, arguments: dict) -> str:
     return hashlib.sha256(file.getvalue()).hexdigest()
 
 
-class Store:
-    """Results in a folder; an argument that is part of its result is not stored, but put back."""
+def put(path: Path, result: object, arguments: dict) -> None:
+    """Keep a result, if it can be pickled, is not too large, and the disk has room: the result is there all the same.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    An argument that is part of its result, such as the experiment, is not stored, but put back by `get`.
+    """
+    known = {id(value): argument for argument, value in arguments.items() if is_dataclass(value)}
+    pickler = pickle.Pickler(file := io.BytesIO(), protocol=5)
+    pickler.persistent_id = lambda thing: known.get(id(thing))
+    with suppress(OSError, pickle.PicklingError, TypeError, AttributeError):
+        pickler.dump(result)
+        if file.tell() <= MOST_BYTES:
+            write_bytes(file.getvalue(), path)
 
-    def put(self, name: str, result: object, arguments: dict) -> None:
-        known = {id(value): argument for argument, value in arguments.items() if is_dataclass(value)}
-        file = io.BytesIO()
-        pickler = pickle.Pickler(file, protocol=5)
-        pickler.persistent_id = lambda thing: known.get(id(thing))
-        with suppress(OSError, pickle.PicklingError, TypeError, AttributeError):  # the result is there all the same
-            pickler.dump(result)
-            if file.tell() <= MOST_BYTES:
-                write_bytes(file.getvalue(), self.folder / name)
 
-    def get(self, name: str, arguments: dict) -> object:
-        """None if it is not there."""
-        if not (self.folder / name).exists():
-            return None
-        unpickler = pickle.Unpickler(io.BytesIO((self.folder / name).read_bytes()))
+def get(path: Path, arguments: dict) -> object:
+    """None if it is not there; a damaged file, too, is none."""
+    with suppress(Exception):  # it raises what it happens to hold
+        unpickler = pickle.Unpickler(io.BytesIO(path.read_bytes()))
         unpickler.persistent_load = arguments.__getitem__
-        with suppress(Exception):  # a damaged file raises what it happens to hold
-            return unpickler.load()
+        return unpickler.load()
 
 
-def remembered(function: Callable, store: Store, tell: Callable[[], object] = lambda: None) -> Callable:
-    """`function`, which looks into the store first; `tell` is called whenever it finds its result there."""
+def remembered(function: Callable, folder: Path, tell: Callable[[], object] = lambda: None) -> Callable:
+    """`function`, which looks into the folder first; `tell` is called whenever it finds its result there."""
     signature = inspect.signature(function)
 
     @wraps(function)
     def call(*values, **named):
-        name = None
+        path = None
         with suppress(Exception):  # pickle raises many kinds; wrong arguments are for the function to refuse
             bound = signature.bind(*values, **named)
             bound.apply_defaults()
-            name = key(function, bound.arguments)
-        if name and (found := store.get(name, bound.arguments)) is not None:
+            path = folder / key(function, bound.arguments)
+        if path and (found := get(path, bound.arguments)) is not None:
             tell()
             return found
         caller = sys._getframe(1)
@@ -112,8 +106,8 @@ def remembered(function: Callable, store: Store, tell: Callable[[], object] = la
                 here = one.filename == __file__
                 where = (caller.f_code.co_filename, caller.f_lineno) if here else (one.filename, one.lineno)
                 warnings.warn_explicit(one.message, one.category, *where)
-        if name and not shown:
-            store.put(name, result, bound.arguments)
+        if path and not shown:
+            put(path, result, bound.arguments)
         return result
 
     return call
@@ -131,4 +125,4 @@ def install(folder: str, used: str) -> None:
         if not Path(module.__file__).is_relative_to(ROOT):  # the key would be of other sources
             return
         for name in names:
-            setattr(module, name, remembered(getattr(module, name), Store(Path(folder)), tell))
+            setattr(module, name, remembered(getattr(module, name), Path(folder), tell))

@@ -25,12 +25,12 @@ def counted(tmp_path):
             return function(*values, **named)
 
         engine.__signature__ = remember.inspect.signature(function)
-        return remember.remembered(engine, remember.Store(tmp_path / "results")), calls
+        return remember.remembered(engine, tmp_path / "results"), calls
 
     return make
 
 
-def test_a_result_is_found_again_with_the_same_bytes_and_the_experiment_that_was_asked_about(counted):
+def test_a_result_is_found_again_with_the_same_bytes(counted):
     train, calls = counted(dl.network.train)
     again = replace(EXPERIMENT)
     one, two = train(EXPERIMENT, 8), train(again, width=8, seed=0)
