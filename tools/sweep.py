@@ -108,14 +108,11 @@ def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run,
 
 def announce(chapter: str, runs: list[Run], missing: list[Run], jobs: int, scheduler: str) -> None:
     """How many runs, how many are there already, and about how long the rest takes."""
-    how = f"the others on {scheduler}" if scheduler else f"{jobs} at a time"
-    chapters.say(f"{chapter}: {len(runs)} runs, {len(runs) - len(missing)} of them done already, {how}")
+    chapters.say(f"{chapter}: {len(runs)} runs, {len(runs) - len(missing)} of them done already")
     if missing and (row := costs.table().get(chapter)):
         turns = len(missing) if scheduler else math.ceil(len(missing) / jobs)
         total = costs.time(row | {"seconds": row["seconds"] * turns}) + (" over all workers" if scheduler else "")
-        chapters.say(
-            f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}"
-        )
+        chapters.say(f"about {total}, from the chapter's time with its default parameters on {costs.machine(row)}")
 
 
 def provenance(swept: dict[str, list], fixed: dict, notebook) -> dict:

@@ -12,15 +12,8 @@ from tools import ROOT, ToolError, chapters, contents, pages
 LINKS = {"repository_url": "https://github.com/someone/somewhere", "doi": "10.5281/zenodo.1"}
 ABSENT = {"repository_url": "", "doi": ""}
 # How the files beneath a figure begin.
-STARTS = {
-    "SVG": b"<?xml",
-    "PDF": b"%PDF",
-    "PNG": b"\x89PNG",
-    "CSV": b"# id: ",
-    "all values": b"{",
-    "BibTeX": b"@misc{fig-",
-    "provenance": b'{\n "id": ',
-}
+STARTS = dict(SVG=b"<?xml", PDF=b"%PDF", PNG=b"\x89PNG", CSV=b"# id: ", BibTeX=b"@misc{fig-", provenance=b'{\n "id": ')
+STARTS["all values"] = b"{"
 
 
 PAGES = [page for _, part in contents.parts() for page in part]

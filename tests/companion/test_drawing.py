@@ -55,7 +55,8 @@ def test_the_file_has_named_columns_and_says_what_they_are(tmp_path):
 
 def test_the_picture_has_the_numbers_of_its_file_and_a_legend_that_names_every_label_once():
     shown = figures.FigureWithData(EVERY_KIND, {})
-    panels, figure, svg = figures.read_csv(shown.csv()), shown.figure, shown.svg().decode()
+    panels, figure = figures.read_csv(shown.csv()), shown.figure
+    svg = drawing.save(figures.draw(panels), "svg").decode()
     find = lambda gid: figure.findobj(lambda artist: artist.get_gid() == gid)[0]  # noqa: E731
     for s, series in enumerate(panels[0].series, 1):
         points = find(gid := f"panel-1-series-{s}").get_xydata()

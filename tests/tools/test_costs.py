@@ -7,19 +7,9 @@ from conftest import write_chapter
 
 from tools import chapters, costs
 
-ROW = {
-    "seconds": 61.2,
-    "peak_memory_MB": 944,
-    "commit": "abc1234",
-    "dirty": False,
-    "date": "2026-01-02",
-    "processor": "Motorola 68000",
-    "processors": 7,
-    "architecture": "m68k",
-    "system": "AmigaOS",
-    "python": "3.11.7",
-    "jax": "0.10.2",
-}
+ROW = dict(seconds=61.2, peak_memory_MB=944, commit="abc1234", dirty=False, date="2026-01-02")
+ROW |= dict(processor="Motorola 68000", processors=7, architecture="m68k", system="AmigaOS")
+ROW |= dict(python="3.11.7", jax="0.10.2")
 
 
 @pytest.mark.parametrize(

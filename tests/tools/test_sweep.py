@@ -154,7 +154,7 @@ def test_how_long_it_takes_is_told_and_what_another_version_computed_is_not_kept
     chapters.write_text(json.dumps({"small": ROW}), costs.place())
     runs = [sweep.Run("small", {"n": n}, {"n": n}, here / "runs" / f"small-n={n}") for n in range(5)]
     sweep.announce("small", runs, runs[1:], 3, "")
-    assert "about 2 min, at 1 min a run" in capsys.readouterr().out
+    assert "about 2 min, from the chapter's time" in capsys.readouterr().out
     text = nbformat.writes(nbformat.v4.new_notebook(metadata={"dmftlib": {"seconds": 1.0}}))
     assert "another version" in sweep.keep(runs[2], "0f", text, "") and not runs[2].folder.exists()
     assert sweep.keep(runs[2], chapters.key("small", {"n": 2}), text, "") == "" and runs[2].is_done
