@@ -5,7 +5,6 @@ No answer is typed: each is computed when it is asked for, by the engine that th
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -110,13 +109,8 @@ def question(name: str):
     return QUESTIONS[name]()
 
 
-def fill(folder: Path) -> None:
-    """Write what the pages of theory in `folder` include: the field, and the command that does without it."""
-    for name in QUESTIONS:
-        if (folder / f"{name}.md").exists():
-            command = f".venv/bin/dmft check {name} 0.5"
-            field = f"```{{raw}} html\n{question(name)._repr_html_()}\n```"
-            told = (
-                f"The field needs JavaScript. In a clone of the repository `{command}` says the same of an answer 0.5."
-            )
-            (folder / f"check-{name}.txt").write_text(f"{field}\n\n{told}\n", encoding="utf-8")
+def field(name: str) -> str:
+    """What a page of theory shows below its last exercise: the field, and the command that does without it."""
+    command = f".venv/bin/dmft check {name} 0.5"
+    told = f"The field needs JavaScript. In a clone of the repository `{command}` says the same of an answer 0.5."
+    return f"```{{raw}} html\n{question(name)._repr_html_()}\n```\n\n{told}"

@@ -134,6 +134,7 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
         claims=claims_pages,
         columns=COLUMNS,
         costs=costs,
+        exercise=exercises.field,
         figures=index,
         markdown=markdown,
         panels=list(contents.paper()["shows"].items()),
@@ -145,7 +146,6 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     for page in book.glob("*.md"):
         page.write_text(TEMPLATES.from_string(page.read_text(encoding="utf-8")).render(values), encoding="utf-8")
     api.fill(book / "api.md")
-    exercises.fill(book)
 
 
 def key_of(tree: Path) -> str:

@@ -12,7 +12,6 @@ import io
 import os
 import pickle
 import platform
-import sys
 import types
 import warnings
 from collections.abc import Callable
@@ -97,15 +96,12 @@ def remembered(function: Callable, folder: Path, tell: Callable[[], object] = la
         if path and (found := get(path, bound.arguments)) is not None:
             tell()
             return found
-        caller = sys._getframe(1)
         try:
             with warnings.catch_warnings(record=True) as shown:
                 result = function(*values, **named)
         finally:
-            for one in shown:  # where the function, or whoever called it, stands
-                here = one.filename == __file__
-                where = (caller.f_code.co_filename, caller.f_lineno) if here else (one.filename, one.lineno)
-                warnings.warn_explicit(one.message, one.category, *where)
+            for one in shown:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         if path and not shown:
             put(path, result, bound.arguments)
         return result

@@ -25,7 +25,7 @@ def sources():
 def test_exercises_have_solutions_but_for_the_last_which_checks_itself(text):
     posed, solved = (re.findall(rf"\n{mark} (ex-\S+)\n", text) for mark in (":label:", "```{solution(?:-start)?}"))
     assert posed[:-1] == solved and 3 <= len(posed) <= 5
-    assert re.search(r"include} check-\w+.txt|self_check\(", text.split(posed[-1])[1])
+    assert re.search(r"<< exercise\(.\w+.\) >>|self_check\(", text.split(posed[-1])[1])
 
 
 def test_the_equation_map_names_labels_and_functions_that_exist():

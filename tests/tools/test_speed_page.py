@@ -19,7 +19,7 @@ SOURCE = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def sections():
-    page = markdown.TEMPLATES.from_string(SOURCE).render(speed=speed_page)
+    page = markdown.TEMPLATES.from_string(SOURCE).render(speed=speed_page, exercise=str)
     return dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
 
 
