@@ -187,11 +187,9 @@ def record(chapter, preset):
 @click.argument("chapter", type=Chapter(), required=False)
 def bench(chapter):
     """Measure the cost of a chapter, or run all of benchmarks/ (hours)."""
-    scripts = (
-        [["chapters.py", chapter]] if chapter else [[path.name] for path in sorted((ROOT / "benchmarks").glob("*.py"))]
-    )
-    for name, *rest in scripts:
-        script([sys.executable, ROOT / "benchmarks" / name, *rest])
+    scripts = [ROOT / "benchmarks" / "chapters.py"] if chapter else sorted((ROOT / "benchmarks").glob("*.py"))
+    for path in scripts:
+        script([sys.executable, path, *([chapter] if chapter else [])])
 
 
 @dmft.command()
