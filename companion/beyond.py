@@ -5,7 +5,7 @@ One `Point` is one measurement, a function of its fields alone, so that a grid o
 
 from __future__ import annotations
 
-import csv
+import io
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+import pandas
 
 from dmftlib import DFA, FA, GD, GLN, Experiment, Hebb, Rule, Task, lazy, meanfield, network
 from dmftlib.stability import largest_eigenvalue
@@ -63,17 +64,13 @@ def outcome(run, task, level=LEVEL):
     Targets, training and test together, take two values, whatever these are. An answer is right if the output lies nearer
     to its target than to the other value.
 
-    Raises ValueError for a task other than the run's, without test points or their targets, for several outputs, for
-    targets with more or fewer than two values, and for a level that is not positive.
+    Raises ValueError for a task without test points or their targets, for targets with more or fewer than two values,
+    and for a level that is not positive.
     """
-    if task.outputs > 1:
-        raise ValueError(f"`task` must have one output, which is the answer; got {task.outputs}. Pass y of shape (P,).")
     if task.y_test is None or run.f_test is None:
         raise ValueError(
             "`task` must have `X_test` and `y_test`, or there is no test error; got none. Pass P_test > 0."
         )
-    if not all(map(np.array_equal, vars(task).values(), vars(run.experiment.task).values())):
-        raise ValueError("`task` must be the one that was run; got another. Pass `run.experiment.task`.")
     values = np.unique(np.concatenate([task.y, task.y_test]))
     if len(values) != 2:
         raise ValueError(
@@ -181,7 +178,6 @@ FULL += grid(("digits-rows",), _FOUR, 300, 300, (2.0,), 2, (2.0,), (512,), 4)
 FULL += grid(("direction",), _FOUR, 300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
 FULL += [replace(point, finer=2) for point in FULL if point.width and point.gamma0 == 2.0 and not point.seed]
 FULL += [_HEBB, *(replace(_HEBB, width=N, seed=s) for N in (128, 512) for s in range(4))]
-COLUMNS = Point.__annotations__ | Outcome.__annotations__
 
 
 def full():
@@ -189,12 +185,8 @@ def full():
 
     The latter has the command, commit, date and machine, and as `parameters` every value that the points have.
     """
-    lines = files(__package__).joinpath("beyond.csv").read_text(encoding="utf-8").splitlines()
-    about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
-    table, kinds = (
-        csv.DictReader(line for line in lines if not line.startswith("#")),
-        dict(str=str, int=int, float=float),
-    )
-    rows = [{name: kinds[COLUMNS[name]](value) for name, value in row.items()} for row in table]
+    text = files(__package__).joinpath("beyond.csv").read_text(encoding="utf-8")
+    about = dict(line[2:].split(": ", 1) for line in text.splitlines() if line.startswith("#"))
+    rows = pandas.read_csv(io.StringIO(text), comment="#").to_dict("records")
     parameters = {name: sorted({row[name] for row in rows}) for name in Point.__annotations__}
     return rows, {name: json.loads(value) for name, value in about.items()} | dict(parameters=parameters)

@@ -66,7 +66,7 @@ class Series:
     label  its entry in the legend, shared by series of one label
     style  a rule's name, "FA 2/3" for the second of three runs of one rule, " 2/3" if of no known rule, "theory"
            or "lazy"
-    Raises ValueError for another kind, and for `x` and `y` of different lengths.
+    Raises ValueError for another kind.
     """
 
     kind: str
@@ -83,8 +83,6 @@ class Series:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, rounded(getattr(self, name)))
         object.__setattr__(self, "label", str(self.label))  # a number, say γ₀, may be one
-        if self.x is not None and self.x.shape != self.y.shape:
-            raise ValueError(f"`x` and `y` must have one shape; got {self.x.shape} and {self.y.shape}.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,14 +75,6 @@ class FigureWithData:
         """The picture, drawn from `panels`, as bytes that depend on nothing else."""
         return save(draw(self.panels), "png", dpi)
 
-    def svg(self):
-        """The same as SVG, every curve with an id such as panel-1-series-2."""
-        return save(draw(self.panels), "svg")
-
-    def pdf(self):
-        """The same as PDF."""
-        return save(draw(self.panels), "pdf")
-
     def csv(self, header=None):
         """What the picture shows, as text that `read_csv` turns into panels; `header` has lines of comment by name."""
         return to_csv(self.panels, header)

@@ -3,46 +3,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
-from queue import Empty
 
 import nbformat
 import pytest
 from click.testing import CliRunner
 from IPython.core.formatters import DisplayFormatter
-from nbval.kernel import RunningKernel
 from slow import SLOW
 
 from tools import ROOT, chapters, pages
 from tools.__main__ import dmft as commands
 from tools.atomic import borrow, give_back, scratch
-
-
-class DeadKernel(Exception):
-    """The kernel of a chapter ended while a cell ran."""
-
-
-def watch_kernels() -> None:
-    """nbval waits for the answer of a dead kernel until the cell's time is over: look every second whether it lives."""
-    wait = RunningKernel.get_message
-
-    def get_message(self, stream, timeout=None):
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while True:
-            try:
-                return wait(self, stream, min(1.0, max(0.0, end - time.monotonic())))
-            except Empty:
-                if not self.is_alive():
-                    raise DeadKernel(
-                        "the kernel died in this cell, probably because the memory ran out: close other programs, or "
-                        "run fewer tests at a time (-n 1)."
-                    ) from None
-                if time.monotonic() >= end:
-                    raise
-
-    RunningKernel.get_message = get_message
 
 
 def pytest_addoption(parser):
@@ -54,7 +26,6 @@ def pytest_configure(config):
 
     Workers inherit what the first process sets. Tests that are killed leave no torn entry in the shared cache.
     """
-    watch_kernels()
     if config.getoption("fault"):
         import faults
 

@@ -15,13 +15,10 @@ class ToolError(click.ClickException):
 
 def git(root: Path, *words: str) -> str:
     """What git prints, or '' without git, without a repository, or where `root` lies inside another repository."""
-    outside = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # a hook of another repository sets them
-    environment = {name: value for name, value in os.environ.items() if name not in outside}
 
     def ask(*words: str) -> str:
         command = ["git", "-C", str(root), *words]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
-        return done.stdout.strip()
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace").stdout.strip()
 
     try:
         top = ask("rev-parse", "--show-toplevel")

@@ -3,6 +3,9 @@
 import errno
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -11,7 +14,6 @@ from click.shell_completion import CompletionItem
 from . import (
     ROOT,
     ToolError,
-    audit,
     chapters,
     comparison,
     costs,
@@ -20,7 +22,6 @@ from . import (
     pages,
     pdf,
     run_records,
-    serve,
     sweep,
 )
 from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
@@ -159,8 +160,8 @@ def accept(chapter):
     parameters(chapter)
     path = chapters.committed(chapter)
     new = chapters.strip(chapters.execute(chapter, {}, ROOT / "_build" / "accept"))
-    rows = comparison.side_by_side(comparison.pairs(chapters.read(path), new))
-    print("\n".join([f"Printed by {chapter}, old | new (* changed):", *rows]))
+    old = comparison.printed(chapters.read(path))
+    print("\n".join(comparison.difference("Printed lines", old, comparison.printed(new), 1000)))
     chapters.write(new, path)
     print(f"Replaced {path.relative_to(ROOT)}")
 
@@ -186,21 +187,19 @@ def record(chapter, preset):
 @click.argument("chapter", type=Chapter(), required=False)
 def bench(chapter):
     """Measure the cost of a chapter, or run all of benchmarks/ (hours)."""
-    scripts = (
-        [["chapters.py", chapter]] if chapter else [[path.name] for path in sorted((ROOT / "benchmarks").glob("*.py"))]
-    )
-    for name, *rest in scripts:
-        script([ROOT / "benchmarks" / name, *rest])
+    scripts = [ROOT / "benchmarks" / "chapters.py"] if chapter else sorted((ROOT / "benchmarks").glob("*.py"))
+    for path in scripts:
+        script([sys.executable, path, *([chapter] if chapter else [])])
 
 
 @dmft.command()
 def faults():
     """Seed faults into the library and see whether the quick tests find them (tens of minutes; resumable)."""
-    script([ROOT / "tests" / "faults.py"])
+    script([sys.executable, ROOT / "tests" / "faults.py"])
 
 
 def script(words: list) -> None:
-    if status := subprocess.run([sys.executable, *words]).returncode:
+    if status := subprocess.run(words).returncode:
         click.get_current_context().exit(status)
 
 
@@ -210,11 +209,20 @@ def links_():
     links.write_all()
 
 
-@dmft.command("serve")
+@dmft.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-def serve_(port):
-    """Serve the built book to a browser on this machine."""
-    serve.serve(ROOT / "_build" / "html", port)
+def serve(port):
+    """Serve the built book to a browser on this machine, for browsers that restrict pages opened from a file."""
+    html = ROOT / "_build" / "html"
+    if not (html / "index.html").exists():
+        raise ToolError(f"there is no book in {html} yet; make book builds it.")
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=html))
+    except OSError:  # another program has it, or only root may take it
+        raise ToolError(f"port {port} is not free here; take another with --port.") from None
+    with server, suppress(KeyboardInterrupt):
+        print(f"The book is at http://127.0.0.1:{server.server_port}/ until you press Ctrl-C.", flush=True)
+        server.serve_forever()
 
 
 @dmft.command()
@@ -227,10 +235,11 @@ def lock():
         subprocess.run([*uv, *options], cwd=ROOT, check=True)
 
 
-@dmft.command("audit")
-def audit_():
-    """Ask whether a locked package has a known vulnerability; fail where no advisory service can be reached."""
-    print(audit.audit(tool("pip-audit")))
+@dmft.command()
+def audit():
+    """Ask whether a locked package has a known vulnerability; fail, too, if one could not be looked up."""
+    options = ["--strict", "--require-hashes", "--disable-pip", "--progress-spinner", "off"]
+    script([tool("pip-audit"), *options, "-r", ROOT / "requirements-test.lock"])  # it has all of requirements.lock
 
 
 def tool(name: str) -> Path:

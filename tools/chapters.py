@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,11 +24,11 @@ import yaml
 from . import ROOT, ToolError, figures, git, remember
 from .atomic import borrow, give_back, put, scratch, write_bytes
 from .parameters import read_notebook, similar, written
-from .progress import Watch, say
 
 AT_ONCE = 2
 CELL_SECONDS = 1800  # the longest cell that a chapter may have with its default parameters, on a slow machine
 DEAD_KERNEL = 138  # papermill's exit status
+EVERY = 20.0  # seconds between two lines about one chapter that is running
 # What a chapter's outputs depend on besides the notebook and its parameters.
 INPUTS = ("dmftlib/**/*.py", "companion/*.*", "requirements.lock")
 interrupted = threading.Event()
@@ -114,21 +113,37 @@ def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
     return {**quick, **os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
 
 
+def say(line: str) -> None:
+    """A line for the reader at once; chapters side by side do not break into each other's."""
+    print(f"  {line}\n", end="", flush=True)
+
+
 def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
     """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel.
 
-    `look` is called again and again until then.
+    `look` is called now and then until it ends.
     """
+    looked = time.monotonic()
     while True:
-        look()
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
+        if time.monotonic() - looked >= EVERY:
+            looked = time.monotonic()
+            look()
         if interrupted.is_set():
             os.kill(process.pid, signal.SIGTERM)  # process.terminate would ask for the status, and wait4 gets it once
         time.sleep(0.1)
     process.returncode = os.waitstatus_to_exitcode(status)
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts in KiB
+
+
+def cells(descriptor: int) -> str:
+    """Where a chapter is, from the end of the file into which papermill writes its bar: '3 of 20'."""
+    # pread: the file's position is papermill's.
+    end = os.pread(descriptor, 2048, max(0, os.fstat(descriptor).st_size - 2048)).decode(errors="replace")
+    *_, (finished, total) = [(0, 1), *re.findall(r"(\d+)/(\d+) \[", end)]
+    return f"{min(int(finished) + 1, int(total))} of {total}"
 
 
 def papermill(source: Path, part: Path, values: dict) -> list[str]:
@@ -152,7 +167,7 @@ def execute(
 ):
     """Run a chapter into `folder`; return it with its record, or raise and keep the executed copy.
 
-    While it runs, the screen shows how far it is, if it is `watched`. If it `remembers`, results of the engines are
+    If it is `watched`, it says now and then how far it is. If it `remembers`, results of the engines are
     taken from earlier runs, and kept for later ones.
     """
     record = {"preset": preset, "parameters": values, **state()}
@@ -163,12 +178,14 @@ def execute(
         failed.unlink(missing_ok=True)
         settings = environment(at_once, cache) | (remembering(own) if remembers else {})
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
-        start, watch = time.monotonic(), Watch(chapter, stderr.fileno())
-        with (
-            closing(watch.bar),
-            subprocess.Popen(papermill(committed(chapter), part, values), env=settings, **pipes) as run,
-        ):
-            memory = finish(run, watch.look if watched else lambda: None)
+        start = time.monotonic()
+
+        def look():
+            if watched:
+                say(f"{chapter}: cell {cells(stderr.fileno())}, {time.monotonic() - start:.0f} s")
+
+        with subprocess.Popen(papermill(committed(chapter), part, values), env=settings, **pipes) as run:
+            memory = finish(run, look)
         if interrupted.is_set():
             raise KeyboardInterrupt
         stderr.seek(0)

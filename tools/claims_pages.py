@@ -35,20 +35,12 @@ def panels(label: str) -> list[str]:
 
 
 def expected(row: dict) -> tuple[str, str]:
-    """Theory with what the rule of verdicts allows beside it, and the networks' mean, so written that both show the verdict.
-
-    Three digits, two for what is allowed, unless rounding puts the difference on the other side of it: then more.
-    """
+    """Theory with what the rule of verdicts allows beside it, and the networks' mean, in digits enough to compare them."""
     shown, numbers = row["networks"].rpartition(" (")[0], row["numbers"]
     if numbers["allowed"] is None:
         return f"{row['theory']} ± steps above 2 SE" if row["theory"] else "steps above 2 SE", shown
-    (value,), (mean,), allowed = numbers["theory"], numbers["networks"], numbers["allowed"]
-    for digits in range(3, 18):
-        told = f"{value:.{digits}g}", f"{allowed:.{digits - 1}g}", f"{mean:.{digits}g}"
-        near, limit, far = map(float, told)
-        if (abs(near - far) <= limit) == (abs(value - mean) <= allowed):
-            break
-    return f"{told[0]} ± {told[1]}", f"{told[2]} ± {numbers['networks_error'][0]:.1g}"
+    (value,), (mean,), (error,) = numbers["theory"], numbers["networks"], numbers["networks_error"]
+    return f"{value:.4g} ± {numbers['allowed']:.3g}", f"{mean:.4g} ± {error:.1g}"
 
 
 def where(row: dict) -> str:
@@ -83,29 +75,32 @@ class Book:
     @cached_property
     def claims(self) -> dict[str, list[dict]]:
         """Rows of the tables of claims by chapter, where there are any."""
-        found = {chapter: run_records.claims(notebook) for chapter, notebook in self.notebooks.items()}
-        return {chapter: rows for chapter, rows in found.items() if rows}
+        return {chapter: rows for chapter, nb in self.notebooks.items() if (rows := run_records.claims(nb))}
+
+    def found(self, chapter: str, pattern: str) -> str:
+        """What a pattern finds in the text of a chapter."""
+        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
+        return re.search(pattern, text, re.MULTILINE)[1]
 
     def title(self, chapter: str) -> str:
-        return re.search(r"^# (.+)$", self.notebooks[chapter].cells[0].source, re.MULTILINE)[1]
+        return self.found(chapter, "^# (.+)$")
+
+    def label(self, chapter: str) -> str:
+        """What refers to a chapter's own table of claims."""
+        return self.found(chapter, r"^\((\S+)\)=\n## Claims")
 
     def counts(self) -> str:
         """How many claims of each chapter have which verdict."""
         from companion.claims import COLUMNS  # slow to import
 
-        counts = []
-        for chapter, rows in self.claims.items():
-            found = {name: Counter(row[name] for row in rows) for name in COUNTED}
-            numbers = (found[name][verdict] for name, verdicts in COUNTED.items() for verdict in verdicts)
-            counts.append((chapter_link(chapter, self.title(chapter)), *numbers))
-        total = ("all", *map(sum, list(zip(*counts))[1:]))
-        verdicts = (f"{COLUMNS[name]}: {verdict}" for name, verdicts in COUNTED.items() for verdict in verdicts)
-        return table(("chapter", *verdicts), [*counts, total])
-
-    def label(self, chapter: str) -> str:
-        """What refers to a chapter's own table of claims."""
-        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
-        return re.search(r"^\((\S+)\)=\n## Claims", text, re.MULTILINE)[1]
+        verdicts = [(name, verdict) for name, all_of_them in COUNTED.items() for verdict in all_of_them]
+        counts = {
+            chapter: [sum(row[name] == verdict for row in rows) for name, verdict in verdicts]
+            for chapter, rows in self.claims.items()
+        }
+        rows = [(chapter_link(chapter, self.title(chapter)), *numbers) for chapter, numbers in counts.items()]
+        head = ("chapter", *(f"{COLUMNS[name]}: {verdict}" for name, verdict in verdicts))
+        return table(head, [*rows, ("all", *map(sum, zip(*counts.values())))])
 
     def drawn(self, label: str) -> str:
         """The figures of this book that show what a claim's label names: a panel of the paper, several, or a whole figure."""
@@ -116,11 +111,12 @@ class Book:
 
     def about(self, panel: str) -> list[tuple[str, dict]]:
         """Chapters and their claims about a panel, but for those that test a formula as it was printed: see the errata."""
-        every = [(chapter, row) for chapter, rows in self.claims.items() for row in rows]
-        return sorted(
-            (one for one in every if "printed" not in one[1]["claim"] and panel in panels(one[1]["paper figure"])),
-            key=lambda one: one[0],
-        )
+        return [
+            (chapter, row)
+            for chapter in sorted(self.claims)
+            for row in self.claims[chapter]
+            if "printed" not in row["claim"] and panel in panels(row["paper figure"])
+        ]
 
     def commands(self, figure: str) -> str:
         """How to run the chapters that have claims about a figure of the paper."""
@@ -140,11 +136,10 @@ def verdicts(preset: str) -> str:
     """How many claims hold, and how many phenomena occur."""
     rows = []
     for chapter, record in recorded(preset).items():
-        found = record["claims"] if record else []
-        counts = Counter(row["verdict"] for row in found)
-        occurs = Counter(row.get("occurs", "—") for row in found)  # "—": recorded before they had a column
         if record:
-            about = f"{occurs['yes']} of {len(found) - occurs['—']}"
+            counts = Counter(row["verdict"] for row in record["claims"])
+            occurs = [row["occurs"] for row in record["claims"] if row.get("occurs", "—") != "—"]
+            about = f"{occurs.count('yes')} of {len(occurs)}"
             rows.append((chapter_link(chapter), *(counts[verdict] for verdict in ("holds", "in part", "no")), about))
     return table(("chapter", "holds", "in part", "no", "phenomena that occur"), rows)
 

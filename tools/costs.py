@@ -42,13 +42,11 @@ def keep(chapter: str, record: dict) -> dict:
 
 def time(row: dict) -> str:
     """Rounded, since no two runs take the same: 9 s, 40 s, 1 min 20 s, 12 min."""
-    seconds = row["seconds"]
-    if seconds < 10:
-        return f"{max(1, round(seconds))} s"
+    seconds = max(1, round(row["seconds"], 0 if row["seconds"] < 10 else -1 if row["seconds"] < 600 else None))
+    minutes, rest = divmod(int(seconds), 60)
     if seconds >= 600:
-        return f"{round(seconds / 60)} min"
-    minutes, rest = divmod(round(seconds, -1), 60)
-    return " ".join([*([f"{minutes:.0f} min"] if minutes else []), *([f"{rest:.0f} s"] if rest else [])])
+        return f"{seconds / 60:.0f} min"
+    return " ".join(f"{count} {unit}" for count, unit in ((minutes, "min"), (rest, "s")) if count)
 
 
 def memory(row: dict) -> str:

@@ -5,7 +5,6 @@ No answer is typed: each is computed when it is asked for, by the engine that th
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -14,71 +13,84 @@ from companion.questions import self_check
 
 from . import ToolError
 
+QUESTIONS = {}
 
+
+def asks(text: str, low: str, high: str, tolerance: float = 0.005):
+    """Makes of a function that computes the answer the question of the page of its name."""
+
+    def add(answer):
+        name = f"check-{answer.__name__.replace('_', '-')}"
+        QUESTIONS[answer.__name__] = cache(lambda: self_check(name, text, answer(), low, high, tolerance=tolerance))
+        return answer
+
+    return add
+
+
+@asks(
+    "f after two steps of gradient descent:",
+    "At the second step ⟨h²⟩ and ⟨w²⟩ are above 1, and w and h move at once.",
+    "The error of the second step is what the first one has left.",
+)
 def networks():
     experiment = dl.Experiment(dl.Task.whitened([1.0]), dl.GD(), 1, "linear", gamma0=2.0, lr=0.1, steps=3)
-    return self_check(
-        "check-networks",
-        "f after two steps of gradient descent:",
-        answer=dl.meanfield.solve(experiment).f[2, 0],
-        low="At the second step ⟨h²⟩ and ⟨w²⟩ are above 1, and w and h move at once.",
-        high="The error of the second step is what the first one has left.",
-        tolerance=0.005,
-    )
+    return dl.meanfield.solve(experiment).f[2, 0]
 
 
+@asks(
+    "The step at which lazy training stops to converge:",
+    "The largest eigenvalue is that of (1, 1): the sum of a row of K. Is each Φ passed through the right angle?",
+    "Three matrices learn, and each has a term off the diagonal, too.",
+)
 def entk():
     task = dl.Task.circle([0.0, np.pi / 3], [1.0, 1.0])
     K = dl.lazy.kernels(dl.Experiment(task, dl.GD(), 2, "relu", gamma0=1.0, lr=0.1, steps=1)).K
-    return self_check(
-        "check-entk",
-        "The step at which lazy training stops to converge:",
-        answer=2 / np.linalg.eigvalsh(K).max(),
-        low="The largest eigenvalue is that of (1, 1): the sum of a row of K. Is each Φ passed through the right angle?",
-        high="Three matrices learn, and each has a term off the diagonal, too.",
-        tolerance=0.005,
-    )
+    return 2 / np.linalg.eigvalsh(K).max()
 
 
+@asks(
+    "Φ² after one step:",
+    "The response and what was learned both move h² along w(0): add them before you square. And Φ¹ has moved as well.",
+    "u² has the variance Φ¹(1,1), and w(0) is independent of it.",
+)
 def meanfield():
     experiment = dl.Experiment(dl.Task.whitened([1.0]), dl.GD(), 2, "linear", gamma0=2.0, lr=0.1, steps=2)
-    return self_check(
-        "check-meanfield",
-        "Φ² after one step:",
-        answer=dl.meanfield.solve(experiment).Phi[1, 1, 0, 0],
-        low="The response and what was learned both move h² along w(0): add them before you square. And Φ¹ has moved as well.",
-        high="u² has the variance Φ¹(1,1), and w(0) is independent of it.",
-        tolerance=0.005,
-    )
+    return dl.meanfield.solve(experiment).Phi[1, 1, 0, 0]
 
 
+@asks(
+    "Directions in both bases after eight recorded states:",
+    "Each step asks something new in both directions: what came down at the step before is in the features now.",
+    "The kernel of five inputs in three dimensions has rank three, and the backward pass does not look at the sample.",
+    tolerance=0.02,
+)
 def solver():
     experiment = dl.Experiment(dl.Task.random(5, 3, seed=0), dl.GD(), 2, "linear", gamma0=1.0, lr=0.02, steps=8)
     (rank,) = dl.meanfield.solve(experiment).provenance.rank
-    return self_check(
-        "check-solver",
-        "Directions in both bases after eight recorded states:",
-        answer=float(sum(rank)),
-        low="Each step asks something new in both directions: what came down at the step before is in the features now.",
-        high="The kernel of five inputs in three dimensions has rank three, and the backward pass does not look at the sample.",
-    )
+    return float(sum(rank))
 
 
+@asks(
+    "The number of inputs at which the estimate reaches 128 GiB:",
+    "Only kernels have two axes of inputs: do not let all of the memory grow as P².",
+    "Kernels grow as P², and at such sizes they are most of the memory.",
+    tolerance=0.02,
+)
 def scale():
     def memory(P):
         experiment = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", gamma0=1.0, lr=0.1, steps=40)
         return dl.machine.estimate(experiment, dtype="float32", kernels_at=(0, 39), directions=400).memory
 
     few = np.array([100, 200, 400])
-    return self_check(
-        "check-scale",
-        "The number of inputs at which the estimate reaches 128 GiB:",
-        answer=np.roots(np.polyfit(few, [memory(P) for P in few], 2) - [0, 0, 2**37]).max(),
-        low="Only kernels have two axes of inputs: do not let all of the memory grow as P².",
-        high="Kernels grow as P², and at such sizes they are most of the memory.",
-    )
+    return np.roots(np.polyfit(few, [memory(P) for P in few], 2) - [0, 0, 2**37]).max()
 
 
+@asks(
+    "The time at which the error has halved:",
+    "The kernel shrinks together with the error, from three terms towards the readout's.",
+    "The readout's term is not the only one: two more begin as large as it is.",
+    tolerance=0.02,
+)
 def own_rule():
     @dataclass(frozen=True)
     class ErrorTooMany(dl.Rule):
@@ -87,16 +99,7 @@ def own_rule():
 
     experiment = dl.Experiment(dl.Task.whitened([1.0]), ErrorTooMany(), 2, "relu", gamma0=1.0, lr=0.001, steps=1000)
     run = dl.lazy.predict(experiment)
-    return self_check(
-        "check-own-rule",
-        "The time at which the error has halved:",
-        answer=np.interp(0.5, run.f[:, 0], experiment.lr * np.arange(experiment.steps)),
-        low="The kernel shrinks together with the error, from three terms towards the readout's.",
-        high="The readout's term is not the only one: two more begin as large as it is.",
-    )
-
-
-QUESTIONS = {find.__name__: cache(find) for find in (networks, entk, meanfield, solver, scale, own_rule)}
+    return np.interp(0.5, run.f[:, 0], experiment.lr * np.arange(experiment.steps))
 
 
 def question(name: str):
@@ -106,13 +109,8 @@ def question(name: str):
     return QUESTIONS[name]()
 
 
-def fill(folder: Path) -> None:
-    """Write what the pages of theory in `folder` include: the field, and the command that does without it."""
-    for name in QUESTIONS:
-        if (folder / f"{name}.md").exists():
-            command = f".venv/bin/dmft check {name} 0.5"
-            field = f"```{{raw}} html\n{question(name)._repr_html_()}\n```"
-            told = (
-                f"The field needs JavaScript. In a clone of the repository `{command}` says the same of an answer 0.5."
-            )
-            (folder / f"check-{name}.txt").write_text(f"{field}\n\n{told}\n", encoding="utf-8")
+def field(name: str) -> str:
+    """What a page of theory shows below its last exercise: the field, and the command that does without it."""
+    command = f".venv/bin/dmft check {name} 0.5"
+    told = f"The field needs JavaScript. In a clone of the repository `{command}` says the same of an answer 0.5."
+    return f"```{{raw}} html\n{question(name)._repr_html_()}\n```\n\n{told}"

@@ -8,7 +8,6 @@ run with other parameters.
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import nbformat
 
 from . import ROOT, git
+from .atomic import write_bytes
 from .parameters import read_notebook
 
 FOLDER = "_static/figures"  # below book/
@@ -126,10 +126,7 @@ def pictures(csv: str, note: str = "") -> dict[str, bytes]:
 
         panels = drawing.read_csv(csv)
         for kind, path in kept.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}.part")
-            part.write_bytes(drawing.save(drawing.draw(panels, note), kind))
-            part.replace(path)
+            write_bytes(drawing.save(drawing.draw(panels, note), kind), path)
     return {kind: path.read_bytes() for kind, path in kept.items()}
 
 

@@ -13,7 +13,6 @@ from importlib.metadata import version
 import pandas
 
 from . import ROOT, chapters, remember
-from .progress import say
 
 # A module with a list FULL of points, each with `measure`, and a file `<chapter>.csv` beside it.
 SOURCES = {"beyond": "companion.beyond"}
@@ -27,14 +26,14 @@ def full(chapter: str) -> None:
     folder = ROOT / "_build" / "full" / f"{chapter}-{code[:12]}"  # other code begins anew
     place = {point: folder / f"{hashlib.sha256(repr(point).encode()).hexdigest()[:16]}.json" for point in points}
     missing = [point for point in points if not place[point].exists()]
-    say(f"{chapter}: {len(points)} points, {len(points) - len(missing)} of them measured already")
+    chapters.say(f"{chapter}: {len(points)} points, {len(points) - len(missing)} of them measured already")
     for count, point in enumerate(missing, 1):
         start = time.monotonic()
         row = point.measure()
         seconds = time.monotonic() - start
         chapters.write_text(json.dumps(row | {"seconds": seconds}), place[point])
         words = ", ".join(f"{name} {value}" for name, value in asdict(point).items())
-        say(f"{count} of {len(missing)}: {words}: {seconds:.0f} s")
+        chapters.say(f"{count} of {len(missing)}: {words}: {seconds:.0f} s")
     table = pandas.DataFrame([json.loads(place[point].read_text(encoding="utf-8")) for point in points])
     about |= {"jax": version("jax"), "hours": round(table.pop("seconds").sum() / 3600, 2)}
     head = "".join(f"# {name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in about.items())

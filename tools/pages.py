@@ -48,9 +48,8 @@ def settings(path: Path = SETTINGS) -> dict[str, str]:
 
 def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
     """How to cite and rerun a chapter, with what is known about the run that is shown."""
-    parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib")
-    values = record["parameters"] if record else {}
-    shown = "Shown with the outputs that are stored in the repository."
+    parameters, record = read_notebook(notebook), notebook.metadata.get("dmftlib", {})
+    values, shown = record.get("parameters", {}), "Shown with the outputs that are stored in the repository."
     if record:
         at = f", commit {markdown.commit(record)}" if record["commit"] else ""
         shown = f"Run in {record['seconds']:.0f} s by dmftlib {record['version']}{at}."
@@ -92,10 +91,7 @@ def configuration(links: dict[str, str]) -> dict:
             "repository_branch": "main",
             "use_repository_button": True,
             "use_issues_button": True,
-            "launch_buttons": {
-                "binderhub_url": "https://mybinder.org",
-                "colab_url": "https://colab.research.google.com",
-            },
+            "launch_buttons": dict(binderhub_url="https://mybinder.org", colab_url="https://colab.research.google.com"),
         }
     return config
 
@@ -138,6 +134,7 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
         claims=claims_pages,
         columns=COLUMNS,
         costs=costs,
+        exercise=exercises.field,
         figures=index,
         markdown=markdown,
         panels=list(contents.paper()["shows"].items()),
@@ -149,16 +146,14 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     for page in book.glob("*.md"):
         page.write_text(TEMPLATES.from_string(page.read_text(encoding="utf-8")).render(values), encoding="utf-8")
     api.fill(book / "api.md")
-    exercises.fill(book)
     diagrams.fill(book / "_static" / "theory")
 
 
 def key_of(tree: Path) -> str:
     """A hash of all that the pages of a staged tree depend on."""
-    digest = hashlib.sha256()
-    for path in [*sorted(path for path in tree.rglob("*") if path.is_file()), Path(typography.__file__), LOCK]:
-        digest.update(str(path.relative_to(tree) if path.is_relative_to(tree) else path.name).encode() + b"\0")
-        digest.update(path.read_bytes())
+    digest = hashlib.sha256(Path(typography.__file__).read_bytes() + LOCK.read_bytes())
+    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(tree)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -182,13 +177,17 @@ def build(
             return
         chapters.say("building the HTML")
         command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
-        options = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-        options["env"] = os.environ | {"PYTHONUTF8": "1"}  # whatever the locale
-        done = subprocess.run([*command, *(["-W", "-n", "--keep-going"] if strict else [])], **options)
+        command += ["-W", "-n", "--keep-going"] if strict else []
+        utf8 = {
+            "encoding": "utf-8",
+            "errors": "replace",
+            "env": os.environ | {"PYTHONUTF8": "1"},
+        }  # whatever the locale
+        done = subprocess.run(command, capture_output=True, **utf8)
         if done.returncode:
             told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
             raise ToolError(
-                "the book does not build:\n" + "\n".join(told or [done.stdout[-3000:], done.stderr[-3000:]])
+                "\n".join(["the book does not build:", *(told or [done.stdout[-3000:], done.stderr[-3000:]])])
             )
         built = tree / "_build" / "html"
         typography.mend(built)

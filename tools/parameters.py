@@ -28,8 +28,7 @@ LINE = re.compile(
 COUNTS = {word: n for n, word in enumerate("two three four five six seven eight nine".split(), start=2)}
 _COUNT = "|".join(COUNTS)
 LENGTH = re.compile(rf"\b(?P<least>at least )?(?P<low>{_COUNT})\b(?:(?P<more> or more)| to (?P<high>{_COUNT}))?")
-KINDS = {"int": int, "float": float, "str": str, "bool": bool}
-RANGE = re.compile(r"(-?\d+):(-?\d+)(?::([1-9]\d*))?")
+KINDS = {"int": int, "float": float, "str": str, "bool": lambda text: {"true": True, "false": False}[text.lower()]}
 
 
 class ParameterError(ToolError):
@@ -49,8 +48,8 @@ class Parameter:
         return self.type.startswith("list")
 
     @property
-    def kind(self) -> type:
-        return KINDS[self.type.removeprefix("list[").removesuffix("]")]
+    def kind(self) -> str:
+        return self.type.removeprefix("list[").removesuffix("]")
 
     @property
     def length(self) -> tuple[int, float]:
@@ -68,41 +67,40 @@ class Parameter:
         """The checked value that `text`, typed on a command line, stands for."""
         items = [item.strip(" '\"") for item in text.strip("[]").split(",")] if self.is_list else [text]
         try:
-            values = [{"true": True, "false": False}[i.lower()] if self.kind is bool else self.kind(i) for i in items]
+            values = [KINDS[self.kind](item) for item in items]
         except (KeyError, ValueError):
-            example = f"{self.name}={written(self.default)}"
             raise ParameterError(
-                f"`{self.name}` must be {self.type}; got {text!r}. Write for example {example}, with spaces, and no "
-                "commas, before the next parameter."
+                f"`{self.name}` must be {self.type}; got {text!r}. Write for example {self.name}={written(self.default)}, "
+                "with spaces, and no commas, before the next parameter."
             ) from None
         return self.check(values if self.is_list else values[0])
 
     def grid(self, text: str) -> list:
         """The checked values that `text` sweeps: a,b,c, of whole numbers also 0:3, of lists [a,b];[c]."""
-        match = RANGE.fullmatch(text) if self.type == "int" else None
-        items = text.split(";" if self.is_list else ",")
-        if match:
-            items = map(str, range(int(match[1]), int(match[2]), int(match[3] or 1)))
-        found = [self.parse(item.strip()) for item in items]
+        if self.type == "int" and re.fullmatch(r"-?\d+:-?\d+(:[1-9]\d*)?", text):
+            items = map(str, range(*map(int, text.split(":"))))
+        else:
+            items = text.split(";" if self.is_list else ",")
+        found = [self.parse(item) for item in items]
         if not found or any(value in found[:n] for n, value in enumerate(found)):
             raise ParameterError(f"the grid of `{self.name}` is empty, or has a value twice: {text!r}.")
         return found
 
     def check(self, value: object) -> object:
         """`value` itself, if its type and range are allowed."""
-        items = value if isinstance(value, list) else [value]
-        if isinstance(value, list) != self.is_list or any(type(item) is not self.kind for item in items):
-            raise ParameterError(f"`{self.name}` must be {self.type}; got {value!r}.")
-        for item in items:
-            if not self.allows(item):
-                raise ParameterError(f"`{self.name}` must lie in {self.allowed}; got {item!r}.")
-        low, high = self.length
-        if not low <= len(items) <= high:
-            wanted = f"{low} or more" if high == inf else f"{low}" if low == high else f"{low} to {high}"
-            raise ParameterError(f"`{self.name}` needs {wanted} values, as in {self.default!r}; got {value!r}.")
-        if self.is_list and "rising" in self.help and any(a >= b for a, b in pairwise(items)):
-            raise ParameterError(f"the values of `{self.name}` must rise; got {value!r}.")
-        return value
+        items, (low, high) = value if isinstance(value, list) else [value], self.length
+        if isinstance(value, list) != self.is_list or any(type(item).__name__ != self.kind for item in items):
+            wanted = f"must be {self.type}"
+        elif not all(map(self.allows, items)):
+            wanted = f"must lie in {self.allowed}"
+        elif not low <= len(items) <= high:
+            count = f"{low} or more" if high == inf else f"{low} to {high}" if low < high else low
+            wanted = f"needs {count} values, as in {self.default!r}"
+        elif self.is_list and "rising" in self.help and any(a >= b for a, b in pairwise(items)):
+            wanted = "must rise from one value to the next"
+        else:
+            return value
+        raise ParameterError(f"`{self.name}` {wanted}; got {value!r}.")
 
     def allows(self, item: object) -> bool:
         if not self.allowed:
@@ -126,12 +124,10 @@ def read_line(line: str) -> Parameter:
     fields = match.groupdict(default="")
     try:
         parameter = Parameter(**fields | {"default": ast.literal_eval(fields["default"])})
-        if (parameter.allowed == "") != (parameter.kind is bool):
+        if (parameter.allowed == "") != (parameter.kind == "bool"):
             raise ValueError("it must say what it allows, [low, high] or {a, b}")
-        if parameter.kind is str and parameter.allowed[0] != "{":
-            raise ValueError("text needs choices {a, b}")
         parameter.check(parameter.default)
-    except (SyntaxError, ValueError) as error:  # of the default, or of the ends of the range
+    except (SyntaxError, ValueError, TypeError) as error:  # of the default, or of the ends of the range
         raise ParameterError(f"`{fields['name']}`: {error}: {line!r}") from None
     return parameter
 
@@ -152,18 +148,12 @@ def read_notebook(notebook) -> dict[str, Parameter]:
 
 def similar(name: str, known: Iterable[str]) -> str:
     """A question after the known name that `name` resembles, or ''."""
-    lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f" Did you mean `{lower[close[0]]}`?" if close else ""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean `{close[0]}`?" if close else ""
 
 
-def _collect(
-    chapter: str,
-    parameters: dict[str, Parameter],
-    given: Iterable[tuple],
-    convert: Callable[[Parameter, object], object],
-) -> dict:
-    """What `convert` makes of the given names and values, or one error that says all that is wrong and what is valid."""
+def _collect(chapter: str, parameters: dict, given: Iterable[tuple], convert: Callable) -> dict:
+    """What `convert` makes of each (name, value), or one error that says all that is wrong and what is valid."""
     values, wrong = {}, []
     for name, value in given:
         try:
@@ -216,12 +206,7 @@ def read_preset(path: Path, preset: str, parameters: dict[str, Parameter], chapt
     """The values that a preset gives to one chapter, checked as if they had been typed; none without a preset."""
     if not preset:
         return {}
-    presets = read_presets(path)
-    if preset not in presets:
-        raise ParameterError(f"there is no preset {preset!r}; {path.name} has: {', '.join(presets)}.")
-    if chapter not in (entries := presets[preset]):
-        raise ParameterError(
-            f"the preset {preset!r} says nothing about {chapter}, only about {', '.join(entries)}; "
-            f"add a table [{preset}.{chapter}] to {path.name}."
-        )
-    return _collect(chapter, parameters, entries[chapter].items(), Parameter.check)
+    known = {name: list(about) for name, about in read_presets(path).items()}
+    if chapter not in known.get(preset, ()):
+        raise ParameterError(f"{path.name} has no [{preset}.{chapter}]; its presets, and their chapters, are {known}.")
+    return _collect(chapter, parameters, read_presets(path)[preset][chapter].items(), Parameter.check)

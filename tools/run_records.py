@@ -22,11 +22,14 @@ def claims(notebook) -> list[dict]:
 
 
 def printed(notebook) -> dict[str, list[str]]:
-    """The lines with numbers that each cell printed, by cell id."""
+    """The lines with numbers that each cell printed, by cell id: no warnings, pictures or claims, which say no more here."""
     lines = {}
     for cell in notebook.cells:
-        texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell.get("outputs", [])]
-        lines[cell.id] = [line for text in texts for line in text.splitlines() if re.search(r"\d", line)]
+        for out in cell.get("outputs", []):
+            data = out.get("data", {})
+            if out.get("name") != "stderr" and "image/png" not in data and "claims" not in out.get("metadata", {}):
+                text = out.get("text") or data.get("text/plain", "")
+                lines.setdefault(cell.id, []).extend(line for line in text.splitlines() if re.search(r"\d", line))
     return lines
 
 

@@ -22,7 +22,6 @@ import pandas
 
 from . import ToolError, chapters, costs, figures, run_records, sweep_table
 from .parameters import read_grid, read_notebook, read_preset, read_settings, written
-from .progress import say
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,11 @@ def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run,
 
 def announce(chapter: str, runs: list[Run], missing: list[Run], jobs: int, scheduler: str) -> None:
     """How many runs, how many are there already, and about how long the rest takes."""
-    how = f"the others on {scheduler}" if scheduler else f"{jobs} at a time"
-    say(f"{chapter}: {len(runs)} runs, {len(runs) - len(missing)} of them done already, {how}")
+    chapters.say(f"{chapter}: {len(runs)} runs, {len(runs) - len(missing)} of them done already")
     if missing and (row := costs.table().get(chapter)):
         turns = len(missing) if scheduler else math.ceil(len(missing) / jobs)
         total = costs.time(row | {"seconds": row["seconds"] * turns}) + (" over all workers" if scheduler else "")
-        say(f"about {total}, at {costs.time(row)} a run: its time with the default parameters on {costs.machine(row)}")
+        chapters.say(f"about {total}, from the chapter's time with its default parameters on {costs.machine(row)}")
 
 
 def provenance(swept: dict[str, list], fixed: dict, notebook) -> dict:
@@ -156,7 +154,7 @@ def sweep(
     def tell(run: Run, error: str) -> None:
         failures.update({str(run): error} if error else {})
         ended.append(run)
-        say(f"{len(ended)} of {len(missing)}: {run}{': failed' if error else ''}")
+        chapters.say(f"{len(ended)} of {len(missing)}: {run}{': failed' if error else ''}")
 
     if missing:
         run_all(missing, jobs, scheduler, tell)

@@ -1,6 +1,5 @@
 """What a sweep found: one table of all the claims of all its runs, and one plot."""
 
-import math
 import re
 import textwrap
 from io import StringIO
@@ -11,6 +10,13 @@ from . import run_records
 from .parameters import written
 
 NUMBER = r"(?:nan|-?inf|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+COLUMNS = {  # of the numbers of a claim, and their names there
+    "theory": "theory",
+    "theory_error": "theory_error",
+    "theory_half_step": "half_step",
+    "mean": "networks",
+    "standard_error": "networks_error",
+}
 
 
 def claims(point: dict, notebook) -> pandas.DataFrame:
@@ -18,25 +24,15 @@ def claims(point: dict, notebook) -> pandas.DataFrame:
 
     A number that a claim does not have, or that cannot be known, is missing. A swept list is written as text.
     """
-    rows = []
+    rows, swept = [], {name: str(value) if isinstance(value, list) else value for name, value in point.items()}
     for number, claim in enumerate(run_records.claims(notebook), start=1):
-        numbers = claim["numbers"]
-        about = {
-            **{name: str(value) if isinstance(value, list) else value for name, value in point.items()},
-            "number": number,
-            "claim": claim["claim"],
-            "paper_figure": claim["paper figure"],
-            "quantity": claim["quantity"],
-            "baseline": claim["baseline"],
-        }
-        told = {"networks": claim["networks"].rpartition(" (")[2].removesuffix(")")}
-        told |= {"verdict": claim["verdict"], "occurs": claim["occurs"]}
-        columns = {"theory": "theory", "theory_error": "theory_error", "theory_half_step": "half_step"}
-        columns |= {"mean": "networks", "standard_error": "networks_error"}
-        for entry in range(len(numbers["networks"])):
-            values = {column: numbers[name][entry] if numbers[name] else None for column, name in columns.items()}
-            rows.append({**about, "entry": entry + 1, **values, **told})
-    return pandas.DataFrame(rows)
+        words = {name: claim[name] for name in ("claim", "paper figure", "quantity", "baseline")}
+        rest = {"networks": claim["networks"].rpartition(" (")[2].removesuffix(")")}
+        rest |= {name: claim[name] for name in ("verdict", "occurs")}
+        for entry in range(len(claim["numbers"]["networks"])):
+            values = {name: (claim["numbers"][key] or {entry: None})[entry] for name, key in COLUMNS.items()}
+            rows.append(swept | {"number": number} | words | {"entry": entry + 1} | values | rest)
+    return pandas.DataFrame(rows).rename(columns={"paper figure": "paper_figure"})
 
 
 def matching(rows: pandas.DataFrame, wanted: str) -> pandas.DataFrame:
@@ -57,37 +53,35 @@ def plot(swept: dict[str, list], results: list[pandas.DataFrame], wanted: str, n
     Every combination of the other parameters has a panel. `note` stands in small print along the lower edge.
     """
     import matplotlib
-    from matplotlib.figure import Figure
+    import seaborn
+    from matplotlib import pyplot
 
     from companion.drawing import REST, STYLE, THEORY
 
-    x = next((name for name, values in swept.items() if isinstance(values[0], int | float)), next(iter(swept)))
-    drawn = pandas.concat([matching(rows, wanted) for rows in results]).astype(
-        {"theory": float, "standard_error": float}
+    numeric = [name for name, values in swept.items() if isinstance(values[0], int | float)]
+    x = (numeric or list(swept))[0]
+    drawn = pandas.concat([matching(rows, wanted) for rows in results])
+    drawn = drawn.astype({"theory": float, "standard_error": float}).sort_values(
+        x if numeric else "entry", kind="stable"
     )
-    if not isinstance(swept[x][0], int | float):
+    if not numeric:
         drawn[x] = drawn[x].map(written)  # matplotlib places words one after another
     titles = [f"{name} = " + drawn[name].map(written) for name in swept if name != x]
     drawn["panel"] = pandas.concat(titles, axis=1).agg(", ".join, axis=1) if titles else ""
-    panels = drawn.groupby("panel", sort=False)
-    columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
+
+    def draw(data, **_):
+        for entry, line in data.groupby("entry"):
+            told = ("theory", "networks ± SE") if entry == 1 else (None, None)
+            pyplot.plot(line[x], line["theory"], color=THEORY, label=told[0])
+            pyplot.errorbar(line[x], line["mean"], line["standard_error"], fmt="o", color=REST, label=told[1])
+
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-        for ax, (title, panel) in zip(axes, panels):
-            for entry, line in panel.groupby("entry"):
-                line = line.sort_values(x) if isinstance(swept[x][0], int | float) else line
-                first = entry == 1
-                ax.plot(line[x], line["theory"], color=THEORY, label="theory" if first else None)
-                errors = {"fmt": "o", "color": REST, "label": "networks ± SE" if first else None}
-                ax.errorbar(line[x], line["mean"], line["standard_error"], **errors)
-            ax.set(title=title, xlabel=x)
-        for ax in axes[len(panels) :]:
-            ax.set_visible(False)
-        axes[0].set_ylabel(common(drawn["quantity"]))
-        axes[0].legend()
-        figure.suptitle(common(drawn["claim"]), fontsize=10)
-        figure.supxlabel(textwrap.fill(note, 55 * columns), x=0.01, ha="left", fontsize=8)
-        figure.savefig(out := StringIO(), format="svg", metadata={"Date": None})
+        grid = seaborn.FacetGrid(drawn, col="panel", col_wrap=min(3, drawn["panel"].nunique()), height=2.8)
+        grid.map_dataframe(draw).set_titles("{col_name}").set_axis_labels(x, common(drawn["quantity"]))
+        grid.axes[0].legend()
+        grid.figure.suptitle(common(drawn["claim"]), fontsize=10)
+        grid.figure.supxlabel(textwrap.fill(note, 55), x=0.01, ha="left", fontsize=8)
+        grid.figure.set_layout_engine("constrained")
+        grid.savefig(out := StringIO(), format="svg", metadata={"Date": None})
+        pyplot.close(grid.figure)
     return out.getvalue()

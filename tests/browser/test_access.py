@@ -1,9 +1,7 @@
-"""The pages for everyone: keyboard, search, and from a file without a server."""
+"""The pages for everyone: keyboard and search."""
 
 import pytest
-from test_browser import Visit, address, browser  # noqa: F401  fixtures
-
-# --- Keyboard ---------------------------------------------------------------------------------------------------------
+from test_browser import Visit, browser  # noqa: F401  fixture
 
 REACHABLE = """() => [...document.querySelectorAll("article :is(a[href], button, summary, input, select, [tabindex])")]
     .filter(node => node.tabIndex >= 0 && node.checkVisibility({visibilityProperty: true}))
@@ -34,8 +32,8 @@ WALKS = {
 
 
 @pytest.mark.parametrize("name", WALKS)
-def test_tab_reaches_everything_in_order(browser, address, name):  # noqa: F811
-    with Visit(browser, f"{address}/{name}.html", width=390) as visit:
+def test_tab_reaches_everything_in_order(browser, html, name):  # noqa: F811
+    with Visit(browser, (html / f"{name}.html").as_uri(), width=390) as visit:
         expected = visit.page.evaluate(REACHABLE)
         assert len(expected) > 20
         for kind in WALKS[name].split(", "):
@@ -43,15 +41,8 @@ def test_tab_reaches_everything_in_order(browser, address, name):  # noqa: F811
         assert stops(visit.page) == expected
 
 
-def test_tables_that_scroll_can_be_scrolled_by_key(browser, address):  # noqa: F811
-    with Visit(browser, f"{address}/book/claims.html", width=390) as visit:
-        wide = "t => t.filter(t => t.scrollWidth > t.clientWidth + 1).map(t => t.tabIndex)"
-        found = visit.page.eval_on_selector_all("article .pst-scrollable-table-container", wide)
-        assert found and set(found) == {0}
-
-
-def test_solutions_open_by_key(browser, address):  # noqa: F811
-    with Visit(browser, f"{address}/book/networks.html") as visit:
+def test_solutions_open_by_key(browser, html):  # noqa: F811
+    with Visit(browser, (html / "book" / "networks.html").as_uri()) as visit:
         solution = visit.page.locator("div.solution").first
         inside, button = solution.locator("section p").first, solution.locator("button.toggle-button")
         assert not inside.is_visible() and button.get_attribute("aria-expanded") == "false"
@@ -62,27 +53,12 @@ def test_solutions_open_by_key(browser, address):  # noqa: F811
         inside.wait_for(state="hidden")
 
 
-# --- Search, and reading without a server -----------------------------------------------------------------------------
-
-
-def results(page):
-    """Addresses that a search finds, in their order, when the list is complete."""
-    page.wait_for_function("/\\d/.test(document.querySelector('#search-results')?.textContent)")
-    page.wait_for_selector("#search-results li a")
-    return page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.pathname)")
-
-
 @pytest.mark.parametrize(
     "query, chapter", [("feedback alignment", "fa"), ("richness", "glossary"), ("lazy.kernels", "api")]
 )
-def test_search_finds_the_page(browser, html, address, query, chapter):  # noqa: F811
-    for start in (address, html.resolve().as_uri()):
-        with Visit(browser, f"{start}/search.html?q={query.replace(' ', '+')}") as visit:
-            assert any(link.endswith(f"/{chapter}.html") for link in results(visit.page)[:3])
-
-
-@pytest.mark.parametrize("name", ["book/welcome", "book/entk", "notebooks/fa", "notebooks/linear", "book/claims"])
-def test_pages_work_from_a_file(browser, html, name):  # noqa: F811
-    with Visit(browser, (html / f"{name}.html").resolve().as_uri()) as visit:
-        assert visit.problems() == {}
-        assert all(request.startswith(("file:", "data:")) for request in visit.requests)
+def test_search_finds_the_page(browser, html, query, chapter):  # noqa: F811
+    with Visit(browser, f"{(html / 'search.html').as_uri()}?q={query.replace(' ', '+')}") as visit:
+        visit.page.wait_for_selector("#search-results li a")
+        visit.page.wait_for_function("/\\d/.test(document.querySelector('#search-results')?.textContent)")
+        links = visit.page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.pathname)")
+        assert any(link.endswith(f"/{chapter}.html") for link in links[:3])

@@ -1,6 +1,7 @@
 """The whole book as one PDF: outline, page numbers, equations, pictures, links."""
 
 import re
+from collections import Counter
 
 import pytest
 from bs4 import BeautifulSoup
@@ -9,20 +10,6 @@ from test_book import ABSENT, PAGES, small_book  # noqa: F401  fixture
 from test_browser import need_browser
 
 from tools import ToolError, pages, pdf
-
-WELCOME = """# Welcome
-
-```{include} pdf.txt
-```
-
-(twice)=
-## Twice
-
-[over](../notebooks/small.ipynb) {ref}`here <twice>` {download}`a file <settings.toml>` {cite}`bordelon2023influence` $x^2$
-
-```{bibliography}
-```
-"""
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +53,25 @@ def test_every_heading_number_equation_picture_and_solution_is_there(whole, html
     )  # in a folded solution
 
 
-def test_links_stay_in_the_file_or_lead_to_the_web(whole):
+def test_links_stay_in_the_file_or_lead_to_the_web(whole, document):
+    soup = BeautifulSoup(document, "html.parser")
+    ids = Counter(node["id"] for node in soup.find_all(id=True))
+    assert {ids[node["href"][1:]] for node in soup.find_all("a", href=re.compile("^#."))} == {1}
     annotations = [annotation.get_object() for page in whole.pages for annotation in page.get("/Annots", [])]
     actions = {annotation.get("/A", {}).get("/URI", "") for annotation in annotations}
     assert len(annotations) > 300 and {action for action in actions if not re.match(r"https?://|$", action)} == set()
 
 
-def test_pages_are_joined_with_ids_of_their_own_and_the_first_links_the_file(small_book):  # noqa: F811
+def test_the_first_page_links_the_file_that_is_made_with_it(small_book):  # noqa: F811
     need_browser()
-    html = small_book / "html"
-    (small_book / "book" / "welcome.md").write_text(WELCOME)
-    pages.build(html, {}, ABSENT)
-    assert pdf.NAME not in (html / "book" / "welcome.html").read_text()
-    document = BeautifulSoup(pdf.assemble(html), "html.parser")
-    ids = [node["id"] for node in document.find_all(id=True)]
-    assert len(ids) == len(set(ids))
-    links = {node.get_text(): node.get("href") for node in document.find_all("a")}
-    assert links["over"] == "#notebooks-small" and links["here"] == "#book-welcome--twice" and links["a file"] is None
-    (cited,) = {node["href"] for node in document.select("#notebooks-small a.reference") if "welcome" in node["href"]}
-    assert re.fullmatch(r"#book-welcome--id\d+", cited)  # from the end of the other page to the references
-    assert all(link[1:] in ids for link in links.values() if link and link.startswith("#"))
-    pages.build(html, {}, ABSENT, with_pdf=True)
-    link = BeautifulSoup((html / "book" / "welcome.html").read_text(), "html.parser").find(href=re.compile("pdf$"))
-    title, *names = flat(PdfReader(html / "book" / link["href"]).outline)
-    assert title == "Learning rules in wide networks"
-    assert names == ["Welcome", "Twice", "small", "Cite and rerun", "What is shown here"]
+    (small_book / "book" / "welcome.md").write_text(
+        "# Welcome\n\n```{include} pdf.txt\n```\n\n{cite}`bordelon2023influence` $x^2$\n\n```{bibliography}\n```\n"
+    )
+    pages.build(small_book / "html", {}, ABSENT, with_pdf=True)
+    page = small_book / "html" / "book" / "welcome.html"
+    link = BeautifulSoup(page.read_text(), "html.parser").find(href=re.compile("pdf$"))
+    titles = ["Learning rules in wide networks", "Welcome", "small", "Cite and rerun", "What is shown here"]
+    assert flat(PdfReader(page.parent / link["href"]).outline) == titles
 
 
 def test_without_a_browser_it_says_what_is_missing(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from companion.claims import COLUMNS, HEAD, Claims, origin
+from companion.claims import COLUMNS, HEAD, Claims
 
 WHERE = "N = 8, 4 seeds"
 
@@ -59,14 +59,6 @@ def test_agreement(theory, networks, expected):
 )
 def test_a_phenomenon_occurs_in_theory_at_two_steps_and_in_networks(theory, half_step, networks, sign, expected):
     assert occurs("phenomenon", theory, half_step, networks, sign=sign) == expected
-
-
-def test_agreement_and_occurrence_are_apart():
-    far = row("phenomenon", "GD", 1.0, 1.0, (3.0, 0.1))
-    assert (far["occurs"], far["verdict"], far["baseline"]) == ("yes", "no", "GD")
-    absent = row("phenomenon", "GD", -1.0, -1.0, (-1.0, 0.1))
-    assert (absent["occurs"], absent["verdict"]) == ("no", "holds")
-    assert row("agree", 1.0, (1.0, 0.1))["occurs"] == "—"
 
 
 @pytest.mark.parametrize(
@@ -127,9 +119,3 @@ def test_the_page_shows_three_digits_and_the_output_carries_them_all():
     }  # fmt: skip
     assert second["numbers"]["networks"] == [1.0, np.pi] and second["numbers"]["theory"] == []
     assert first["occurs"] == "yes"
-
-
-def test_origin_says_widths_and_seeds():
-    ensemble = lambda width, n: type("E", (), dict(width=width, seeds=range(n)))  # noqa: E731
-    assert origin([ensemble(64, 3), ensemble(64, 4)]) == "N = 64, 7 seeds"
-    assert origin([ensemble(512, 3), ensemble(64, 4)]) == "N = 64…512, 7 seeds"

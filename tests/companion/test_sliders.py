@@ -43,14 +43,8 @@ def test_the_page_is_deterministic_small_and_tells_curves_apart_without_colour(s
     assert page == sliders.two_layer()._repr_html_() and len(page) < 400_000
     data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.S)[1])
     assert len({rule["dash"] for rule in data["rules"]}) == len({rule["color"] for rule in data["rules"]}) == 4
-    assert "http" not in page.replace("http://www.w3.org", "")
-    for name in ("gamma0", "rho"):
-        assert f'<label for="two-layer-{name}">' in page and f'<input type="range" id="two-layer-{name}"' in page
-
-
-def test_two_on_a_page_share_no_id(shown):
     other = sliders.two_layer(name="second", gamma0=3.0, rho=0.0)._repr_html_()
-    ids = [set(re.findall(r'id="([^"]+)"', page)) for page in (shown._repr_html_(), other)]
+    ids = [set(re.findall(r'id="([^"]+)"', text)) for text in (page, other)]
     assert not ids[0] & ids[1] and "two-layer" not in other.split("<script>")[1]
 
 

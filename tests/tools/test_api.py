@@ -50,10 +50,3 @@ def test_the_examples_run_in_the_order_of_the_page():
     result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=told.append)
     assert result.attempted > 100
     assert result.failed == 0, "".join(told)
-
-
-def test_entries_show_call_and_docstring():
-    text = api.entry("dmftlib.lazy.kernels")
-    assert "````{py:function} dmftlib.lazy.kernels(experiment, Delta=None)" in text
-    assert "Kernels at γ₀ → 0, derived from the rule's formula." in text
-    assert ".random(P, D, seed=0, P_test=0)" in api.entry("dmftlib.Task")

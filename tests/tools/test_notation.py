@@ -44,19 +44,6 @@ ROWS = [
 EXPLAINED = set().union(*(symbols(formula) for row in ROWS for formula in INLINE.findall(row)))
 
 
-@pytest.mark.parametrize(
-    "formula, found",
-    [
-        (r"\tilde g^\ell_\mu = \dot\phi(h)\odot\tilde z", {r"\tildeg", r"\ell", r"\mu", r"\phi", "h", r"\odot", r"\tildez"}),
-        (r"\mathrm{err}_{\rm MC}(K)\lVert \bar K\rVert_F", {r"\mathrmerr", "K", r"\barK", "F"}),
-        (r"\dot{\mathsf W} &= U(\mathsf W) \quad\text{for all}", {r"\mathsfW", "U"}),
-        (r"\lambda_{\max}(K)\le\tfrac12\sum_{s<t}", {r"\lambda", "K", "s", "t"}),
-    ],
-)  # fmt: skip
-def test_the_letters_of_a_formula_are_found(formula, found):
-    assert symbols(formula) == found
-
-
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if EQUATION.search(text)])
 def test_every_symbol_of_an_equation_is_on_the_page_of_notation(page):
     used = set().union(*map(symbols, EQUATION.findall(PAGES[page])))

@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from companion import claims
 from tools import chapters
 
 CHAPTERS = chapters.names()
@@ -43,15 +42,6 @@ def test_a_stored_chapter_is_complete_clean_and_compared(chapter):
             printed += output.get("text", "")
     rows = re.findall(r"^(f|Phi|G|G_tilde|K) +[\d.e+-]+ % +[\d.e+-]+ %", printed, re.MULTILINE)
     assert set(rows) == {"f", "Phi", "G", "G_tilde", "K"}, "the distances between theory and networks"
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_table_of_claims_states_the_one_rule_of_verdicts(chapter):
-    cells = chapters.read(chapters.committed(chapter)).cells
-    heads = [cell.source for cell in cells if "-claims-table)=" in cell.source]
-    assert all(claims.RULE in head for head in heads)
-    drawn = [cell.id for cell in code_cells(chapter) if "= Claims()" in cell.source]
-    assert len(heads) == len(drawn), "a table of claims is made by `Claims`, below the rule"
 
 
 def test_the_readme_shows_the_chapter_s_first_figure():

@@ -24,56 +24,38 @@ seed: int = 0  # of the data [0, inf)""")
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    "read, text, expected",
     [
-        ("", {}),
-        ("gamma0=1e-5 P=2", {"gamma0": 1e-5, "P": 2}),
-        ("activation=relu rich=false", {"activation": "relu", "rich": False}),
-        ('widths=[16,4096] rules=\'["DFA", "GD"]\'', {"widths": [16, 4096], "rules": ["DFA", "GD"]}),
-        (
-            "gamma0 = 10  widths = [ 64 ,256 ]  rules=GD, DFA",
-            {"gamma0": 10.0, "widths": [64, 256], "rules": ["GD", "DFA"]},
-        ),
+        (read_settings, "gamma0=1e-5 P=2 activation=relu", {"gamma0": 1e-5, "P": 2, "activation": "relu"}),
+        (read_settings, 'rich=false rules=\'["DFA", "GD"]\'', {"rich": False, "rules": ["DFA", "GD"]}),
+        (read_settings, "P = 9  widths = [ 64 ,256 ]  rules=GD, DFA", {"P": 9, "widths": [64, 256], "rules": ["GD", "DFA"]}),
+        (read_grid, "gamma0=0.5,1,2 rich=true,false", {"gamma0": [0.5, 1.0, 2.0], "rich": [True, False]}),
+        (read_grid, "seed=0:3 P=2:11:4", {"seed": [0, 1, 2], "P": [2, 6, 10]}),
+        (read_grid, "rhos=[0,1]; [0,0.5,1]", {"rhos": [[0.0, 1.0], [0.0, 0.5, 1.0]]}),
     ],
-)
-def test_settings_are_converted_to_the_type_of_their_parameter(text, expected):
-    assert repr(read_settings(text, CELL, "gd")) == repr(expected)
-
-
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("gamma0=0.5,1,2", {"gamma0": [0.5, 1.0, 2.0]}),
-        ("seed=0:3 P=2:11:4", {"seed": [0, 1, 2], "P": [2, 6, 10]}),
-        ("activation=relu,erf rich=true,false", {"activation": ["relu", "erf"], "rich": [True, False]}),
-        ("rhos=[0,1];[0,0.5,1]", {"rhos": [[0.0, 1.0], [0.0, 0.5, 1.0]]}),
-        ("gamma0 = 0.5, 1 widths=[64]; [64, 128]", {"gamma0": [0.5, 1.0], "widths": [[64], [64, 128]]}),
-    ],
-)
-def test_a_grid_is_read_into_checked_values_and_written_as_it_is_typed(text, expected):
-    assert repr(read_grid(text, CELL, "gd")) == repr(expected)
-    again = " ".join(f"{n}={(';' if CELL[n].is_list else ',').join(map(written, v))}" for n, v in expected.items())
-    assert read_grid(again, CELL, "gd") == expected
+)  # fmt: skip
+def test_values_are_converted_to_the_type_of_their_parameter(read, text, expected):
+    assert repr(read(text, CELL, "gd")) == repr(expected)
+    if read is read_grid:  # as the name of its folder has it
+        again = " ".join(f"{n}={(';' if CELL[n].is_list else ',').join(map(written, v))}" for n, v in expected.items())
+        assert read_grid(again, CELL, "gd") == expected
 
 
 @pytest.mark.parametrize(
     "read, text, message",
     [
         (read_settings, "gama0=4", r"gd has no parameter `gama0`\. Did you mean `gamma0`\?"),
-        (read_settings, "gamma0=abc", r"`gamma0` must be float; got 'abc'"),
         (read_settings, "gamma0=nan", r"`gamma0` must lie in \(0, 10\]; got nan"),
         (read_settings, "P=8.0", r"`P` must be int; got '8\.0'"),
         (read_settings, "activation=sine", r"`activation` must lie in \{relu, tanh, erf\}; got 'sine'"),
         (read_settings, "rich=2", r"`rich` must be bool; got '2'"),
         (read_settings, "widths=[]", r"`widths` must be list\[int\]; got '\[\]'\. Write for example widths=\[64,128\]"),
-        (read_settings, "gamma0=4, P=8", r"got '4,P=8'.*with spaces, and no commas, before the next"),
         (read_settings, "P=8 P=9", r"`P` is given twice; keep one"),
         (read_settings, "rhos=0.3", r"`rhos` needs 2 or more values, as in \[0\.0, 1\.0\]; got \[0\.3\]"),
-        (read_settings, "rhos=[0.6,0.6]", r"the values of `rhos` must rise; got \[0\.6, 0\.6\]"),
+        (read_settings, "rhos=[0.6,0.6]", r"`rhos` must rise from one value to the next; got \[0\.6, 0\.6\]"),
         (read_settings, "gama0=4 P=1", r"(?s)no parameter `gama0`.*`P` must lie in \[2, 64\]; got 1\.\nThe parameters"),
         (read_grid, "gamma0=1,,2", r"`gamma0` must be float; got ''"),
         (read_grid, "gamma0=1,1.0", r"the grid of `gamma0` is empty, or has a value twice: '1,1\.0'"),
-        (read_grid, "gamma0=0:3", r"`gamma0` must be float; got '0:3'"),
         (read_grid, "seed=3:3", r"the grid of `seed` is empty"),
     ],
 )  # fmt: skip
@@ -91,10 +73,9 @@ def test_a_wrong_value_is_named_and_the_valid_ones_listed(read, text, message):
         ("gamma0: float = 1.0  # richness (0, many]", "`gamma0`: could not convert"),
         ("gamma0: float = np.pi  # richness (0, 10]", "`gamma0`: malformed"),
         ("gamma0: float = 1  # richness (0, 10]", "`gamma0` must be float; got 1"),
-        ('name: str = "a"  # a name [0, 1]', "`name`: text needs choices"),
+        ('name: str = "a"  # a name [0, 1]', "`name`: "),
         ("n: list[int] = 3  # counts, each [0, 4]", r"`n` must be list\[int\]; got 3"),
         ("n: list[int] = [3]  # the two widths, each [0, 4]", "`n` needs 2 values"),
-        ("rich: bool = True  # features move {yes, no}", "`rich`: it must say what it allows"),
     ],
 )
 def test_a_line_outside_the_grammar_is_refused(line, message):
@@ -118,13 +99,12 @@ def test_every_chapter_has_one_parameters_cell_and_the_paper_s_width_in_its_pape
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("[quick.gd]\n[big.gd]", r"there is no preset 'paper'; presets\.toml has: quick, big\."),
-        ("[paper.fa]\n[paper.dfa]", r"says nothing about gd, only about fa, dfa; add a table \[paper\.gd\]"),
+        ("[paper.fa]\n[big.gd]", r"presets\.toml has no \[paper\.gd\]; its presets, .* {'paper': \['fa'\], 'big': \['gd'\]}"),
         ("[paper.gd]\nP = \nn = 1", r"presets\.toml is not TOML: .*line 2"),
         ("[paper.gd]\ngama0 = 4.0", r"gd has no parameter `gama0`\. Did you mean `gamma0`\?\nThe parameters of gd are"),
-        ("[paper.gd]\nwidths = [64, 8000]", r"`widths` must lie in \[16, 4096\]; got 8000"),
+        ("[paper.gd]\nwidths = [64, 8000]", r"`widths` must lie in \[16, 4096\]; got \[64, 8000\]"),
     ],
-)
+)  # fmt: skip
 def test_a_preset_is_checked_as_if_it_had_been_typed(tmp_path, text, message):
     path = tmp_path / "presets.toml"
     path.write_text(text)

@@ -1,16 +1,14 @@
 """Results of the engines that chapters take from earlier runs: only of the same computation, and with the same bytes."""
 
-import pickle
 import warnings
-from dataclasses import dataclass, replace
-from types import ModuleType
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import write_chapter
 
 import dmftlib as dl
-from tools import chapters, figures, remember
+from tools import chapters, remember
 
 EXPERIMENT = dl.Experiment(dl.Task.random(2, 3), dl.GD(), 1, "tanh", gamma0=1.0, lr=0.1, steps=2)
 
@@ -27,12 +25,12 @@ def counted(tmp_path):
             return function(*values, **named)
 
         engine.__signature__ = remember.inspect.signature(function)
-        return remember.remembered(engine, remember.Store(tmp_path / "results")), calls
+        return remember.remembered(engine, tmp_path / "results"), calls
 
     return make
 
 
-def test_a_result_is_found_again_with_the_same_bytes_and_the_experiment_that_was_asked_about(counted):
+def test_a_result_is_found_again_with_the_same_bytes(counted):
     train, calls = counted(dl.network.train)
     again = replace(EXPERIMENT)
     one, two = train(EXPERIMENT, 8), train(again, width=8, seed=0)
@@ -40,82 +38,24 @@ def test_a_result_is_found_again_with_the_same_bytes_and_the_experiment_that_was
     for name in ("f", "K", "Phi", "final_h"):
         a, b = getattr(one, name), getattr(two, name)
         assert a.tobytes() == b.tobytes() and a.dtype == b.dtype and type(a) is type(b)
-    for other in ({"seed": 1}, {"width": 9}, {"dtype": "float32"}):
-        train(EXPERIMENT, **{"width": 8} | other)
+    train(EXPERIMENT, 8, seed=1)
     train(replace(EXPERIMENT, rule=dl.FA(0.5)), 8)
-    train(replace(EXPERIMENT, activation="erf"), 8)
-    assert len(calls) == 6
+    assert len(calls) == 3
 
 
-def test_any_iterable_of_seeds_still_works(counted):
-    ensemble, calls = counted(dl.network.ensemble)
-    for _ in range(2):
-        runs = [ensemble(EXPERIMENT, 8, seeds) for seeds in (range(2), iter([0, 1]), (seed for seed in range(2)))]
-    assert len({run.f.tobytes() for run in runs}) == 1
-    assert len(calls) == 5, "only those of range are remembered"
-
-
-RULE = """
-@dataclass(frozen=True)
-class Own(dl.Rule):
-    share: float = 1.0
-
-    def pseudo_gradient(self, layer):
-        return {} * self.share * factor() * layer.g
-
-def factor():
-    return {}
-"""
-
-
-def own(inner, outer=1.0, share=1.0):
-    """An experiment whose rule a notebook defines, in names of its own as in a new kernel."""
-    names = {"__name__": "__main__", "dl": dl, "dataclass": dataclass}
-    exec(RULE.format(inner, outer), names)
-    return replace(EXPERIMENT, rule=names["Own"](share))
-
-
-def test_a_rule_or_an_activation_of_a_notebook_is_known_by_its_code(monkeypatch):
-    monkeypatch.setitem(remember.sys.modules, "__main__", ModuleType("__main__"))  # where dataclass looks for names
-    key = lambda experiment: remember.key(dl.network.train, {"experiment": experiment})  # noqa: E731
-    assert key(own(1.0)) == key(own(1.0))
-    others = [own(1.0), own(2.0), own(1.0, 2.0), own(1.0, share=2.0)]
-    bounds = [replace(EXPERIMENT, activation=dl.Activation("a", lambda h, c=c: c * h)) for c in (1.0, 2.0)]
-    assert len({key(experiment) for experiment in others + bounds}) == 6
-
-
-def test_what_uses_code_that_no_key_covers_is_not_remembered():
-    with pytest.raises(pickle.PicklingError, match="may change while the key stays"):
-        remember.key(dl.network.train, {"x": lambda: figures})
-
-
-def test_a_run_that_warns_does_so_each_time_where_it_was_called(counted):
+def test_a_run_that_warns_does_so_each_time(counted):
     def engine(x):
-        warnings.warn("it diverges", RuntimeWarning, stacklevel=3)  # past the counting function
+        warnings.warn("it diverges", RuntimeWarning, stacklevel=1)
         return x
 
     call, calls = counted(engine)
     for _ in range(2):
-        with pytest.warns(RuntimeWarning, match="diverges") as warned:
+        with pytest.warns(RuntimeWarning, match="diverges"):
             assert call(3) == 3
-        assert warned[0].filename == __file__
     assert len(calls) == 2
 
 
-def test_an_error_is_that_of_the_engine(counted):
-    train, calls = counted(dl.network.train)
-    for _ in range(2):
-        with pytest.raises(ValueError, match="`width`") as error:
-            train(EXPERIMENT, 0)
-        assert error.value.__context__ is None
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        train(EXPERIMENT, widht=8)
-    assert len(calls) == 3
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: data[:-9], lambda data: data[:40] + b"?" + data[41:]]
-)
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-9]])
 def test_a_file_that_is_not_whole_is_computed_again(counted, tmp_path, damage):
     call, calls = counted(lambda x: np.full(9, x))
     call(1.5)
@@ -134,13 +74,17 @@ class Own(dl.Rule):
     def pseudo_gradient(self, layer):
         return {} * layer.g
 
-experiment = dl.Experiment(dl.Task.random(2, 3), Own(), 1, "tanh", gamma0=1.0, lr=0.1, steps=3)
-runs = [dl.network.train(experiment, 8), dl.meanfield.solve(experiment, 64)]
+runs = []
+for rule in (dl.FA(0.5), Own()):
+    experiment = dl.Experiment(dl.Task.random(2, 3), rule, 1, "tanh", gamma0=1.0, lr=0.1, steps=3)
+    runs += [dl.network.train(experiment, 8), dl.meanfield.solve(experiment, 64)]
 print([run.loss[-1].hex() for run in runs]){}
 """
 
 
 def test_a_chapter_whose_figure_changed_calls_no_engine_and_prints_the_same(tree):
+    """But for a rule of its own, which is known by no name that lasts."""
+
     def run(factor, figure="", **options):
         write_chapter(tree / "notebooks" / "small.ipynb", [("parameters", ""), ("draw", DRAW.format(factor, figure))])
         notebook = chapters.execute("small", {}, tree / "out", **options)

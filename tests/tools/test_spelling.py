@@ -64,11 +64,3 @@ def test_every_word_is_a_word(where, text):
 
 def test_the_list_of_kept_words_is_sorted_and_holds_no_word_that_is_known_anyway():
     assert sorted(set(KEPT)) == KEPT and CHECKER.known(KEPT) == set()
-
-
-def test_mistakes_are_seen_and_code_is_not():
-    text = prose(
-        "A recieved `cofusion` $\\gama$ {eq}`eq-foo` [rihgt](wrnog.md)\n\n```python\nimprot\n```\n\nAn avarage."
-    )
-    assert unknown(text) == ["avarage", "recieved", "rihgt"]
-    assert AMERICAN.findall("The color of a neighbor.") == ["color", "neighbor"]
