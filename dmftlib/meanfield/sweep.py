@@ -157,7 +157,9 @@ class HalfSweep:
         self.unkept = self.images["recorded"].pop("weights", None) if anew else None
         # Compiling often takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
         # One layer has no basis: there a compiled step wins if it is long.
-        self.in_numpy = (L > 1 or len(task.X_all) * S <= LARGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
+        self.in_numpy = (
+            (L > 1 or len(task.X_all) * S <= LARGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
+        )
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)

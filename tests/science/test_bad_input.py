@@ -207,7 +207,10 @@ VALUE_ERRORS = [
     (lambda r: network.average([r["trained"]] * 2), "`runs` must differ: 0 comes twice"),
     (lambda r: network.average([r["trained"]]), "`runs` must hold at least two seeds"),
     (lambda r: network.extrapolate([r["networks"]] * 2), r"`ensembles` .* two different widths; got \[8, 8\]"),
-    (lambda r: network.extrapolate([r["networks"]] * 2 + [r["same"]]), r"`ensembles` must differ: \(8, 0\) comes twice"),
+    (
+        lambda r: network.extrapolate([r["networks"]] * 2 + [r["same"]]),
+        r"`ensembles` must differ: \(8, 0\) comes twice",
+    ),
     (lambda r: network.extrapolate([r["networks"], r["wider"]]), r"ensembles\[0\] and ensembles\[1\] differ in lr"),
     (lambda r: r["solved"].two_time(), "`record` = True"),
     (lambda r: r["trained"].responses(), "`record` = True"),
