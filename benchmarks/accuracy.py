@@ -1,4 +1,4 @@
-"""Accuracy of the mean field solver: distances from the references, the effect of tol, the ReLU width bias.
+"""Accuracy of the mean field solver: the effect of tol, the ReLU width bias, what the known start removes.
 
 python benchmarks/accuracy.py
 """
@@ -12,17 +12,6 @@ import dmftlib as dl
 from dmftlib.meanfield import solver
 
 KERNELS = ("f", "Phi", "G_tilde", "K")
-
-
-def distances():
-    """Distance to the stored references at two sample sizes, beside the solver's own error estimates."""
-    for case in reference.CASES:
-        for samples in (4096, 16384):
-            run = dl.meanfield.solve(reference.CASES[case], samples)
-            print(f"\n{case}, samples = {samples}, rank {run.provenance.rank}")
-            print(dl.compare(run, reference.load(case)))
-            for source, errors in run.provenance.errors.items():
-                print(f"  own {source} error:", ", ".join(f"{n} {100 * errors[n]:.2g} %" for n in KERNELS))
 
 
 def tol_power(samples=8192, seeds=3):
@@ -76,6 +65,5 @@ def known_start(seeds=6, steps=12):
 
 if __name__ == "__main__":
     known_start()
-    distances()
     tol_power()
     width_bias()
