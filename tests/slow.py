@@ -44,7 +44,6 @@ SLOW = {
     "test_responses_follow_from_what_a_rule_asks_for",
     "test_too_little_room_grows_and_changes_nothing",
     "test_too_many_operations_take_fewer_neurons_and_then_none",
-    "test_two_draws_agree_within_stated_errors_of_a_few_per_cent",
     "test_gates_do_not_jump_with_h_and_one_hidden_layer_has_no_responses",
     "test_what_no_derivative_of_one_neuron_shows_is_refused",
     "test_until_cuts_runs_and_ensembles",

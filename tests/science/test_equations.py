@@ -6,7 +6,6 @@ and averages are written out again, so that a page, the code and this file are t
 """
 
 import re
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import single_site
+from single_site import RHO
 
 import dmftlib as dl
 from dmftlib.meanfield import solver
@@ -575,26 +576,6 @@ def test_sorted_answers():
     assert_exact(ask.revealed(), W / np.sqrt(N), 1e-8)  # every question asked: the matrix itself
 
 
-@checks("eq-new-a")
-def test_fresh_part_is_fresh():
-    """a₂, after an adaptive detour through q₁, has the law of an independent Gaussian projected off q₁."""
-    rng = np.random.default_rng(9)
-    N, first = 6, np.sqrt(6) * np.eye(6)[0]
-    size, overlap = [], []
-    for _ in range(20_000):
-        W = rng.standard_normal((N, N))
-        ask = Questions(W)
-        ask.forward(first)
-        ask.transpose(np.tanh(ask.a[0]))
-        ask.forward(np.tanh(ask.b[0]) + 0.3)
-        history = np.tanh(ask.a[0]) ** 2
-        history = history - (ask.q[0] @ history / N) * ask.q[0]
-        size.append((ask.a[1] ** 2).mean())
-        overlap.append((ask.a[1] @ history) ** 2 / (history**2).sum())
-    assert_mean(size, (N - 1) / N)
-    assert_mean(overlap, 1.0)
-
-
 def ask_training(states, layer):
     """Questions that training asked of W^ℓ(0): features forward, then gradients backward, step by step."""
     ask = Questions(states[0].W[layer])
@@ -705,125 +686,36 @@ def test_equal_time_echo():
 # Mean field theory: the whole set of equations, solved as printed --------------------------------------------
 
 
-@cache
-def single_neuron(T, P):
-    """One neuron's process over all samples, and ⟨δφ(t)/δr(s)⟩, ⟨δg(t)/δu(s)⟩ by automatic differentiation."""
-
-    def process(u, r, c_h, c_z):
-        """u, r (T, P) -> φ(h), g, z; c_h, c_z (T, P, T, P) multiply past g, and past and present φ(h)."""
-        phi, g, z = jnp.zeros((T, P)), jnp.zeros((T, P)), []
-        for t in range(T):
-            h = u[t] + jnp.einsum("msn,sn->m", c_h[t], g)
-            phi = phi.at[t].set(jnp.tanh(h))
-            z.append(r[t] + jnp.einsum("msn,sn->m", c_z[t], phi))
-            g = g.at[t].set((1 - jnp.tanh(h) ** 2) * z[t])
-        return phi, g, jnp.stack(z)
-
-    over_samples = (0, 0, None, None)
-    phi_r = jax.vmap(jax.jacfwd(lambda *a: process(*a)[0], argnums=1), over_samples)
-    g_u = jax.vmap(jax.jacfwd(lambda *a: process(*a)[1], argnums=0), over_samples)
-    run = jax.jit(jax.vmap(process, over_samples))
-    return run, jax.jit(lambda *a: (phi_r(*a).mean(0), g_u(*a).mean(0)))  # (t, μ, s, ν)
-
-
-def literal_mean_field(K_x, y, L, gamma0, lr, T, S, seed, scale_A=1.0, scale_B=1.0):
-    """Solve eq-meanfield as it is printed: two-time kernels, Gaussian processes, automatic derivatives."""
-    P = len(y)
-    TP = T * P
-    rng = np.random.default_rng(seed)
-    noise_u, noise_r = [], []
-    for _ in range(L):  # every u comes with r and with −r, so f(0) = 0; second moments are matched
-        n_u, n_r = rng.standard_normal((2, S // 2, TP))
-        n = np.concatenate([np.concatenate([n_u, n_r], axis=1), np.concatenate([n_u, -n_r], axis=1)])
-        n = np.linalg.solve(np.linalg.cholesky(n.T @ n / S), n.T).T
-        noise_u.append(n[:, :TP])
-        noise_r.append(n[:, TP:])
-    w0 = noise_r[-1][:, :1]
-    tril = np.tril(np.ones((T, T)), -1)[:, None, :, None]
-    run, responses = single_neuron(T, P)
-
-    def sample(noise, kernel):
-        """Paths with this covariance; causal, since a Cholesky factor is lower triangular."""
-        known = np.diag(kernel.reshape(TP, TP)) > 0
-        factor = np.zeros((TP, TP))
-        n = known.sum()
-        factor[:n, :n] = np.linalg.cholesky(kernel.reshape(TP, TP)[:n, :n] + 1e-10 * np.eye(n))
-        return (noise @ factor.T).reshape(S, T, P)
-
-    zero = np.zeros((T, P, T, P))
-    Phi = [np.broadcast_to(K_x[None, :, None, :], zero.shape)] + [zero.copy() for _ in range(L)]
-    G = [None] + [zero.copy() for _ in range(L)] + [np.ones_like(zero)]
-    A, B = [zero.copy() for _ in range(L + 1)], [zero.copy() for _ in range(L + 1)]  # γ₀ included
-    Delta, K = np.zeros((T, P)), []
-    # The first layer's Gaussian is drawn once; the top one is w(0) for all samples and times.
-    u = [np.broadcast_to((noise_u[0][:, :P] @ np.linalg.cholesky(K_x).T)[:, None], (S, T, P))] + [None] * (L - 1)
-    r = [np.zeros((S, T, P))] * (L - 1) + [np.broadcast_to(w0[:, :, None], (S, T, P))]
-
-    def layer(l):  # l = 1 … L
-        c_h = scale_A * A[l - 1] + gamma0 * lr * Phi[l - 1] * Delta * tril
-        c_z = scale_B * B[l] + gamma0 * lr * G[l + 1] * Delta * tril
-        return u[l - 1], r[l - 1], c_h, c_z
-
-    for t in range(T):
-        for l in range(1, L + 1):  # forward
-            if l > 1:
-                u[l - 1] = sample(noise_u[l - 1], Phi[l - 1])
-            phi, _, z = run(*layer(l))
-            Phi[l][: t + 1, :, : t + 1] = np.einsum("itm,isn->tmsn", phi[:, : t + 1], phi[:, : t + 1]) / S
-            if l < L:
-                A[l][t, :, :t] = responses(*layer(l))[0][t, :, :t]
-        Delta[t] = y - np.asarray((phi[:, t] * z[:, t]).mean(0)) / gamma0  # error
-        for l in range(L, 0, -1):  # backward
-            if l < L:
-                r[l - 1] = sample(noise_r[l - 1], G[l + 1])
-            _, g, _ = run(*layer(l))
-            G[l][: t + 1, :, : t + 1] = np.einsum("itm,isn->tmsn", g[:, : t + 1], g[:, : t + 1]) / S
-            if l > 1:
-                B[l - 1][t, :, : t + 1] = responses(*layer(l))[1][t, :, : t + 1]
-        K.append(sum(Phi[l][t, :, t] * G[l + 1][t, :, t] for l in range(L + 1)))
-    return SimpleNamespace(K=np.array(K), Delta=Delta, A=A, B=B, Phi=Phi, G=G)
-
-
-RICH = dict(L=3, gamma0=2.0, lr=0.2, T=5)
-
-
-def rich_task():
-    return dl.Task(np.array([[1.0, 0.4, 0.9], [0.2, 1.2, -0.5]]), np.array([1.5, -1.0]))
+def rich(rule, L=3, lr=0.2, T=5):
+    task = dl.Task(np.array([[1.0, 0.4, 0.9], [0.2, 1.2, -0.5]]), np.array([1.5, -1.0]))
+    return dl.Experiment(task, rule, L, "tanh", 2.0, lr, T)
 
 
 @checks("eq-meanfield", "eq-response-fields", "eq-responses")
-def test_mean_field_equations():
-    """The printed equations, with responses by automatic differentiation, against the one-sweep solver.
-
-    A regression on the effect of each response says how large the solver's own A and B are, as a factor.
-    """
-    task = rich_task()
-    L, gamma0, lr, T = (RICH[name] for name in ("L", "gamma0", "lr", "T"))
-    solved = dl.meanfield.solve(dl.Experiment(task, dl.GD(), L, "tanh", gamma0, lr, T), samples=20_000, tol=1e-8)
-
-    def literal(seed, **scale):
-        return literal_mean_field(task.K_x, task.y, L, gamma0, lr, T, 6000, seed, **scale).K
-
-    norm = np.linalg.norm
-    first, second = literal(0), literal(1)
-    difference = solved.K - (first + second) / 2
-    error = (norm(first - second) / 2 + solved.provenance.errors["monte_carlo"]["K"] * norm(first)) / norm(first)
-    assert norm(difference) / norm(first) < 2.5 * error < 0.025
-    for response, size in (("scale_A", 0.1), ("scale_B", 0.04)):
-        effect = (literal(0, **{response: 1.2}) - first) / 0.2
-        assert norm(effect) > size * norm(first)  # the response matters here
-        assert abs((effect * difference).sum() / (effect**2).sum()) < 0.04  # and it is right to 4 %
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(RHO)], ids=str)
+def test_mean_field_equations(rule):
+    """The printed equations, with responses by automatic differentiation, against the one-sweep solver."""
+    run, norm = dl.meanfield.solve(rich(rule), samples=20_000, tol=1e-6, record=True), np.linalg.norm
+    first, second = (single_site.solve(type(rule).__name__, rich(rule), 4000, seed) for seed in (0, 1))
+    found, stated = run.responses() | dict(K=run.K), run.responses(errors=True)
+    stated["K"] = run.provenance.errors["monte_carlo"]["K"] * norm(run.K)
+    for name, value in found.items():
+        mean, error = (first[name] + second[name])[: len(value)] / 2, norm(first[name] - second[name]) / 2
+        error = np.hypot(error, norm(stated[name])) / norm(mean)
+        assert norm(value - mean) / norm(mean) < 2.5 * error < 0.06, name
+        now = [np.einsum("ltmtn->ltmn", x) for x in (value, mean)] if name in "BD" else (value, mean)
+        assert norm(now[0] - now[1]) / norm(now[1]) < 0.06, name  # at equal times, too
 
 
 def test_response_orders():
     """Halve η at fixed ηt: A(t, s) and B(t, s < t) halve, B(t, t) stays, and B(0, 0) = 0."""
-    task, norm = rich_task(), np.linalg.norm
-    coarse = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.05, 3, 2000, 0)
-    fine = literal_mean_field(task.K_x, task.y, 2, 2.0, 0.025, 5, 2000, 0)
-    assert abs(norm(coarse.A[1][2, :, 0]) / norm(fine.A[1][4, :, 0]) - 2) < 0.3
-    assert abs(norm(coarse.B[1][2, :, 1]) / norm(fine.B[1][4, :, 2]) - 2) < 0.3
-    assert abs(norm(coarse.B[1][2, :, 2]) / norm(fine.B[1][4, :, 4]) - 1) < 0.15
-    assert norm(coarse.B[1][0, :, 0]) < 0.2 * norm(coarse.B[1][2, :, 2])
+    norm = np.linalg.norm
+    coarse, fine = (single_site.solve("GD", rich(dl.GD(), 2, lr, T), 2000, 0) for lr, T in ((0.05, 3), (0.025, 5)))
+    (A, B), (fine_A, fine_B) = ((found["A"][0], found["B"][0]) for found in (coarse, fine))
+    assert abs(norm(A[2, :, 0]) / norm(fine_A[4, :, 0]) - 2) < 0.3
+    assert abs(norm(B[2, :, 1]) / norm(fine_B[4, :, 2]) - 2) < 0.3
+    assert abs(norm(B[2, :, 2]) / norm(fine_B[4, :, 4]) - 1) < 0.15
+    assert norm(B[0, :, 0]) < 0.2 * norm(B[2, :, 2])
 
 
 @checks("eq-start", "eq-zero-start")
