@@ -12,7 +12,8 @@ from dmftlib.results import OBSERVABLES, Provenance
 from dmftlib.stability import check_records, warn_if_unstable
 
 T, L, P = 5, 2, 3
-E = dl.Experiment(dl.Task([[1.0, 0.0], [0.3, 1.0], [-1.0, 2.0]], [1.0, -0.5, 2.0]), dl.GD(), L, "tanh", 1.0, 0.25, T)
+Y = np.array([1.0, -0.5, 2.0])
+E = dl.Experiment(dl.Task([[1.0, 0.0], [0.3, 1.0], [-1.0, 2.0]], Y), dl.GD(), L, "tanh", 1.0, 0.25, T)
 
 
 def dynamics(seed=0, experiment=E):
@@ -74,16 +75,6 @@ def test_compare_is_the_relative_frobenius_distance_over_all_times():
         assert comparison[name] == (comparison.distance[name], comparison.standard_error[name])
 
 
-def test_a_scaled_copy_is_as_far_as_its_factor_and_one_run_has_no_error():
-    b = dynamics(1)
-    comparison = dl.compare(dataclasses.replace(b, **{name: 1.05 * getattr(b, name) for name in OBSERVABLES}), b)
-    np.testing.assert_allclose(list(comparison.distance.values()), 0.05, rtol=1e-12)
-    assert np.isnan(list(comparison.standard_error.values())).all()
-    assert not any(dl.compare(b, b).distance.values())
-    rows = str(dl.compare(b, ensemble(b, 0.0123))).splitlines()[1:]
-    assert [row.split() for row in rows] == [[name, "0", "%", "1.2", "%"] for name in OBSERVABLES]
-
-
 def with_error(run, error):
     """Its provenance, if the run were a mean field of this Monte Carlo error."""
     return dataclasses.replace(run.provenance, errors=dict(monte_carlo=dict.fromkeys(OBSERVABLES, error)))
@@ -112,14 +103,7 @@ def test_agreement_with_one_network_is_unknown_and_not_a_verdict():
 
 
 @pytest.mark.parametrize(
-    "name, changes",
-    [
-        ("rule", dict(rule=dl.DFA())),
-        ("phi", dict(activation="relu")),
-        ("gamma0", dict(gamma0=2.0)),
-        ("task", dict(task=dl.Task(E.task.X, -E.task.y))),
-        ("task", dict(task=dl.Task(E.task.X, E.task.y, X_test=E.task.X))),
-    ],
+    "name, changes", [("phi", dict(activation="relu")), ("task", dict(task=dl.Task(np.eye(3), Y)))]
 )
 def test_results_of_two_experiments_are_not_compared(name, changes):
     other = dynamics(1, dataclasses.replace(E, **changes))
