@@ -29,7 +29,6 @@ SLOW = {
     "test_large.py",
     "eight_seeds",
     "test_Phi_and_G_are_positive_semi_definite_while_they_move",
-    "test_a_rule_that_does_not_is_sampled",
     "test_a_row_of_the_committed_result_is_measured_again",
     "test_engines_do_what_the_rule_says_not_what_it_is_called",
     "test_float32_is_float64_rounded",

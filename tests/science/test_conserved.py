@@ -138,13 +138,6 @@ def test_infinite(rule, depth):
         assert_steps(run.G[:, -1, 0, 0] - bottom, square[:, -1] - square[:, 0])
 
 
-def test_closed_forms_conserve_exactly():
-    task, times = dl.Task.whitened([1.5, -0.5]), np.linspace(0, 3, 7)
-    gd, fa = dl.twolayer.gd(task, GAMMA0, times), dl.twolayer.fa(task, GAMMA0, times, RHO)
-    np.testing.assert_allclose(gd.G[:, 0, 0, 0] - np.trace(gd.H, axis1=1, axis2=2), 1 - task.P, atol=1e-9)
-    np.testing.assert_allclose(fa.G_tilde[:, 0, 0, 0] - np.trace(fa.H, axis1=1, axis2=2) / 2, RHO - 1, atol=1e-9)
-
-
 def test_the_chapter_and_this_file_name_each_other():
     cells = chapters.read(chapters.committed("discrete_time")).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")

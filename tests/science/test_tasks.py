@@ -1,6 +1,5 @@
 """Tasks and experiments: what they hold. What they must refuse: test_bad_input.py."""
 
-import dataclasses
 
 import numpy as np
 import pytest
@@ -51,13 +50,6 @@ def test_circle_task_has_the_cosine_kernel():
     angles = np.array([0.0, 0.3, 2.0, np.pi])
     task = dl.Task.circle(angles, np.ones(4))
     np.testing.assert_allclose(task.K_x, np.cos(angles[:, None] - angles), atol=1e-15)
-
-
-def test_experiments_are_varied_by_replace_and_numpy_numbers_are_numbers():
-    e = dl.Experiment(dl.Task.random(3, 4), dl.GD(), np.int64(1), "tanh", np.float32(0.5), np.float64(0.1), 3)
-    assert (e.hidden_layers, e.gamma0) == (1, 0.5)
-    assert dataclasses.replace(e, gamma0=2).gamma0 == 2.0 and e.gamma0 == 0.5
-    assert dataclasses.replace(e, activation="relu").phi.name == "relu"
 
 
 # --- Handwritten digits ----------------------------------------------------------------------------------------------
