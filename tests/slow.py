@@ -27,7 +27,6 @@ SLOW = {
     "test_a_lazy_or_forgetful_answer_is_not_right",
     # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
     "test_large.py",
-    "eight_seeds",
     "test_Phi_and_G_are_positive_semi_definite_while_they_move",
     "test_a_row_of_the_committed_result_is_measured_again",
     "test_engines_do_what_the_rule_says_not_what_it_is_called",

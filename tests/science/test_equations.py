@@ -659,25 +659,36 @@ def test_equal_time_echo():
 # Mean field theory: the whole set of equations, solved as printed --------------------------------------------
 
 
-def rich(rule, L=3, lr=0.2, T=5):
+def rich(rule, L=3, lr=0.2, T=5, gamma0=2.0):
+    """Large steps and γ₀, so that responses are large."""
     task = dl.Task(np.array([[1.0, 0.4, 0.9], [0.2, 1.2, -0.5]]), np.array([1.5, -1.0]))
-    return dl.Experiment(task, rule, L, "tanh", 2.0, lr, T)
+    return dl.Experiment(task, rule, L, "tanh", gamma0, lr, T)
+
+
+MILD = [rich(dl.DFA()), rich(dl.GLN(), lr=0.04), rich(dl.Hebb(), gamma0=0.5)]  # or fields explode
 
 
 @checks("eq-meanfield", "eq-response-fields", "eq-responses")
-@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(RHO)], ids=str)
-def test_mean_field_equations(rule):
+@pytest.mark.parametrize(
+    "e, samples",
+    [(rich(dl.GD()), 4000), (rich(dl.FA(RHO)), 4000), *(pytest.param(e, 12_000, marks=pytest.mark.slow) for e in MILD)],
+    ids=lambda value: str(getattr(value, "rule", "")),
+)
+def test_mean_field_equations(e, samples):
     """The printed equations, with responses by automatic differentiation, against the one-sweep solver."""
-    run, norm = dl.meanfield.solve(rich(rule), samples=20_000, tol=1e-6, record=True), np.linalg.norm
-    first, second = (single_site.solve(type(rule).__name__, rich(rule), 4000, seed) for seed in (0, 1))
-    found, stated = run.responses() | dict(K=run.K), run.responses(errors=True)
-    stated["K"] = run.provenance.errors["monte_carlo"]["K"] * norm(run.K)
-    for name, value in found.items():
+    rule, norm = type(e.rule).__name__, np.linalg.norm
+    run = dl.meanfield.solve(e, 5 * samples, tol=1e-6, record=True)
+    first, second = (single_site.solve(rule, e, samples, seed) for seed in (0, 1))
+    responses, stated = run.responses(), run.responses(errors=True)
+    assert set(responses) == set(single_site.HAS[rule])
+    for name, value in (responses | run.two_time() | dict(K=run.K)).items():
         mean, error = (first[name] + second[name])[: len(value)] / 2, norm(first[name] - second[name]) / 2
-        error = np.hypot(error, norm(stated[name])) / norm(mean)
-        assert norm(value - mean) / norm(mean) < 2.5 * error < 0.06, name
+        own = norm(stated[name]) if name in stated else run.provenance.errors["monte_carlo"][name] * norm(value)
+        # G̃ of frozen feedback is small beside what it is an average of.
+        size = np.sqrt(norm(first["G"]) * norm(first["G_tilde_tilde"])) if name == "G_tilde" else norm(mean)
+        assert norm(value - mean) < 2.5 * np.hypot(error, own) < 0.06 * size, name
         now = [np.einsum("ltmtn->ltmn", x) for x in (value, mean)] if name in "BD" else (value, mean)
-        assert norm(now[0] - now[1]) / norm(now[1]) < 0.06, name  # at equal times, too
+        assert norm(now[0] - now[1]) <= 0.06 * max(norm(now[1]), size * 1e-9), name  # at equal times, too
 
 
 def test_response_orders():

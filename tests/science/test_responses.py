@@ -1,7 +1,5 @@
-"""Two-time kernels and response functions, against automatic differentiation of the single-site process.
-
-The solver never forms A, B, C or D. Here they are fed, with the two-time kernels, into an independent simulation of
-equation (5) of the paper, which must return the same kernels and the same responses.
+"""Response functions: exact integrals and identities, stated errors, what is refused; of every rule, against automatic
+differentiation of the single-site process: `test_mean_field_equations`.
 """
 
 import dataclasses
@@ -9,103 +7,19 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import single_site
 from numpy_network import Mixed
-from single_site import HAS, KERNELS, RHO
 
 import dmftlib as dl
 from dmftlib.meanfield import responses
 
-L, T, P, SAMPLES = 3, 4, 2, 4096
-SITES = 40000  # neurons of a single-site simulation
-# Large steps and γ₀, so that responses are large.
-E = dl.Experiment(dl.Task.random(P, 3, seed=6), dl.GD(), L, "tanh", gamma0=2.0, lr=0.2, steps=T)
-RULES = {"GD": dl.GD(), "FA": dl.FA(RHO), "DFA": dl.DFA(), "GLN": dl.GLN(), "Hebb": dl.Hebb()}
-# The average in each response, and the layer it is taken in, above a gap: φ of the layer below, g and g̃ of the one above.
-SHIFT = {"A": 0, "B": 1, "C": 0, "D": 1}
-EACH = [(rule, name, gap) for rule, names in HAS.items() for name in names for gap in (1, 2)]
-
-
-def mean_and_error(values):
-    values = np.stack(values)
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
-
-
-@pytest.fixture(scope="module")
-def eight_seeds():
-    """By rule, kernels, responses and errors Δ: means over eight seeds with standard errors, of responses as stated."""
-
-    def solve(rule):
-        e = dataclasses.replace(E, rule=RULES[rule])
-        runs = [dl.meanfield.solve(e, samples=SAMPLES, seed=s, tol=1e-4, record=True) for s in range(8)]
-        kernels = [run.two_time() for run in runs]
-        out = {name: mean_and_error([k[name] for k in kernels]) for name in kernels[0]}
-        for name in HAS[rule]:
-            stated = np.sqrt(np.mean([run.responses(errors=True)[name] ** 2 for run in runs], axis=0) / len(runs))
-            out[name] = np.mean([run.responses()[name] for run in runs], axis=0), stated
-        return out | dict(Delta=np.mean([run.Delta for run in runs], axis=0), runs=runs)
-
-    return {rule: solve(rule) for rule in RULES}
-
-
-@pytest.fixture(scope="module")
-def sites(eight_seeds):
-    """By rule, every layer of the single-site process with the kernels and responses that the solver found."""
-
-    def simulate(rule, number):
-        found = {name: value[0] for name, value in eight_seeds[rule].items() if name not in ("Delta", "runs")}
-        noise = np.random.default_rng((0, number)).standard_normal((SITES, (4 * T + 1) * P + 1))
-        return single_site.layer(rule, number, E, found, eight_seeds[rule]["Delta"], noise)
-
-    return {rule: [simulate(rule, number) for number in (1, 2, 3)] for rule in RULES}
-
-
-def agree(values, expected, what):
-    """The mean of `values` is that of (mean, error), entry by entry, in joint standard errors."""
-    mean, error = expected
-    own = values.std(axis=0) / np.sqrt(len(values))
-    score = (values.mean(axis=0) - mean) / np.sqrt(own**2 + error**2 + (1e-9 * np.abs(mean).max()) ** 2)
-    assert np.abs(score).max() < 6, (what, np.abs(score).max())
-    assert np.sqrt((score**2).mean()) < 2, (what, np.sqrt((score**2).mean()))
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_each_rule_has_its_responses_and_no_others(rule, eight_seeds, sites):
-    run = eight_seeds[rule]["runs"][0]
-    assert set(run.responses()) == set(HAS[rule])
-    for name in set("AC") - set(HAS[rule]):
-        for site in sites[rule]:
-            np.testing.assert_array_equal(site[name], 0.0)
+L, T = 3, 4
+E = dl.Experiment(dl.Task.random(2, 3, seed=6), dl.GD(), L, "tanh", gamma0=2.0, lr=0.2, steps=T)
 
 
 @pytest.mark.parametrize("rule, names", [(dl.FA(0.0), "B"), (Mixed(0.5), "AB")], ids=str)
 def test_responses_follow_from_what_a_rule_asks_for(rule, names):
     run = dl.meanfield.solve(dataclasses.replace(E, rule=rule), samples=256, record=True)
     assert set(run.responses()) == set(names)
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_single_site_returns_the_kernels(rule, number, eight_seeds, sites):
-    # Closes the loop: fields built from Gaussians, responses and learned terms have the covariances they started from.
-    site = sites[rule][number - 1]
-    for name, (a, b) in KERNELS.items():
-        found = [x[number - 1] for x in eight_seeds[rule][name]]
-        agree(np.einsum("itm,isn->itmsn", site[a], site[b]), found, (name, number))
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_single_site_returns_the_output(rule, eight_seeds, sites):
-    # f = ⟨w φ⟩/γ₀, with w = z of the last layer.
-    values = sites[rule][-1]["phi"] * sites[rule][-1]["z"] / E.gamma0
-    agree(values, mean_and_error([run.f for run in eight_seeds[rule]["runs"]]), "f")
-
-
-@pytest.mark.parametrize("rule, name, gap", EACH)
-def test_every_response_is_the_derivative_of_the_single_site_process(rule, name, gap, eight_seeds, sites):
-    """Entries that causality forbids, or gates, are 0 in both: there the least difference is too many errors."""
-    derivative = sites[rule][gap - 1 + SHIFT[name]][name] / E.gamma0
-    agree(derivative, [x[gap - 1] for x in eight_seeds[rule][name]], (rule, name, gap))
 
 
 # --- At ordinary settings ---------------------------------------------------------------------------------------------
@@ -124,7 +38,7 @@ slow = lambda rule: pytest.param(rule, marks=pytest.mark.slow)  # noqa: E731
 ORDINARY = dl.Experiment(dl.Task.random(4, 6, seed=6), dl.GD(), 2, "tanh", gamma0=2.0, lr=0.05, steps=8)
 
 
-@pytest.mark.parametrize("rule", [dl.GD(), *map(slow, (dl.FA(0.5), dl.DFA(), dl.GLN(), dl.Hebb(), Own()))], ids=repr)
+@pytest.mark.parametrize("rule", [dl.GD(), slow(Own())], ids=repr)
 def test_two_draws_agree_within_stated_errors_of_a_few_per_cent(rule):
     e = dataclasses.replace(ORDINARY, rule=rule)
     one, other = (dl.meanfield.solve(e, seed=seed, record=True) for seed in (0, 1))
@@ -155,7 +69,7 @@ def test_first_response_is_its_gaussian_integral():
 def test_linear_networks_obey_steins_identities_exactly(rule):
     # ⟨φ(t) r(s)⟩ = γ₀ Σ A G, ⟨φ(t) v(s)⟩ = γ₀ Σ C ⟨g̃g̃⟩, ⟨g(t) u(s)⟩ = γ₀ Σ B Φ, ⟨g̃(t) u(s)⟩ = γ₀ Σ D Φ: r, v and u are
     # what is left of the sampled z, W(0)ᵀ g̃ and h without echoes and learned part.
-    e = dataclasses.replace(E, task=dl.Task.random(2, 3, seed=6), rule=rule, activation="linear", lr=0.03)
+    e = dataclasses.replace(E, rule=rule, activation="linear", lr=0.03)
     run = dl.meanfield.solve(e, record=True)
     F, k, R, Delta, gamma0 = run.history, run.two_time(), run.responses(), run.Delta, e.gamma0
     h, z, phi, g, g_tilde = (F[name] for name in ("h", "z", "phi", "g", "g_tilde"))
