@@ -1,9 +1,8 @@
-"""Accuracy of the mean field solver: the effect of tol, the ReLU width bias, what the known start removes.
+"""Accuracy of the mean field solver: the effect of tol, and what the known start removes.
 
 python benchmarks/accuracy.py
 """
 
-import time
 
 import numpy as np
 import reference
@@ -31,19 +30,6 @@ def tol_power(samples=8192, seeds=3):
         print(f"  {name:<8}", ", ".join(f"{100 * c:.2g} %" for c in change), f"at tol {tols}: power {power:.2f}")
 
 
-def width_bias(widths=(256, 512, 1024, 2048, 4096), seeds=300):
-    """Distance of ensemble means from the mean field against width, ReLU: how fast the bias of G̃ falls."""
-    experiment = reference.CASES["gd-1"]
-    theory = dl.meanfield.solve(experiment, 65536)
-    print(f"\ngd-1, distance of the mean of {seeds} networks from the mean field")
-    for width in widths:
-        start = time.perf_counter()
-        mean = dl.network.ensemble(experiment, width, range(width * 1000, width * 1000 + seeds))
-        table = dl.compare(theory, mean)
-        row = ", ".join(f"{n} {100 * table[n][0]:.2g} ± {100 * table[n][1]:.2g} %" for n in KERNELS)
-        print(f"  N = {width:<5} {row}   ({time.perf_counter() - start:.0f} s)", flush=True)
-
-
 def known_start(seeds=6, steps=12):
     """Errors of f, Φ, G, K with and without the correction by the exact kernels at step 0, and what is stated of them."""
     correct = solver.without_known_noise
@@ -66,4 +52,3 @@ def known_start(seeds=6, steps=12):
 if __name__ == "__main__":
     known_start()
     tol_power()
-    width_bias()

@@ -287,7 +287,11 @@ def main(names):
         with part.open("wb") as file:
             np.savez_compressed(file, **arrays)
         part.replace(path(name))
-        print(settings[name], f"| lr = {arrays['lr']:g}, {arrays['seconds']:.0f} s, known to {known(arrays):.2g}", flush=True)
+        print(
+            settings[name],
+            f"| lr = {arrays['lr']:g}, {arrays['seconds']:.0f} s, known to {known(arrays):.2g}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

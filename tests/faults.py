@@ -45,7 +45,7 @@ Revealed, Inputs, Readout = revealed.RevealedMatrix, step.InputWeights, step.Rea
 Known, Lasting, Coarser = (errors, "without_known_noise"), (errors, "lasting"), (sweep, "coarser")
 
 FIRST = {  # tests that run first, by the beginning of a name
-    "activation": ["test_activations.py"],
+    "activation": ["test_activations.py", "test_network.py"],
     "rule": ["test_lazy.py", "test_network.py"],
     "lazy": ["test_lazy.py"],
     "closed form": ["test_twolayer.py"],
@@ -231,7 +231,7 @@ FAULTS = {
     "rule: GLN, φ̇(h) for the gate on the way back": sees(dl.GLN, "gain", gate=lambda layer: layer.phi_dot),
     "rule: Hebb, h for φ": sees(dl.Hebb, G, phi=lambda layer: layer.h),
     "rule: Hebb, error dropped": sees(dl.Hebb, G, error=lambda layer: 1.0),
-    "rule: any is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
+    "theory: any rule is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
     # The lazy limit
     "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde)", "np.stack(Phi[::-1]), G_tilde)"),
     "lazy: g̃ for g in G": edit(LAZY, "(g, g),", "(g_tilde, g_tilde),"),

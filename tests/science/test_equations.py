@@ -490,7 +490,6 @@ class Questions:
     def __init__(self, W):
         self.W, self.N = W / np.sqrt(len(W)), len(W)
         self.p, self.a, self.q, self.b = (np.zeros((0, self.N)) for _ in range(4))
-        self.asked = []
 
     def _new(self, v, basis):
         v = v - (basis @ v / self.N) @ basis
@@ -504,7 +503,7 @@ class Questions:
             chi = self.W @ p
             self.a = np.vstack([self.a, chi - (self.b @ p / self.N) @ self.q])
             self.p = np.vstack([self.p, p])
-            self.asked.append("p")
+            assert np.abs(self.q @ self.a[-1]).max(initial=0) < 1e-9 * self.N  # of older questions
 
     def transpose(self, v):
         q = self._new(v, self.q)
@@ -512,7 +511,7 @@ class Questions:
             xi = self.W.T @ q
             self.b = np.vstack([self.b, xi - (self.a @ q / self.N) @ self.p])
             self.q = np.vstack([self.q, q])
-            self.asked.append("q")
+            assert np.abs(self.p @ self.b[-1]).max(initial=0) < 1e-9 * self.N
 
     def revealed(self):
         return (self.a.T @ self.p + self.q.T @ self.b) / self.N
@@ -535,16 +534,6 @@ def test_sorted_answers():
         revealed = ask.revealed()
         assert_exact(revealed @ ask.p.T, W @ ask.p.T / np.sqrt(N), 1e-9)
         assert_exact(revealed.T @ ask.q.T, W.T @ ask.q.T / np.sqrt(N), 1e-9)
-        k_p, k_q = [], []
-        for kind in ask.asked:
-            if kind == "p":
-                k_p.append(len(k_q))
-            else:
-                k_q.append(len(k_p))
-        for i, older in enumerate(k_p):
-            assert np.abs(ask.q[:older] @ ask.a[i]).max(initial=0) < 1e-9 * N
-        for j, older in enumerate(k_q):
-            assert np.abs(ask.p[:older] @ ask.b[j]).max(initial=0) < 1e-9 * N
     assert len(ask.p) == N
     assert_exact(ask.revealed(), W / np.sqrt(N), 1e-8)  # every question asked: the matrix itself
 

@@ -103,18 +103,6 @@ def test_lazy_Phi_and_G_are_positive_semi_definite(experiment):
     assert_positive(kernels.G)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-@examples(2)
-@given(data=st.data())
-def test_Phi_and_G_are_positive_semi_definite_while_they_move(rule, data):
-    experiment = data.draw(solved_experiments(rule, "tanh"))
-    for result in (dl.meanfield.solve(experiment, SAMPLED, tol=1e-3), dl.network.train(experiment, 32)):
-        assert_positive(result.Phi)
-        assert_positive(result.G)
-        if rule == dl.GD():
-            assert_equal_to_rounding(result, {"G_tilde": result.G, "G_tilde_tilde": result.G})
-
-
 # --- Order of the data and axes of the inputs do not matter -------------------------------------------------------
 
 

@@ -7,19 +7,11 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_network import Mixed
 
 import dmftlib as dl
-from dmftlib.meanfield import responses
 
 L, T = 3, 4
 E = dl.Experiment(dl.Task.random(2, 3, seed=6), dl.GD(), L, "tanh", gamma0=2.0, lr=0.2, steps=T)
-
-
-@pytest.mark.parametrize("rule, names", [(dl.FA(0.0), "B"), (Mixed(0.5), "AB")], ids=str)
-def test_responses_follow_from_what_a_rule_asks_for(rule, names):
-    run = dl.meanfield.solve(dataclasses.replace(E, rule=rule), samples=256, record=True)
-    assert set(run.responses()) == set(names)
 
 
 # --- At ordinary settings ---------------------------------------------------------------------------------------------
@@ -139,18 +131,3 @@ def test_gates_do_not_jump_with_h_and_one_hidden_layer_has_no_responses():
     assert np.abs(gated.responses()["A"]).max() > 0
     flat = dl.meanfield.solve(dataclasses.replace(short, hidden_layers=1), samples=256, record=True)
     assert flat.responses()["A"].shape == (0, 2, 4, 2, 4)
-
-
-def test_too_many_operations_take_fewer_neurons_and_then_none(monkeypatch):
-    run = dl.meanfield.solve(dataclasses.replace(ORDINARY, steps=3), samples=2048, record=True)
-    all_of_them = run.responses(), run.responses(errors=True)
-    half = responses.NudgedHalf(run.experiment, run.history, run.history["halves"][0])
-    monkeypatch.setattr(responses, "MOST_OPERATIONS", 128 * half.operations(2))
-    del run.history["responses"]
-    fewer, error = run.responses()["B"], run.responses(errors=True)["B"]
-    assert np.linalg.norm(error) > 2 * np.linalg.norm(all_of_them[1]["B"])
-    assert np.abs(fewer - all_of_them[0]["B"])[error > 0].max() < 5 * error.max()
-    monkeypatch.setattr(responses, "MOST_OPERATIONS", 10 * half.operations(2))
-    del run.history["responses"]
-    with pytest.raises(ValueError, match=r"use fewer `steps` or a smaller `task`"):
-        run.responses()

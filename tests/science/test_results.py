@@ -215,14 +215,6 @@ def test_large_kernels_are_judged_by_their_largest_multiplier(monkeypatch):
         monkeypatch.undo()
 
 
-def test_engines_warn_of_steps_that_enlarge_differences():
-    e = dl.Experiment(dl.Task.random(3, 4, seed=2), dl.GD(), 1, "tanh", gamma0=0.1, lr=0.1, steps=3)
-    unstable = dataclasses.replace(e, lr=2.2 / np.linalg.eigvalsh(dl.lazy.kernels(e).K).max())
-    for run in (lambda e: dl.network.train(e, 256), lambda e: dl.meanfield.solve(e, 64)):
-        with pytest.warns(UserWarning, match=r"\|1 − lr·λ\| exceeds 1 .* from step 0 on \(largest value"):
-            run(unstable)
-
-
 @pytest.mark.parametrize("scale, gamma0", [(1e-9, 1.0), (1.0, 1e-5)])
 def test_updates_below_rounding_warn_and_name_float64(scale, gamma0):
     task = dl.Task.random(4, 10, 0)

@@ -1,6 +1,5 @@
 """Tasks and experiments: what they hold. What they must refuse: test_bad_input.py."""
 
-
 import numpy as np
 import pytest
 
@@ -16,14 +15,6 @@ def test_task_keeps_float64_copies_and_their_kernel():
     np.testing.assert_array_equal(task.K_x, np.array([[5.0, 14.0], [14.0, 50.0]]) / 3)
     with pytest.raises(ValueError, match=r"read-only"):
         task.X[0, 0] = 1.0
-
-
-def test_tables_of_several_types_are_numbers():
-    # What numpy makes of a table with a column of booleans, or of numbers that may be missing and are not.
-    task = dl.Task(np.array([[1.5, True], [2, np.bool_(False)]], dtype=object), np.array([np.float32(1), -1], object))
-    np.testing.assert_array_equal(task.X, [[1.5, 1.0], [2.0, 0.0]])
-    assert task.X.dtype == task.y.dtype == np.float64
-    np.testing.assert_array_equal(dl.Task(np.ma.ones((2, 3)), [1.0, -1.0]).X, np.ones((2, 3)))  # nothing is masked
 
 
 def test_random_task_is_seeded_standard_normal_with_balanced_targets():
@@ -96,22 +87,6 @@ def test_sheets_of_digits_are_found_from_labels_alone():
     assert found[::-1] == [*SHEETS, n]
     assert edits[n] == 14 * 130 - n + 1  # what is lacking, and one digit that is another
     assert (np.diff(found[::-1]).min(), np.diff(found[::-1]).max()) == (122, 130)
-
-
-def test_neighbours_of_digits_are_on_the_same_sheet_and_new_hands_are_harder():
-    """What a split by rows tests: more than half of the nearest neighbours share a hand, and errors are a third."""
-    images, labels, sheet = shipped()
-    norms = (images**2).sum(axis=1)
-    distance = norms[:, None] + norms - 2 * images @ images.T
-
-    def wrong(part):
-        nearest = np.where(part[:, None] == part, np.inf, distance).argmin(axis=1)
-        return (labels[nearest] != labels).mean()
-
-    nearest = (distance + np.diag(np.full(len(labels), np.inf))).argmin(axis=1)
-    assert 0.5 < (sheet[nearest] == sheet).mean() < 0.6
-    by_rows = np.mean([wrong(np.random.default_rng(s).permutation(sheet)) for s in range(3)])
-    assert 2.5 < wrong(sheet) / by_rows < 3.5
 
 
 @pytest.mark.parametrize("P, P_test, tested", [(300, 300, 7), (1407, 297, 3), (1667, 122, 1), (20, 1600, 13)])

@@ -149,22 +149,6 @@ def test_networks_approach_them_as_one_over_N(name):
         assert abs(slope + 1) < 0.2, (quantity, slope)
 
 
-def test_modes_of_white_data_follow_the_closed_form():
-    # GD, L = 1, φ(h) = h, K_x = I: with Y = Σ_k s_k u_k v_kᵀ the equations split into one of a single target a mode,
-    # d(h_k ± w_k)/dt = ±γ₀Δ_k(h_k ± w_k) with h_k = u_kᵀh and w_k = v_kᵀw, so that Δ = Σ_k Δ_k u_k v_kᵀ.
-    left, sizes, right = np.linalg.svd(np.random.default_rng(7).standard_normal((4, 3)), full_matrices=False)
-    errors = []
-    for lr in (0.01, 0.005):
-        e = dl.Experiment(
-            dl.Task(2 * np.eye(4), (left * sizes) @ right), dl.GD(), 1, "linear", 1.5, lr, round(1 / lr) + 1
-        )
-        run = dl.meanfield.solve(e)
-        found = np.einsum("pk,tpc,kc->tk", left, run.Delta, right)
-        exact = [twolayer.gd(dl.Task.whitened([s]), 1.5, run.times).Delta[:, 0] for s in sizes]
-        errors.append(np.abs(found - np.stack(exact, axis=1)).max())
-    assert errors[0] < 0.05 and 1.8 < errors[0] / errors[1] < 2.2  # the step is all that is left
-
-
 @pytest.mark.parametrize("name", RULES)
 def test_test_points_follow_the_training_inputs_that_they_overlap_with(name):
     task = dl.Task(TASK.X, TASK.y, X_test=[[0.5, -2.0], [1.0, 0.3], [3.0, 1.0]])
