@@ -3,7 +3,6 @@
 python benchmarks/accuracy.py
 """
 
-
 import numpy as np
 import reference
 

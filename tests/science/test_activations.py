@@ -158,13 +158,6 @@ def test_large_inputs_by_the_closed_forms_of_erf(variance):
         np.testing.assert_allclose(gaussian_average(F, F, Sigma), expected, rtol=0, atol=1e-9 * expected.max())
 
 
-def test_closed_forms_of_ones_own_are_used():
-    relu, Sigma = ACTIVATIONS["relu"], covariance(3, 2)
-    user = dl.Activation("mine", relu.phi, relu.phi_dot, relu.closed_phi_phi, relu.closed_dot_dot)
-    np.testing.assert_array_equal(user.phi_phi(Sigma), relu.phi_phi(Sigma))
-    np.testing.assert_array_equal(user.dot_dot(Sigma), relu.dot_dot(Sigma))
-
-
 # --- What an activation is, whatever its name --------------------------------------------------------------------------
 
 
@@ -182,12 +175,6 @@ def test_closed_forms_of_ones_own_are_used():
 )
 def test_linear_is_a_property_of_the_function(phi, slope):
     assert dl.Activation("linear", phi).slope == slope
-
-
-def test_equal_activations_are_one_for_compiled_functions():
-    tanh = dl.Activation("tanh", ACTIVATIONS["tanh"].phi, ACTIVATIONS["tanh"].phi_dot)
-    assert tanh == ACTIVATIONS["tanh"] and hash(tanh) == hash(ACTIVATIONS["tanh"])
-    assert tanh.slope is None and tanh == ACTIVATIONS["tanh"]
 
 
 STRICT = """

@@ -330,18 +330,21 @@ def test_linear_step():
     assert_exact(after.raw, s.raw + lr * s.K @ s.Delta + second)
 
 
-def gaussian_pair(F, Sigma, nodes=80):
-    """⟨F(u_μ) F(u_ν)⟩ for u ~ N(0, Sigma), by Gauss–Hermite quadrature, entry by entry."""
+def hermite(nodes, dimensions):
+    """Points and weights for averages over independent unit Gaussians."""
     x, w = np.polynomial.hermite_e.hermegauss(nodes)
-    w = w / w.sum()
-    out = np.empty_like(Sigma)
-    for m in range(len(Sigma)):
-        for n in range(len(Sigma)):
-            a = np.sqrt(Sigma[m, m])
-            c = Sigma[m, n] / a
-            d = np.sqrt(max(Sigma[n, n] - c**2, 0.0))
-            out[m, n] = w @ (F(a * x)[:, None] * F(c * x[:, None] + d * x)) @ w
-    return out
+    grid = lambda x: np.stack(np.meshgrid(*[x] * dimensions, indexing="ij"), -1).reshape(-1, dimensions)  # noqa: E731
+    return grid(x), grid(w / w.sum()).prod(axis=1)
+
+
+def gaussian_pair(F, Sigma):
+    """⟨F(u_μ) F(u_ν)⟩ for u ~ N(0, Sigma), entry by entry."""
+    (x, y), w = hermite(80, 2)[0].T, hermite(80, 2)[1]
+    sd = np.sqrt(np.diag(Sigma))
+    along = Sigma / sd[:, None]
+    across = np.sqrt(np.maximum(sd**2 - along**2, 0))
+    one, other = F(sd[:, None] * x), F(along[..., None] * x + across[..., None] * y)
+    return np.einsum("ms,mns,s->mn", one, other, w)
 
 
 def lazy_recursion(K_x, L, activation=TANH):
@@ -582,13 +585,6 @@ def test_gaussian_covariances():
 
 
 # Mean field theory: averages over one neuron -----------------------------------------------------------------
-
-
-def hermite(nodes, dimensions):
-    x, w = np.polynomial.hermite_e.hermegauss(nodes)
-    w = w / w.sum()
-    grid = np.stack(np.meshgrid(*[x] * dimensions, indexing="ij"), -1).reshape(-1, dimensions)
-    return grid, np.prod(np.stack(np.meshgrid(*[w] * dimensions, indexing="ij"), -1).reshape(-1, dimensions), axis=1)
 
 
 @checks("eq-stein")

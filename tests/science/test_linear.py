@@ -136,15 +136,6 @@ def test_seed_samples_tol_and_dtype_are_immaterial(solved):
     assert max(run.provenance.errors["tol"].values()) < 1e-10
 
 
-def test_directions_without_end_are_named(monkeypatch):
-    def too_few(*_, **__):
-        raise solver.TooFewSamples
-
-    monkeypatch.setattr(solver, "HalfSweep", too_few)
-    with pytest.raises(RuntimeError, match=r"span more directions than its steps and samples allow, \d+: rounding"):
-        dl.meanfield.solve(SAMPLED)
-
-
 # --- Samples: exact because their moments are matched -----------------------------------------------------------------
 
 SAMPLED = dl.Experiment(dl.Task.random(3, 4, seed=3, P_test=1), dl.GD(), 3, "linear", 1.2, lr=0.04, steps=12)

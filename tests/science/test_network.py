@@ -132,9 +132,3 @@ def test_divergence_names_the_step_and_a_smaller_lr():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.isfinite(network.train(dataclasses.replace(e, steps=step), 12).f).all()
-
-
-def test_history_is_kept_only_on_request():
-    run = network.train(experiment(), 12, record=True)
-    assert network.train(experiment(), 12).history is None
-    np.testing.assert_allclose(run.history["phi"][:, 0] @ run.history["phi"][:, 0].swapaxes(1, 2) / 12, run.Phi[:, 0])

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 import dmftlib as dl
 from dmftlib import stability
@@ -159,47 +160,46 @@ def told(K, **options):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         warn_if_unstable(E, np.asarray(K, float), **options)
-    return [str(warning.message) for warning in seen]
+    return "".join(str(warning.message) for warning in seen)
 
 
-def test_an_overshooting_step_warns_from_where_lr_lambda_exceeds_two():
-    K = np.eye(P) * np.array([1.0, 7.9, 8.1, 20.0, 3.0])[:, None, None]
-    assert "from step 2 on (largest value 4)" in told(K)[0]
-    assert "from step 2 on (largest value 1.02)" in told(np.minimum(K, 8.1))[0]
-    assert "from step 9 on" in told(K, kernels_at=np.array([0, 4, 9, 10, 11]))[0]
-    assert told(np.minimum(K, 8.0)) == []
-
-
-def embedded(block, count):
+def kernels(block, count=1000):
     """`count` equal kernels: one block, and a direction that learns."""
-    return np.tile(
-        np.block([[np.asarray(block), np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]]), (count, 1, 1)
-    )
+    return np.tile(block_diag(block, 1.0), (count, 1, 1))
 
 
-def test_negative_and_complex_eigenvalues_warn_where_differences_grow_tenfold():
-    # lr·λ = −0.05: (1.05)^47 < 10 < (1.05)^48. lr·λ = ±0.4i: |1 − lr·λ| = √1.16, and 1.16^(31/2) < 10 < 1.16^(32/2).
-    for block, steps, fix in (
-        (np.diag([-0.2, 1.0]), 48, "A smaller `lr` does not help"),
-        ([[0.0, 1.6], [-1.6, 0.0]], 32, "A smaller `lr` does not help|Choose"),
-    ):
-        assert told(embedded(block, steps - 1)) == []
-        (message,) = told(embedded(block, steps))
-        assert "from step 0 on (differences grow 1" in message and any(part in message for part in fix.split("|"))
-    (message,) = told(embedded([[0.01, 1.6], [-1.6, 0.01]], 40))
-    assert message.endswith("Choose a smaller `lr`.")  # Re λ > 0: a small step follows the flow, which shrinks it
-    assert told(embedded([[2.0, 2.0], [-2.0, 2.0]], 100)) == []  # complex, and |1 − lr·λ| = √½
-    # Each recorded kernel stands for the steps up to the next.
-    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 47])) != []
-    assert told(embedded(np.diag([-0.2, 1.0]), 2), kernels_at=np.array([0, 46])) == []
+RISING = np.eye(P) * np.array([1.0, 7.9, 8.1, 20.0, 3.0])[:, None, None]
+NULL, NOISE = kernels(np.ones((2, 2))), np.random.default_rng(0).standard_normal((1000, 3, 3))  # two equal samples
+NEGATIVE, TURNING = np.diag([-0.2, 1.0]), [[0.0, 1.6], [-1.6, 0.0]]
 
 
-def test_an_eigenvalue_that_is_zero_but_for_noise_does_not_warn():
-    K = embedded([[1.0, 1.0], [1.0, 1.0]], 1000)  # a null direction: two equal samples
-    assert told(K) == []
-    assert told(K + 1e-15 * np.random.default_rng(0).standard_normal(K.shape)) == []
-    noisy = K - 0.01 * np.eye(3)
-    assert told(noisy) != [] and told(noisy, noise=0.01) == []
+@pytest.mark.parametrize(
+    "K, options, said",
+    [
+        # A step overshoots where lr·λ > 2.
+        (RISING, {}, "from step 2 on (largest value 4)"),
+        (np.minimum(RISING, 8.1), {}, "from step 2 on (largest value 1.02)"),
+        (RISING, dict(kernels_at=np.array([0, 4, 9, 10, 11])), "from step 9 on"),
+        (np.minimum(RISING, 8.0), {}, ""),
+        # Differences grow tenfold: lr·λ = −0.05 and 1.05⁴⁷ < 10 < 1.05⁴⁸; lr·λ = ±0.4i, |1 − lr·λ| = √1.16.
+        (kernels(NEGATIVE, 47), {}, ""),
+        (kernels(NEGATIVE, 48), {}, "A smaller `lr` does not help"),
+        (kernels(TURNING, 31), {}, ""),
+        (kernels(TURNING, 32), {}, "from step 0 on (differences grow 1"),
+        (kernels([[0.01, 1.6], [-1.6, 0.01]], 40), {}, "Choose a smaller `lr`."),  # the flow shrinks it
+        (kernels([[2.0, 2.0], [-2.0, 2.0]], 100), {}, ""),  # complex, and |1 − lr·λ| = √½
+        # Each recorded kernel stands for the steps up to the next.
+        (kernels(NEGATIVE, 2), dict(kernels_at=np.array([0, 47])), "from step 0 on"),
+        (kernels(NEGATIVE, 2), dict(kernels_at=np.array([0, 46])), ""),
+        # An eigenvalue that is 0 but for rounding or noise.
+        (NULL + 1e-15 * NOISE, {}, ""),
+        (NULL - 0.01 * np.eye(3), {}, "from step 0 on"),
+        (NULL - 0.01 * np.eye(3), dict(noise=0.01), ""),
+    ],
+)
+def test_steps_that_enlarge_differences_warn(K, options, said):
+    found = told(K, **options)
+    assert said in found and bool(said) == bool(found)
 
 
 def test_large_kernels_are_judged_by_their_largest_multiplier(monkeypatch):
