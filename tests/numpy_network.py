@@ -6,6 +6,7 @@ compared with, and `drawn_by`, the draws of the library.
 
 from dataclasses import dataclass
 from math import pi, sqrt
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -67,11 +68,12 @@ def run_of(rule, experiment, drawn, **options):
     return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test, **options)
 
 
-def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO):
+def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False):
     """Run `steps` states of one network, or of many: what is drawn, and all results, may have a leading axis of networks.
 
     Layers are lists with index ℓ − 1, samples are rows; with targets (P, C) gradients have rows (sample 1, output 1),
-    (sample 1, output 2), … Returns arrays named as in Dynamics, and the weights W after the last update.
+    (sample 1, output 2), … Returns arrays named as in Dynamics, and the weights W after the last update; `states`, if they
+    are to be recorded, are all fields and weights by step.
     """
     phi, phi_dot = PHI[activation]
     W0, W = drawn["W"], [w.copy() for w in drawn["W"]]
@@ -83,7 +85,7 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
     rows = lambda a: np.repeat(a, C, axis=-2)  # noqa: E731  a row for each sample, for every output
     average = lambda a, b: np.stack([u @ v.mT / N for u, v in zip(a, b, strict=True)], axis=-3)  # noqa: E731
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    f0 = None
+    f0, states = None, []
     for _ in range(steps):
         h, F = [], []
         for k in range(L):
@@ -97,9 +99,10 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
         F = [x[..., :P, :] for x in F]
         slope = [rows(gates[k][..., :P, :] if rule == "GLN" else phi_dot(h[k][..., :P, :])) for k in range(L)]
 
-        g, g_tilde = [None] * L, [None] * L
+        z, g, g_tilde = [None] * L, [None] * L, [None] * L
         for k in reversed(range(L)):
-            g[k] = slope[k] * (each(W[L]) if k == L - 1 else g[k + 1] @ W[k + 1] / sqrt(N))
+            z[k] = each(W[L]) if k == L - 1 else g[k + 1] @ W[k + 1] / sqrt(N)
+            g[k] = slope[k] * z[k]
             if rule in ("GD", "GLN"):
                 g_tilde[k] = g[k]
             elif rule == "FA":
@@ -117,6 +120,10 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
             K = K + G_tilde[..., k, :, :] * rows(rows(X @ X.T / D if k == 0 else Phi[..., k - 1, :, :]).mT)
         for name, value in zip(out, (f, Phi, average(g, g), G_tilde, average(g_tilde, g_tilde), K), strict=True):
             out[name].append(value)
+        if record:
+            states.append(
+                SimpleNamespace(W=[w.copy() for w in W], h=h, raw=raw, Delta=Delta, z=z, g=g, g_tilde=g_tilde)
+            )
 
         for k in range(L):
             below, fan_in = (X, D) if k == 0 else (F[k - 1], N)
@@ -127,4 +134,4 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
     f = out["f"].reshape(*many, steps, len(X_all), *outputs)
     after = (slice(None),) * len(many)
     out |= dict(f=f[*after, :, :P], f_test=f[*after, :, P:])
-    return out | dict(W=W, start=f0, final_h=np.array([x[..., :P, :].mT for x in h]))
+    return out | dict(W=W, start=f0, states=states, final_h=np.array([x[..., :P, :].mT for x in h]))

@@ -1,17 +1,19 @@
 """Every labelled equation of the prose pages, evaluated on both sides in a small case.
 
 `@checks("eq-…")` names the labels that a test covers; the last test compares these names with the pages.
-Nothing here uses the library except where a statement is about the library itself: networks, projections
-and averages are written out again, so that a page, the code and this file are three separate statements.
+Nothing here uses the library except where a statement is about the library itself: networks are the plain numpy loop, and
+projections and averages are written out again, so that a page, the code and the tests are three separate statements.
 """
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_network
 import pytest
 import single_site
 from single_site import RHO
@@ -59,69 +61,36 @@ def tanh_dot(h):
     return 1 - np.tanh(h) ** 2
 
 
-TANH = (np.tanh, tanh_dot)
-LINEAR = (lambda h: h, np.ones_like)
-
-
 def initial_weights(rng, D, N, L):
     return (
         [rng.standard_normal((N, D))] + [rng.standard_normal((N, N)) for _ in range(L - 1)] + [rng.standard_normal(N)]
     )
 
 
-def forward(W, X, gamma0, phi):
-    """Preactivations (P, N) of each layer, and f (P,)."""
-    h = [X @ W[0].T / np.sqrt(X.shape[1])]
+def outputs(W, X, gamma0):
+    """f (P,), for automatic differentiation."""
+    h = X @ W[0].T / np.sqrt(X.shape[1])
     for M in W[1:-1]:
-        h.append(phi(h[-1]) @ M.T / np.sqrt(len(M)))
-    return h, phi(h[-1]) @ W[-1] / (gamma0 * len(W[-1]))
-
-
-def backward(W, h, phi_dot):
-    """z and g (P, N) of each layer."""
-    z = [np.broadcast_to(W[-1], h[-1].shape)]
-    g = [phi_dot(h[-1]) * z[0]]
-    for M, below in zip(W[-2:0:-1], h[-2::-1]):
-        z.insert(0, g[0] @ M / np.sqrt(len(M)))
-        g.insert(0, phi_dot(below) * z[0])
-    return z, g
-
-
-def update(X, h, g_tilde, Delta, gamma0, lr, phi):
-    """Change of every weight matrix in one step."""
-    N = h[0].shape[1]
-    inputs = [X / np.sqrt(X.shape[1])] + [phi(layer) / np.sqrt(N) for layer in h[:-1]]
-    dW = [lr * gamma0 * (Delta[:, None] * up).T @ down for up, down in zip(g_tilde, inputs)]
-    return dW + [lr * gamma0 * Delta @ phi(h[-1])]
+        h = jnp.tanh(h) @ M.T / np.sqrt(len(M))
+    return jnp.tanh(h) @ W[-1] / (gamma0 * len(W[-1]))
 
 
 def gram(a, b):
     return a @ b.T / a.shape[1]
 
 
-def entk(X, h, g, g_tilde, phi):
-    """K and its L + 1 terms."""
-    Phi = [gram(X, X)] + [gram(phi(layer), phi(layer)) for layer in h]
-    G_tilde = [gram(a, b) for a, b in zip(g, g_tilde)] + [np.ones((len(X), len(X)))]
-    terms = [a * b for a, b in zip(G_tilde, Phi)]
-    return sum(terms), terms
-
-
-def train(W, X, y, gamma0, lr, steps, activation=TANH, pseudo=None):
-    """Train with g̃ = pseudo(g, layer), by default g; f(0) is subtracted. Returns a list of states."""
-    phi, phi_dot = activation
-    states, f0 = [], None
-    for _ in range(steps):
-        h, f = forward(W, X, gamma0, phi)
-        f0 = f if f0 is None else f0
-        z, g = backward(W, h, phi_dot)
-        g_tilde = g if pseudo is None else [pseudo(a, l) for l, a in enumerate(g)]
-        Delta = y - f + f0
-        dW, (K, terms) = update(X, h, g_tilde, Delta, gamma0, lr, phi), entk(X, h, g, g_tilde, phi)
-        state = dict(W=W, h=h, f=f - f0, raw=f, z=z, g=g, g_tilde=g_tilde, Delta=Delta, dW=dW, K=K, terms=terms)
-        states.append(SimpleNamespace(**state))
-        W = [a + b for a, b in zip(W, dW)]
-    return states
+def train(W, X, y, gamma0, lr, steps, activation="tanh", rule="GD", vector=()):
+    """States of the plain numpy loop, without the axis of its one output; each with its update, and K term by term."""
+    drawn = dict(W=[*W[:-1], W[-1][None]], vector=vector)
+    run = numpy_network.train(rule, activation, drawn, X, y, gamma0, lr, steps + 1, record=True)
+    phi, states = numpy_network.PHI[activation][0], run["states"]
+    for s, s.f, s.K in zip(states, run["f"], run["K"]):
+        s.W, s.raw, s.Delta = [*s.W[:-1], s.W[-1][0]], s.raw[:, 0], s.Delta[:, 0]
+        Phi, G_tilde = [gram(x, x) for x in (X, *map(phi, s.h))], [gram(a, b) for a, b in zip(s.g, s.g_tilde)]
+        s.terms = [a * b for a, b in zip([*G_tilde, 1.0], Phi)]
+    for s, after in pairwise(states):
+        s.dW = [b - a for a, b in zip(s.W, after.W)]
+    return states[:-1]
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +100,10 @@ def small():
     P, D, N, L = 3, 4, 12, 3
     X, y = rng.standard_normal((P, D)), rng.standard_normal(P)
     W = initial_weights(rng, D, N, L)
-    fixed = rng.standard_normal((L, P, N))
-    pseudo = lambda g, l: 0.5 * g + fixed[l]  # noqa: E731
+    vector = 3 * rng.standard_normal((L, 1, N))
 
-    def run(steps, pseudo=pseudo, gamma0=0.8, lr=0.1, W=W):
-        return train(W, X, y, gamma0, lr, steps, pseudo=pseudo)
+    def run(steps, rule="mixed", gamma0=0.8, lr=0.1, W=W):
+        return train(W, X, y, gamma0, lr, steps, "tanh", rule, vector)
 
     return SimpleNamespace(P=P, D=D, N=N, L=L, X=X, y=y, W=W, gamma0=0.8, lr=0.1, run=run)
 
@@ -168,8 +136,8 @@ def test_backprop_field(small):
 @checks("eq-forward", "eq-update", "eq-gd-scaling")
 def test_update_is_gradient_descent(small):
     """With g̃ = g the update is −η γ₀² N ∂ℒ/∂W for every weight matrix."""
-    (s,) = small.run(1, pseudo=None)
-    loss = lambda W: 0.5 * ((small.y + s.raw - forward(W, small.X, small.gamma0, jnp.tanh)[1]) ** 2).sum()  # noqa: E731
+    (s,) = small.run(1, "GD")
+    loss = lambda W: 0.5 * ((small.y + s.raw - outputs(W, small.X, small.gamma0)) ** 2).sum()  # noqa: E731
     for dW, slope in zip(s.dW, jax.grad(loss)(small.W)):
         assert_exact(dW, -small.lr * small.gamma0**2 * small.N * slope)
 
@@ -187,7 +155,7 @@ def test_feature_step(small):
 @checks("eq-sign-symmetry")
 def test_sign_symmetry(small):
     flipped = small.W[:-1] + [-small.W[-1]]
-    for s, t in zip(small.run(6, None), small.run(6, None, gamma0=-small.gamma0, W=flipped)):
+    for s, t in zip(small.run(6, "GD"), small.run(6, "GD", gamma0=-small.gamma0, W=flipped)):
         assert_exact(s.f, t.f)
         assert_exact(np.array(s.h), np.array(t.h))
         assert_exact(np.array(s.g), -np.array(t.g))
@@ -199,7 +167,7 @@ def test_richness_orders(small):
     """Halve γ₀: neurons move half as far, kernels (averaged over w and −w) a quarter as far."""
 
     def moves(gamma0):
-        runs = [small.run(6, None, gamma0, W=W) for W in (small.W, small.W[:-1] + [-small.W[-1]])]
+        runs = [small.run(6, "GD", gamma0, W=W) for W in (small.W, small.W[:-1] + [-small.W[-1]])]
         h = np.linalg.norm(np.array(runs[0][-1].h) - np.array(runs[0][0].h))
         return h, np.linalg.norm(sum(run[-1].terms[-1] - run[0].terms[-1] for run in runs))  # of Φ^L
 
@@ -213,8 +181,8 @@ def test_initial_output():
     rng = np.random.default_rng(2)
     P, D, N, gamma0 = 2, 3, 20, 0.5
     X = rng.standard_normal((P, D))
-    W = initial_weights(rng, D, N, 2)
-    phi = np.tanh(forward(W, X, gamma0, np.tanh)[0][-1])
+    (s,) = train(initial_weights(rng, D, N, 2), X, np.ones(P), gamma0, 0.1, 1)
+    phi = np.tanh(s.h[-1])
     f = rng.standard_normal((100_000, N)) @ phi.T / (gamma0 * N)
     Phi = gram(phi, phi)
     for mu, nu in ((0, 0), (1, 1)):
@@ -227,7 +195,7 @@ def test_initial_output():
 
 
 def output_gradients(small):
-    return jax.jacrev(lambda W: forward(W, small.X, small.gamma0, jnp.tanh)[1])(small.W)
+    return jax.jacrev(outputs)(small.W, small.X, small.gamma0)
 
 
 @checks("eq-weight-gradient")
@@ -285,7 +253,7 @@ def test_alignment():
 
 @checks("eq-gd-gram")
 def test_gd_entk_is_gram(small):
-    (s,) = small.run(1, pseudo=None)
+    (s,) = small.run(1, "GD")
     J = np.concatenate([np.asarray(j).reshape(small.P, -1) for j in output_gradients(small)], axis=1)
     assert_exact(s.K, small.gamma0**2 * small.N * J @ J.T)
     assert np.linalg.eigvalsh(s.K).min() > 0
@@ -303,7 +271,7 @@ def test_step_remainder(small):
 
     @jax.jit
     def derivatives(V, e):
-        F = lambda e: forward([w + e * v for w, v in zip(small.W, V)], small.X, 1.0, jnp.tanh)[1]  # noqa: E731
+        F = lambda e: outputs([w + e * v for w, v in zip(small.W, V)], small.X, 1.0)  # noqa: E731
         F1 = jax.jacfwd(F)
         F2 = jax.jacfwd(F1)
         return F(e), F1(e), F2(e), jax.jacfwd(F2)(e)
@@ -325,7 +293,7 @@ def test_linear_step():
     rng = np.random.default_rng(3)
     P, D, N, gamma0, lr = 3, 4, 7, 1.3, 0.4
     X, y, W = rng.standard_normal((P, D)), rng.standard_normal(P), initial_weights(rng, D, N, 1)
-    s, after = train(W, X, y, gamma0, lr, 2, LINEAR)
+    s, after = train(W, X, y, gamma0, lr, 2, "linear")
     second = lr**2 * gamma0**2 * (gram(X, X) @ s.Delta) * (s.Delta @ s.raw)
     assert_exact(after.raw, s.raw + lr * s.K @ s.Delta + second)
 
@@ -347,12 +315,12 @@ def gaussian_pair(F, Sigma):
     return np.einsum("ms,mns,s->mn", one, other, w)
 
 
-def lazy_recursion(K_x, L, activation=TANH):
+def lazy_recursion(K_x, L):
     Phi, G = [K_x], [np.ones_like(K_x)]
     for _ in range(L):
-        Phi.append(gaussian_pair(activation[0], Phi[-1]))
+        Phi.append(gaussian_pair(np.tanh, Phi[-1]))
     for l in range(L, 0, -1):
-        G.insert(0, G[0] * gaussian_pair(activation[1], Phi[l - 1]))
+        G.insert(0, G[0] * gaussian_pair(tanh_dot, Phi[l - 1]))
     return np.array(Phi), np.array(G), sum(a * b for a, b in zip(G, Phi))
 
 
@@ -555,7 +523,7 @@ def ask_training(states, layer):
 @checks("eq-sorted")
 def test_chi_xi_in_a_trained_network(small):
     """χ and ξ of a trained network, N = 12, from a, b, p, q only."""
-    states = small.run(2, None)
+    states = small.run(2, "GD")
     for l in range(1, small.L):
         ask = ask_training(states, l)
         for s in states:
@@ -703,7 +671,7 @@ def test_f_starts_at_zero():
 def test_sweep_equals_network(small):
     """The sweep, with the a and b of an actual matrix and N neurons for samples, is that network."""
     T = 3
-    states = small.run(T, None)
+    states = small.run(T, "GD")
     gaps = [None] + [ask_training(states, l) for l in range(1, small.L)]
     a_t = [None] + [gap.a for gap in gaps[1:]]  # with what was learned
     w, inputs = small.W[-1], small.W[0]
