@@ -1,4 +1,4 @@
-"""The solver's error estimates in drawn settings, and how networks of infinite width are found there."""
+"""The solver's error estimates: in drawn settings, whose networks of infinite width are found here, and in a hard case."""
 
 import sys
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy_network
 import pytest
 
+import dmftlib as dl
 from tools import ROOT
 from tools import stated_errors as shown
 
@@ -53,3 +54,23 @@ def test_the_library_says_so_where_networks_are_chaotic_or_diverge():
     assert len({row["setting"] for row in chaotic}) >= 4
     for row in chaotic:
         assert "Diverged" in row.get("raised", "") or row["said"], row["about"]
+
+
+def test_both_estimates_are_right_in_a_hard_case():
+    """Against the scatter between seeds, and against the same draws at a hundredth of tol."""
+    e, norm = dl.Experiment(dl.Task.random(4, 25), dl.GD(), 3, "tanh", gamma0=3.0, lr=0.05, steps=25), np.linalg.norm
+    runs, truth = ([dl.meanfield.solve(e, 4096, seed, tol) for seed in range(5)] for tol in (1e-3, 1e-5))
+    for name in ("f", "Phi", "G_tilde", "K"):
+        values, exact = (np.stack([getattr(run, name) for run in some]) for some in (runs, truth))
+        noise, tol = (np.array([run.provenance.errors[s][name] for run in runs]) for s in ("monte_carlo", "tol"))
+        # All entries move together, so each side has only a few degrees of freedom: a factor of two.
+        scatter = norm(values - values.mean(axis=0)) / np.sqrt(4) / norm(values.mean(axis=0))
+        assert 0.5 < np.sqrt((noise**2).mean()) / scatter < 2, name
+        # Never too small; too large by at most a small factor. Outputs converge faster than √tol: theirs is cautious.
+        change = values - exact
+        bias, error = (
+            norm(change.mean(axis=0)) / norm(exact[0]),
+            norm(change.std(axis=0, ddof=1)) / norm(exact[0]) / 5**0.5,
+        )
+        assert bias < 2 * tol.mean() + error, name
+        assert tol.mean() < (10 if name == "f" else 4) * bias + error, name
