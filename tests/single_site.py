@@ -1,13 +1,16 @@
 """The single-site process of every rule, equation (5) and Table 1 of the paper as they stand in steps, for tests.
 
-Independent of dmftlib: given two-time kernels, responses and errors, `layer` draws u, r, v, ζ̃ and the frozen objects,
-runs the equations for many neurons, and differentiates them automatically; `solve` finds kernels and responses so.
+`layer` and `solve` are independent of dmftlib. Given two-time kernels, responses and errors, `layer` draws u, r, v, ζ̃ and
+the frozen objects, runs the equations for many neurons, and differentiates them automatically; `solve` finds kernels and
+responses so, and `compare` holds a solution of the library against them.
 Kernels and responses have indices (layer, t, μ, s, ν), responses a layer less.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+import dmftlib as dl
 
 RHO = 0.6
 # What is left of A, B, C, D. GD, GLN: g̃ = g and v = r, one response for two. FA: h hears of W(0)ᵀ through g̃ alone.
@@ -122,3 +125,26 @@ def solve(rule, experiment, samples, seed, **scale):
     below = np.concatenate([np.tile(experiment.task.K_x, (T, 1, 1, 1)), now(found["Phi"])], axis=1)
     above = np.concatenate([now(found["G_tilde"]), np.ones((T, 1, P, P))], axis=1)
     return found | dict(Delta=Delta, K=(below * above).sum(axis=1))
+
+
+def experiment(rule, L=3, lr=0.2, T=5, gamma0=2.0):
+    """Large steps and γ₀, so that responses are large."""
+    task = dl.Task(np.array([[1.0, 0.4, 0.9], [0.2, 1.2, -0.5]]), np.array([1.5, -1.0]))
+    return dl.Experiment(task, rule, L, "tanh", gamma0, lr, T)
+
+
+def compare(run, samples):
+    """A recorded solution of the library has the kernels and responses of `solve`, within their errors and to 6 %."""
+    rule, norm = type(run.experiment.rule).__name__, np.linalg.norm
+    first, second = (solve(rule, run.experiment, samples, seed) for seed in (0, 1))
+    responses, stated = run.responses(), run.responses(errors=True)
+    assert set(responses) == set(HAS[rule])
+    for name, value in (responses | run.two_time() | dict(K=run.K)).items():
+        mean, error = (first[name] + second[name])[: len(value)] / 2, norm(first[name] - second[name]) / 2
+        own = norm(stated[name]) if name in stated else run.provenance.errors["monte_carlo"][name] * norm(value)
+        # G̃ of frozen feedback is small beside what it is an average of.
+        size = np.sqrt(norm(first["G"]) * norm(first["G_tilde_tilde"])) if name == "G_tilde" else norm(mean)
+        assert norm(value - mean) < 2.5 * np.hypot(error, own) < 0.06 * size, name
+        if name in "BD":
+            now, expected = (np.einsum("ltmtn->ltmn", x) for x in (value, mean))
+            assert norm(now - expected) <= 0.06 * norm(expected) + 1e-9 * size, name

@@ -16,7 +16,6 @@ import numpy as np
 import numpy_network
 import pytest
 import single_site
-from single_site import RHO
 
 import dmftlib as dl
 from dmftlib.meanfield import solver
@@ -612,42 +611,18 @@ def test_equal_time_echo():
 # Mean field theory: the whole set of equations, solved as printed --------------------------------------------
 
 
-def rich(rule, L=3, lr=0.2, T=5, gamma0=2.0):
-    """Large steps and γ₀, so that responses are large."""
-    task = dl.Task(np.array([[1.0, 0.4, 0.9], [0.2, 1.2, -0.5]]), np.array([1.5, -1.0]))
-    return dl.Experiment(task, rule, L, "tanh", gamma0, lr, T)
-
-
-MILD = [rich(dl.DFA()), rich(dl.GLN(), lr=0.04), rich(dl.Hebb(), gamma0=0.5)]  # or fields explode
-
-
 @checks("eq-meanfield", "eq-response-fields", "eq-responses")
-@pytest.mark.parametrize(
-    "e, samples",
-    [(rich(dl.GD()), 4000), (rich(dl.FA(RHO)), 4000), *(pytest.param(e, 12_000, marks=pytest.mark.slow) for e in MILD)],
-    ids=lambda value: str(getattr(value, "rule", "")),
-)
-def test_mean_field_equations(e, samples):
-    """The printed equations, with responses by automatic differentiation, against the one-sweep solver."""
-    rule, norm = type(e.rule).__name__, np.linalg.norm
-    run = dl.meanfield.solve(e, 5 * samples, tol=1e-6, record=True)
-    first, second = (single_site.solve(rule, e, samples, seed) for seed in (0, 1))
-    responses, stated = run.responses(), run.responses(errors=True)
-    assert set(responses) == set(single_site.HAS[rule])
-    for name, value in (responses | run.two_time() | dict(K=run.K)).items():
-        mean, error = (first[name] + second[name])[: len(value)] / 2, norm(first[name] - second[name]) / 2
-        own = norm(stated[name]) if name in stated else run.provenance.errors["monte_carlo"][name] * norm(value)
-        # G̃ of frozen feedback is small beside what it is an average of.
-        size = np.sqrt(norm(first["G"]) * norm(first["G_tilde_tilde"])) if name == "G_tilde" else norm(mean)
-        assert norm(value - mean) < 2.5 * np.hypot(error, own) < 0.06 * size, name
-        now = [np.einsum("ltmtn->ltmn", x) for x in (value, mean)] if name in "BD" else (value, mean)
-        assert norm(now[0] - now[1]) <= 0.06 * max(norm(now[1]), size * 1e-9), name  # at equal times, too
+def test_mean_field_equations():
+    """The printed equations, with responses by automatic differentiation, against the one-sweep solver; all rules: test_responses.py."""
+    single_site.compare(dl.meanfield.solve(single_site.experiment(dl.GD()), 20_000, tol=1e-6, record=True), 4000)
 
 
 def test_response_orders():
     """Halve η at fixed ηt: A(t, s) and B(t, s < t) halve, B(t, t) stays, and B(0, 0) = 0."""
     norm = np.linalg.norm
-    coarse, fine = (single_site.solve("GD", rich(dl.GD(), 2, lr, T), 2000, 0) for lr, T in ((0.05, 3), (0.025, 5)))
+    coarse, fine = (
+        single_site.solve("GD", single_site.experiment(dl.GD(), 2, lr, T), 2000, 0) for lr, T in ((0.05, 3), (0.025, 5))
+    )
     (A, B), (fine_A, fine_B) = ((found["A"][0], found["B"][0]) for found in (coarse, fine))
     assert abs(norm(A[2, :, 0]) / norm(fine_A[4, :, 0]) - 2) < 0.3
     assert abs(norm(B[2, :, 1]) / norm(fine_B[4, :, 2]) - 2) < 0.3

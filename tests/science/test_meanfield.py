@@ -13,6 +13,8 @@ import pytest
 from numpy_network import RHO
 
 import dmftlib as dl
+from dmftlib.meanfield import sweep
+from dmftlib.meanfield.revealed import RevealedMatrix
 from dmftlib.results import RECORDED
 
 
@@ -128,6 +130,30 @@ def test_test_points_change_nothing_of_the_training_result(rule, activation):
         assert run.provenance.errors[source] == pytest.approx(errors, abs=1e-9)
     # And a test point that is a training point gets its output: up to what tol leaves out, in the samples themselves.
     assert distance(run.f_test[:, :4], run.f) < (1e-12 if activation == "linear" else 3e-3)
+
+
+def test_a_recorded_gradient_changes_nothing_of_the_run(monkeypatch):
+    e = dataclasses.replace(FEEDBACK, hidden_layers=2)
+    with_it = dl.meanfield.solve(e, samples=1024, kernels_at=(6, 7))
+    monkeypatch.setattr(RevealedMatrix, "transpose_recorded", lambda self, v: 0 * v)
+    without = dl.meanfield.solve(e, samples=1024, kernels_at=(6, 7))
+    assert np.abs(with_it.G[:, 0] - without.G[:, 0]).max() > 0.1
+    for name in ("f", "Phi", "G_tilde_tilde"):
+        np.testing.assert_allclose(getattr(without, name), getattr(with_it, name), rtol=0, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("rule", [dl.FA(0.5), dl.DFA()])
+def test_images_left_out_of_the_forward_pass_are_independent_of_the_features(rule):
+    # Independent, √samples × their correlation is of order 1; those that features do depend on reach 0.1 × 256.
+    e, S = dataclasses.replace(FEEDBACK, rule=rule, hidden_layers=2, gamma0=3.0), 65536
+    with jax.enable_x64(True):
+        half = sweep.HalfSweep(e, S, (0, 0), 1e-3, "float64").run()
+    phi, W = np.tanh(half.last["h"][0]), half.weights[1]
+    phi = phi / np.sqrt((phi**2).mean(axis=1))[:, None]
+    assert np.abs(W.recorded.images["weights"] @ phi.T / np.sqrt(S)).max() < 4.5
+    assert ("weights" in W.sent.images) == (rule == dl.FA(0.5))
+    if "weights" in W.sent.images:
+        assert np.abs(W.sent.images["weights"] @ phi.T / np.sqrt(S)).max() > 20
 
 
 def test_a_short_training_point_is_resolved_beside_long_ones():

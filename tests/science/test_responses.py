@@ -1,5 +1,5 @@
-"""Response functions: exact integrals and identities, stated errors, what is refused; of every rule, against automatic
-differentiation of the single-site process: `test_mean_field_equations`.
+"""Response functions of every rule: against automatic differentiation of the single-site process, exact integrals and
+identities, stated errors, and what is refused.
 """
 
 import dataclasses
@@ -7,11 +7,29 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import single_site
 
 import dmftlib as dl
 
 L, T = 3, 4
 E = dl.Experiment(dl.Task.random(2, 3, seed=6), dl.GD(), L, "tanh", gamma0=2.0, lr=0.2, steps=T)
+
+
+slow = lambda *case: pytest.param(*case, marks=pytest.mark.slow)  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    "e, samples",
+    [  # of gradient descent: test_mean_field_equations
+        (single_site.experiment(dl.FA(single_site.RHO)), 4000),
+        slow(single_site.experiment(dl.DFA()), 12_000),
+        slow(single_site.experiment(dl.GLN(), lr=0.04), 12_000),  # or fields explode
+        slow(single_site.experiment(dl.Hebb(), gamma0=0.5), 12_000),
+    ],
+    ids=lambda value: str(getattr(value, "rule", "")),
+)
+def test_kernels_and_responses_are_those_of_the_single_site_process(e, samples):
+    single_site.compare(dl.meanfield.solve(e, 5 * samples, tol=1e-6, record=True), samples)
 
 
 # --- At ordinary settings ---------------------------------------------------------------------------------------------
@@ -26,7 +44,6 @@ class Own(dl.Rule):
         return 0.25 * (layer.g + layer.gain * down) + 0.1 * layer.phi
 
 
-slow = lambda rule: pytest.param(rule, marks=pytest.mark.slow)  # noqa: E731
 ORDINARY = dl.Experiment(dl.Task.random(4, 6, seed=6), dl.GD(), 2, "tanh", gamma0=2.0, lr=0.05, steps=8)
 
 
