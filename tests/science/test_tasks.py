@@ -89,6 +89,22 @@ def test_sheets_of_digits_are_found_from_labels_alone():
     assert (np.diff(found[::-1]).min(), np.diff(found[::-1]).max()) == (122, 130)
 
 
+def test_neighbours_of_digits_are_on_the_same_sheet_and_new_hands_are_harder():
+    """What a split by rows tests: more than half of the nearest neighbours share a hand, and errors are a third."""
+    images, labels, sheet = shipped()
+    norms = (images**2).sum(axis=1)
+    distance = norms[:, None] + norms - 2 * images @ images.T
+
+    def wrong(part):
+        nearest = np.where(part[:, None] == part, np.inf, distance).argmin(axis=1)
+        return (labels[nearest] != labels).mean()
+
+    nearest = (distance + np.diag(np.full(len(labels), np.inf))).argmin(axis=1)
+    assert 0.5 < (sheet[nearest] == sheet).mean() < 0.6
+    by_rows = np.mean([wrong(np.random.default_rng(s).permutation(sheet)) for s in range(3)])
+    assert 2.5 < wrong(sheet) / by_rows < 3.5
+
+
 @pytest.mark.parametrize("P, P_test, tested", [(300, 300, 7), (1407, 297, 3), (1667, 122, 1), (20, 1600, 13)])
 def test_digits_are_tested_on_sheets_that_were_not_taught(P, P_test, tested):
     sheet = shipped()[2]
