@@ -145,6 +145,7 @@ def test_a_recorded_gradient_changes_nothing_of_the_run(monkeypatch):
 @pytest.mark.parametrize("rule", [dl.FA(0.5), dl.DFA()])
 def test_images_left_out_of_the_forward_pass_are_independent_of_the_features(rule):
     # Independent, √samples × their correlation is of order 1; those that features do depend on reach 0.1 × 256.
+    # An array with two axes of these samples would take 34 GB: there is none.
     e, S = dataclasses.replace(FEEDBACK, rule=rule, hidden_layers=2, gamma0=3.0), 65536
     with jax.enable_x64(True):
         half = sweep.HalfSweep(e, S, (0, 0), 1e-3, "float64").run()
