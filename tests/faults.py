@@ -1,7 +1,7 @@
 """Faults that are seeded into the library, one at a time, to see whether the quick tests find them.
 
     python tests/faults.py [NAME …]       the quick tests with each fault, or with these; resumable, two at a time
-    pytest --fault "rule: Hebb, a sign"   any tests with one fault
+    pytest --fault "rule: Hebb, h for φ"   any tests with one fault
 
 A fault puts something wrong, which a physicist might have written, in the place of something right before the first test
 is imported: mostly at a seam, such as what a rule returns, what a weight matrix does to a field, or what an engine records.
@@ -120,17 +120,6 @@ def sees(rule, method, **others):
     return instead(rule, method, lambda f: lambda self, layer: f(self, Other(layer)))
 
 
-def recorded(engine, **change):
-    """What an engine records under a name: a function of all its records and of the experiment."""
-
-    def wrong(cls, experiment, provenance, records, *rest, **more):
-        if provenance.engine == engine:
-            records = records | {name: make(records, experiment) for name, make in change.items()}
-        return RECORDS(cls, experiment, provenance, records, *rest, **more)
-
-    return value(results.Dynamics, "from_records", classmethod(wrong))
-
-
 def stated(**factors):
     """The theory's own errors, times these factors, by source."""
 
@@ -140,10 +129,6 @@ def stated(**factors):
         return RECORDS(cls, experiment, replace(provenance, errors=errors), *rest, **more)
 
     return value(results.Dynamics, "from_records", classmethod(wrong))
-
-
-def transposed(name):
-    return lambda records, _: np.swapaxes(records[name], -1, -2)
 
 
 def without(name, basis, image):
@@ -253,7 +238,6 @@ FAULTS = {
     "network: feedback repeats the weights": drawn(feedback="weights"),
     "network: layers repeat each other": instead(*Draw, lambda f: lambda key, name, l, *rest: f(key, name, 0, *rest)),
     "network: a long run forgets": edit((Matrix, "with_room"), "self.V * self", "self.V * 0.1 * self"),
-    "network: G̃ transposed": recorded("network", G_tilde=transposed("G_tilde")),
     "network: standard error with n for n − 1": after(*Average, with_n),
     "network: extrapolation in 1/√N": edit(ensembles.extrapolate, "[1 / e.width", "[e.width**-0.5"),
     # The step that networks and the mean field share
@@ -262,6 +246,8 @@ FAULTS = {
     "step: update with features of the layer above": edit(step.step, "P], *phi]", "P], *phi[1:], phi[-1]]"),
     "step: g̃ sent where g should be": edit(step.backward, "Delta, g[0], g", "Delta, g_tilde[0], g"),
     "step: first weights learn with 1/D": learns(Inputs, 2**-0.5),
+    "step: G̃ transposed": edit(step.kernels, "average(g, g_tilde)", "average(g_tilde, g)"),
+    "step: outputs mix in K": edit(step.entk, "np.eye(C, dtype=K_x.dtype)", "np.ones((C, C), K_x.dtype)"),
     "step: readout that does not learn": value(Readout, "learn", lambda *_: None),
     "step: initial output not subtracted": edit((Readout, "outputs"), "raw - self.f0, 0.0", "raw, 0.0"),
     # The mean field
