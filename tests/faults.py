@@ -270,7 +270,7 @@ FAULTS = {
     "theory: error of a mean without 1/√n": edit(solver.average, " / np.sqrt(len(runs))", ""),
     "responses: 10 % too large": responded(lambda values: 1.1 * values),
     "responses: none at equal times": responded(lambda x: x * (1 - np.eye(x.shape[1]))[:, None, :, None]),
-    "responses: errors half as large": responded(lambda values: values, lambda errors: errors / 2),
+    "responses: errors a tenth as large": responded(lambda values: values, lambda errors: errors / 10),
     # What is read off results
     "result: alignment, ‖y‖ for ‖y‖²": edit(results.target_alignment, "(y @ y)", "np.sqrt(y @ y)"),
     "result: correlation of g and g̃ over ⟨gg⟩": edit((results.Result, "corr_g"), "np.sqrt(G * F)", "G"),
