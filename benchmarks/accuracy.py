@@ -1,9 +1,7 @@
-"""Accuracy of the mean field solver: distances from the references, the effect of tol, the ReLU width bias.
+"""Accuracy of the mean field solver: the effect of tol, and what the known start removes.
 
 python benchmarks/accuracy.py
 """
-
-import time
 
 import numpy as np
 import reference
@@ -12,17 +10,6 @@ import dmftlib as dl
 from dmftlib.meanfield import solver
 
 KERNELS = ("f", "Phi", "G_tilde", "K")
-
-
-def distances():
-    """Distance to the stored references at two sample sizes, beside the solver's own error estimates."""
-    for case in reference.CASES:
-        for samples in (4096, 16384):
-            run = dl.meanfield.solve(reference.CASES[case], samples)
-            print(f"\n{case}, samples = {samples}, rank {run.provenance.rank}")
-            print(dl.compare(run, reference.load(case)))
-            for source, errors in run.provenance.errors.items():
-                print(f"  own {source} error:", ", ".join(f"{n} {100 * errors[n]:.2g} %" for n in KERNELS))
 
 
 def tol_power(samples=8192, seeds=3):
@@ -40,19 +27,6 @@ def tol_power(samples=8192, seeds=3):
         ]
         power = np.polyfit(np.log(tols), np.log(change), 1)[0]
         print(f"  {name:<8}", ", ".join(f"{100 * c:.2g} %" for c in change), f"at tol {tols}: power {power:.2f}")
-
-
-def width_bias(widths=(256, 512, 1024, 2048, 4096), seeds=300):
-    """Distance of ensemble means from the mean field against width, ReLU: how fast the bias of G̃ falls."""
-    experiment = reference.CASES["gd-1"]
-    theory = dl.meanfield.solve(experiment, 65536)
-    print(f"\ngd-1, distance of the mean of {seeds} networks from the mean field")
-    for width in widths:
-        start = time.perf_counter()
-        mean = dl.network.ensemble(experiment, width, range(width * 1000, width * 1000 + seeds))
-        table = dl.compare(theory, mean)
-        row = ", ".join(f"{n} {100 * table[n][0]:.2g} ± {100 * table[n][1]:.2g} %" for n in KERNELS)
-        print(f"  N = {width:<5} {row}   ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
 def known_start(seeds=6, steps=12):
@@ -76,6 +50,4 @@ def known_start(seeds=6, steps=12):
 
 if __name__ == "__main__":
     known_start()
-    distances()
     tol_power()
-    width_bias()

@@ -40,7 +40,7 @@ CASES["one"] = dl.Experiment(dl.Task.random(1, 5, seed=0), dl.FA(1.0), 2, "tanh"
 CASES["two"] = dl.Experiment(dl.Task.random(2, 5, seed=0), dl.FA(1.0), 4, "tanh", 3.0, 0.3, 20)
 
 # ReLU gates close at h = 0, where training piles up neurons: the finite-width bias of G then falls more slowly
-# than 1/N at moderate widths (benchmarks/accuracy.py measures it), so its references use wider networks.
+# than 1/N at moderate widths, so its references use wider networks.
 WIDTHS = {case: (2048, 4096) if e.hidden_layers == 1 else (512, 1024) for case, e in CASES.items()}
 SEEDS = {case: 320 for case in CASES} | {
     "one": 1280,

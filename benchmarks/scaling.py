@@ -1,6 +1,6 @@
 """Cost of the mean field against samples, steps and inputs, and beside networks that know K as well.
 
-    python benchmarks/scaling.py [samples] [powers] [deep] [shallow] [linear]      writes benchmarks/results/<part>.json
+    python benchmarks/scaling.py [samples] [powers] [deep] [shallow]      writes benchmarks/results/<part>.json
 
 Cost is seconds of the processor, all cores added, after compilation (see speed.py).
 """
@@ -191,21 +191,7 @@ def shallow():
     return rules(1)
 
 
-# --- Linear networks --------------------------------------------------------------------------------------------------
-
-
-def linear():
-    """Linear networks, whose mean field is exact: three layers, eight inputs."""
-    task, rows = dl.Task.random(8, 12, seed=3, P_test=3), []
-    for rule in (dl.GD(), dl.FA(0.6)):
-        for T, lr in ((60, 0.01), (2000, 0.002)):
-            experiment = dl.Experiment(task, rule, 3, "linear", gamma0=1.2, lr=lr, steps=T)
-            run, cpu = warm(lambda e=experiment: dl.meanfield.solve(e), 1)
-            rows.append(show(dict(rule=repr(rule), x=T, cpu=cpu, rank=max(map(max, run.provenance.rank)))))
-    return dict(rows=rows)
-
-
-PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow, linear=linear)
+PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow)
 
 if __name__ == "__main__":
     measure(__file__, PARTS, dict(samples=fresh_samples))

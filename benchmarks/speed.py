@@ -239,7 +239,6 @@ def sweep_profile(name, experiment, tol, dtype, kernels_at):
 
         draw().run()
         half, drawing = timed(draw)
-        drawn = [len(basis.directions) for W in half.weights[1:-1] for basis in (W.features, W.sent)]
         _, sweep = timed(half.run)
         rank = [(int(W.features.count), int(W.sent.count)) for W in half.weights[1:-1]]
         n, R = len(experiment.task.X_all), round(np.mean(rank))
@@ -248,10 +247,7 @@ def sweep_profile(name, experiment, tol, dtype, kernels_at):
     done = operations(experiment, S, rank, recorded)
     row = dict(name=name, dtype=dtype, draws=drawing["cpu"], sweep=sweep["cpu"], operations=done)
     row |= dict(skinny=skinny, square=square, share_skinny=done / skinny / sweep["cpu"])
-    room = [len(basis.directions) for W in half.weights[1:-1] for basis in (W.features, W.sent)]
-    return show(
-        row | dict(share_square=done / square / sweep["cpu"], rank=rank, room=room, grown=sum(room) - sum(drawn))
-    )
+    return show(row | dict(share_square=done / square / sweep["cpu"], rank=rank))
 
 
 def profile():

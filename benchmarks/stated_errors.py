@@ -114,24 +114,6 @@ def keep(row):
     chapters.write_text(json.dumps(dict(about=about, rows=kept), indent=1) + "\n", RESULTS)
 
 
-def summary(found):
-    """A line for each level and quantity: settings, shares within 1 and 2, the largest ratio and where it is."""
-    lines = []
-    for level in LEVELS:
-        for name in NAMES:
-            some = [r for r in found if r["level"] == level and not r["no_limit"] and "quantities" in r]
-            if not some:
-                continue
-            ratios = np.array([r["quantities"][name]["ratio"] for r in some])
-            stated, networks = (np.median([r["quantities"][name][key] for r in some]) for key in ("stated", "networks"))
-            lines.append(
-                f"{level:<8} {name:<8} {len(some)} settings, within 1: {(ratios <= 1).mean():.0%}, within 2: "
-                f"{(ratios <= 2).mean():.0%}, largest {ratios.max():.1f} ({some[ratios.argmax()]['setting']}), median "
-                f"stated {100 * stated:.2g} %, networks {100 * networks:.2g} %"
-            )
-    return "\n".join(lines)
-
-
 def main(names):
     settings, now = draw(), code()
     done = {(row["setting"], row["level"]) for row in rows() if row["code"] == now}
@@ -143,7 +125,6 @@ def main(names):
             keep(row)
             said = row.get("raised") or {k: v["ratio"] for k, v in row.get("quantities", {}).items()}
             print(row["about"], level, f"{row['cpu']} s", said, row["said"], row["no_limit"], flush=True)
-    print(summary(rows()))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,25 @@
-"""Networks for the benchmark of stated errors, in plain numpy, many at once, and their limit of infinite width.
+"""Networks for the benchmark of stated errors, of the tests' plain numpy loop, and their limit of infinite width.
 
     python benchmarks/stated_networks.py [setting ...]      writes benchmarks/references/stated/<setting>.npz
 
-They share no line with dmftlib: only the kernels at initialization, which reduce the noise, come from `dmftlib.lazy`.
-What is stored already is not trained again.
+Of dmftlib come only the kernels at initialization, which reduce the noise. What is stored already is not trained again.
 """
 
-import math
 import sys
 import time
 from dataclasses import replace
-from functools import partial
+from math import pi, sqrt
 from pathlib import Path
 
 import numpy as np
-from scipy.linalg.blas import dgemm, sgemm
-from scipy.special import erf, expit, ndtr
+from scipy.special import expit, ndtr
 from stated_settings import draw
 
 import dmftlib as dl
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import numpy_network
 
 NAMES = ("f", "Phi", "G", "G_tilde", "K")
 FOLDER = Path(__file__).with_name("references") / "stated"
@@ -37,101 +38,27 @@ MOST_CONTROLS, SEEDS_A_CONTROL = 120, 5
 FEWEST = 50  # of one width that did not diverge
 UNBOUNDED = 100.0  # times the initial loss: such a network diverged
 
-PHI = {
-    "tanh": (np.tanh, lambda h: 1 - np.tanh(h) ** 2),
-    "erf": (erf, lambda h: 2 / math.sqrt(math.pi) * np.exp(-(h**2))),
-    "relu": (lambda h: math.sqrt(2) * np.maximum(h, 0), lambda h: math.sqrt(2) * np.heaviside(h, 0)),
-    "softplus": (lambda h: np.logaddexp(0, h), expit),
-    "gelu": (lambda h: h * ndtr(h), lambda h: ndtr(h) + h * np.exp(-(h**2) / 2) / math.sqrt(2 * math.pi)),
-    "sin": (np.sin, np.cos),
-    "abs": (np.abs, np.sign),
-    "own": (lambda h: np.cos(h) + h / 2, lambda h: 0.5 - np.sin(h)),
-}
+numpy_network.PHI.update(
+    softplus=(lambda h: np.logaddexp(0, h), expit),
+    gelu=(lambda h: h * ndtr(h), lambda h: ndtr(h) + h * np.exp(-(h**2) / 2) / sqrt(2 * pi)),
+    sin=(np.sin, np.cos),
+    abs=(np.abs, np.sign),
+    own=(lambda h: np.cos(h) + h / 2, lambda h: 0.5 - np.sin(h)),
+)
 
 
 def initial(setting, N, B, rng):
-    """All that is random in B networks: weights and feedback by layer, gate weights, feedback vectors."""
+    """All that is random in B networks."""
     D, C, L = setting.X.shape[1], setting.y.shape[1], setting.depth
     shapes = [(B, N, D)] + [(B, N, N)] * (L - 1) + [(B, C, N)]
     dtype = np.float32 if setting.gamma0 >= LEAST_IN_FLOAT32 else np.float64
-    normal = lambda shape: rng.standard_normal(shape, dtype)  # noqa: E731
-    drawn = dict(W=[normal(shape) for shape in shapes])
+    drawn = dict(W=[rng.standard_normal(shape, dtype) for shape in shapes])
     if setting.rule == "FA":
-        fresh = [None] + [normal(shape) for shape in shapes[1:]]
-        share = math.sqrt(1 - setting.rho**2)
-        drawn["back"] = [None] + [setting.rho * W + share * V for W, V in zip(drawn["W"][1:], fresh[1:])]
-    if setting.rule == "GLN":
-        drawn["M"] = [normal((B, N, D)) for _ in range(L)]
-    if setting.rule == "DFA":
-        drawn["vector"] = [normal((B, C, N)) for _ in range(L)]
+        drawn["feedback"] = [None] + [rng.standard_normal(shape, dtype) for shape in shapes[1:]]
+    if setting.rule in ("GLN", "DFA"):
+        name, shape = ("M", shapes[0]) if setting.rule == "GLN" else ("vector", shapes[-1])
+        drawn[name] = [rng.standard_normal(shape, dtype) for _ in range(L)]
     return drawn
-
-
-def add(W, left, right, gemm):
-    """W (B, n, m) += leftᵀ right, in place: new arrays of this size would take most of the time."""
-    for w, a, b in zip(W, left, right):
-        gemm(1.0, b.T, a.T, 1.0, w.T, trans_b=1, overwrite_c=1)
-
-
-def train(setting, lr, drawn):
-    """Train networks at once: NAMES, each (B, T, …), with gradient rows (sample 1, output 1), (sample 1, output 2), …;
-    and `start`, the outputs at initialization, which are subtracted.
-
-    The weights in `drawn` become those after training.
-    """
-    phi, phi_dot = PHI[setting.activation]
-    X, y, rule, L, gamma0 = setting.X, setting.y, setting.rule, setting.depth, setting.gamma0
-    W = drawn["W"]
-    dtype, add_outer = W[0].dtype, partial(add, gemm=dgemm if W[0].dtype == np.float64 else sgemm)
-    X, y = X.astype(dtype), y.astype(dtype)
-    (P, D), C, (B, N, _) = X.shape, y.shape[1], W[0].shape
-    T_ = lambda a: a.transpose(0, 2, 1)  # noqa: E731
-    rows = lambda a: np.repeat(a, C, axis=1)  # noqa: E731  a row for each output
-    each = lambda v: np.tile(v, (1, P, 1))  # noqa: E731  one row an output, for every sample
-    gates = [phi_dot(X @ T_(M) / math.sqrt(D)) for M in drawn["M"]] if rule == "GLN" else None
-    out, start = {name: [] for name in NAMES}, None
-    for _ in range(setting.steps):
-        F, slope = [], []
-        below, scale = np.broadcast_to(X, (B, P, D)), math.sqrt(D)
-        for l in range(L):
-            h = below @ T_(W[l]) / scale
-            F.append(gates[l] * h if rule == "GLN" else phi(h))
-            slope.append(rows(gates[l] if rule == "GLN" else phi_dot(h)))
-            below, scale = F[l], math.sqrt(N)
-        f = F[-1] @ T_(W[L]) / (gamma0 * N)
-        start = f if start is None else start
-        f = f - start
-        Delta = y - f
-
-        g, g_tilde = [None] * L, [None] * L
-        for l in reversed(range(L)):
-            g[l] = slope[l] * (each(W[L]) if l == L - 1 else g[l + 1] @ W[l + 1] / math.sqrt(N))
-            if rule in ("GD", "GLN"):
-                g_tilde[l] = g[l]
-            elif rule == "FA":
-                V = drawn["back"][l + 1]
-                g_tilde[l] = slope[l] * (each(V) if l == L - 1 else g_tilde[l + 1] @ V / math.sqrt(N))
-            elif rule == "DFA":
-                g_tilde[l] = slope[l] * each(drawn["vector"][l])
-            else:
-                g_tilde[l] = Delta.reshape(B, P * C, 1) * rows(F[l])
-        out["f"].append(f)
-        kernel = lambda a, b: np.stack([u @ T_(v) / N for u, v in zip(a, b)], axis=1)  # noqa: E731
-        Phi, G_tilde = kernel(F, F), kernel(g, g_tilde)
-        out["Phi"].append(Phi)
-        out["G"].append(kernel(g, g))
-        out["G_tilde"].append(G_tilde)
-        K = np.kron(np.ones((P, P)), np.eye(C)) * np.kron(Phi[:, -1], np.ones((C, C)))
-        for l in range(L):
-            K = K + G_tilde[:, l] * np.kron(X @ X.T / D if l == 0 else Phi[:, l - 1], np.ones((C, C)))
-        out["K"].append(K)
-
-        for l in range(L):
-            below, scale = (np.broadcast_to(X, (B, P, D)), math.sqrt(D)) if l == 0 else (F[l - 1], math.sqrt(N))
-            signal = (Delta[..., None] * g_tilde[l].reshape(B, P, C, N)).sum(axis=2)
-            add_outer(W[l], lr * gamma0 / scale * signal, below)
-        W[L] += lr * gamma0 * (T_(Delta) @ F[-1])
-    return {name: np.stack(values, axis=1, dtype=float) for name, values in out.items()} | dict(start=start)
 
 
 def many(setting, lr, N, count, key=0):
@@ -141,7 +68,9 @@ def many(setting, lr, N, count, key=0):
     with np.errstate(all="ignore"):
         for k in range(-(-count // group)):
             rng = np.random.default_rng((int(setting.name[1:]), ord(setting.name[0]), N, key, k))
-            parts.append(train(setting, lr, initial(setting, N, group, rng)))
+            drawn, e = initial(setting, N, group, rng), setting
+            run = numpy_network.train(e.rule, e.activation, drawn, e.X, e.y, e.gamma0, lr, e.steps, rho=e.rho)
+            parts.append({name: run[name] for name in (*NAMES, "start")})
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
@@ -358,14 +287,11 @@ def main(names):
         with part.open("wb") as file:
             np.savez_compressed(file, **arrays)
         part.replace(path(name))
-        print(settings[name], f"| lr = {arrays['lr']:g}, {arrays['seconds']:.0f} s, lost {arrays['diverged']}")
-        for key in NAMES:
-            if key in arrays:
-                norm = np.linalg.norm(arrays[key].astype(float)) * arrays[f"{key}_scale"]
-                print(f"   {key:<8} SE {100 * arrays[f'{key}_se'] / norm:.2f} %", end="")
-                print(f" syst {100 * arrays[f'{key}_systematic'] / norm:.2f} %", end="")
-                print(f" apart {100 * arrays[f'{key}_apart']:.2f} %")
-        sys.stdout.flush()
+        print(
+            settings[name],
+            f"| lr = {arrays['lr']:g}, {arrays['seconds']:.0f} s, known to {known(arrays):.2g}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

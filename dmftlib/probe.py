@@ -9,6 +9,7 @@ from .rules import Layer, Rule
 FIELDS = {name: (2, 3) for name in ("h", "phi", "phi_dot", "gate", "features", "gain", "g", "g_tilde_next")}
 FIELDS |= {"error": (2, 1), "fresh_vector": (1, 3)}
 BACKWARD = ("W_T", "W0_T", "fresh_T")
+MOST_UNKEPT = 256  # gradients at a step that a Gaussian each is drawn for
 
 
 class _Probe(Layer):
@@ -47,13 +48,14 @@ def needs(rule):
     return frozenset(probe.asked)
 
 
-def images(rule, record=False, linear=False):
+def images(experiment, S, record=False, linear=False):
     """Images that the mean field keeps of the directions of each basis, {basis: {image: kind of draw}}.
 
     The bases are those of `meanfield.revealed.RevealedMatrix`: of features, of the fields that the rule itself sends down,
-    through W or through frozen weights, and of the gradient that is only recorded, of a rule that does not use it.
+    through W or through frozen weights, and of the gradient that is only recorded, of a rule that does not use it. That one
+    has no basis in S samples if averages at equal times, of few rows, are all that is asked for: it is named "unkept" then.
     """
-    asked = needs(rule)
+    asked = needs(experiment.rule)
     through_W = bool(asked & {"g", "W_T", "W0_T"})
     found = {"features": {"now": "forward"}, "sent": {}, "recorded": {}}
     if "W0_T" in asked or linear:
@@ -64,7 +66,9 @@ def images(rule, record=False, linear=False):
         found["sent"]["feedback"] = "feedback"
     # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
     if "g" not in asked and not (record and through_W):
-        found["recorded"]["weights"] = "unused" if through_W else "backward"
+        few = experiment.task.y.size <= min(MOST_UNKEPT, S // 4)
+        basis = "unkept" if few and not (record or linear) else "recorded"
+        found[basis] = {"weights": "unused" if through_W else "backward"}
     return found
 
 

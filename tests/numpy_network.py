@@ -5,6 +5,8 @@ compared with, and `drawn_by`, the draws of the library.
 """
 
 from dataclasses import dataclass
+from math import pi, sqrt
+from types import SimpleNamespace
 
 import numpy as np
 from scipy.special import erf
@@ -26,21 +28,21 @@ RHO, SHARE = 0.6, 0.3
 RULES = {"GD": dl.GD(), "FA": dl.FA(RHO), "DFA": dl.DFA(), "GLN": dl.GLN(), "Hebb": dl.Hebb(), "mixed": Mixed(SHARE)}
 
 PHI = {
-    "relu": (lambda h: np.sqrt(2) * np.maximum(h, 0), lambda h: np.sqrt(2) * (h > 0)),
+    "relu": (lambda h: sqrt(2) * np.maximum(h, 0), lambda h: sqrt(2) * np.heaviside(h, 0)),
     "tanh": (np.tanh, lambda h: 1 - np.tanh(h) ** 2),
-    "erf": (erf, lambda h: 2 / np.sqrt(np.pi) * np.exp(-(h**2))),
+    "erf": (erf, lambda h: 2 / sqrt(pi) * np.exp(-(h**2))),
     "linear": (lambda h: h, np.ones_like),
 }
 
 
-def draw(rng, L, N, D, C=1):
-    """Everything random in one network: weights, frozen feedback weights, gate weights, feedback vectors."""
-    shapes = [(N, D)] + [(N, N)] * (L - 1) + [(C, N)]
+def draw(rng, L, N, D, C=1, count=()):
+    """Everything random in one network, or in `count` at once: weights, frozen feedback, gate weights, feedback vectors."""
+    shapes = [(*count, N, D)] + [(*count, N, N)] * (L - 1) + [(*count, C, N)]
     return dict(
         W=[rng.standard_normal(s) for s in shapes],
         feedback=[rng.standard_normal(s) for s in shapes],
-        M=[rng.standard_normal((N, D)) for _ in range(L)],
-        vector=[rng.standard_normal((C, N)) for _ in range(L)],
+        M=[rng.standard_normal(shapes[0]) for _ in range(L)],
+        vector=[rng.standard_normal(shapes[-1]) for _ in range(L)],
     )
 
 
@@ -56,73 +58,76 @@ def drawn_by(experiment, N, seed, dtype="float64"):
     return dict(W=[gaussian(0, 0, D, N).T, *W], feedback=[gaussian(1, 0, N, D), *feedback], M=M, vector=vector)
 
 
-def run_of(rule, experiment, N, seed, dtype="float64"):
-    """`train` with the draws and the settings of network.train(experiment, N, seed)."""
+def run_of(rule, experiment, drawn, **options):
+    """`train` in the setting of an experiment."""
     e, task = experiment, experiment.task
-    drawn = drawn_by(e, N, seed, dtype)
-    return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test)
+    return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test, **options)
 
 
-def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None):
-    """Run `steps` states of one network. Layers are lists with index ℓ − 1, samples are rows.
+def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False):
+    """Run `steps` states of one network, or of many: what is drawn, and all results, may have a leading axis of networks.
 
-    With targets (P, C) gradients have rows (sample 1, output 1), (sample 1, output 2), …
-    Returns arrays named as in Dynamics, and the weights W after the last update.
+    Layers are lists with index ℓ − 1, samples are rows; with targets (P, C) gradients have rows (sample 1, output 1),
+    (sample 1, output 2), … Returns arrays named as in Dynamics, and the weights W after the last update; `states`, if they
+    are to be recorded, are all fields and weights by step.
     """
     phi, phi_dot = PHI[activation]
-    W, W0 = [w.copy() for w in drawn["W"]], drawn["W"]
-    L, N, D, P, C = len(W) - 1, len(W[0]), X.shape[1], len(y), len(W[-1])
-    y, outputs = y.reshape(P, C), y.shape[1:]
+    W0, W = drawn["W"], [w.copy() for w in drawn["W"]]
+    L, P, D, (*many, C, N) = len(W) - 1, *X.shape, W[-1].shape
+    X, y, outputs = X.astype(W[0].dtype), y.reshape(P, C).astype(W[0].dtype), y.shape[1:]
     X_all = X if X_test is None else np.concatenate([X, X_test])
-    gates = [phi_dot(X_all @ M.T / np.sqrt(D)) for M in drawn["M"]]
+    gates = [phi_dot(X_all @ M.mT / sqrt(D)) for M in drawn["M"]] if rule == "GLN" else None
+    each = lambda v: np.concatenate([v] * P, axis=-2)  # noqa: E731  a row for each output, for every sample
+    rows = lambda a: np.repeat(a, C, axis=-2)  # noqa: E731  a row for each sample, for every output
+    average = lambda a, b: np.stack([u @ v.mT / N for u, v in zip(a, b, strict=True)], axis=-3)  # noqa: E731
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    f0 = None
+    f0, states = None, []
     for _ in range(steps):
         h, F = [], []
         for k in range(L):
             below, fan_in = (X_all, D) if k == 0 else (F[-1], N)
-            h.append(below @ W[k].T / np.sqrt(fan_in))
+            h.append(below @ W[k].mT / sqrt(fan_in))
             F.append(gates[k] * h[k] if rule == "GLN" else phi(h[k]))
-        raw = F[-1] @ W[L].T / (gamma0 * N)
+        raw = F[-1] @ W[L].mT / (gamma0 * N)
         f0 = raw if f0 is None else f0
         f = raw - f0
-        Delta = y - f[:P]
-        F_train = [x[:P] for x in F]
-        slope = [gates[k][:P] if rule == "GLN" else phi_dot(h[k][:P]) for k in range(L)]
-        slope = [np.repeat(s, C, axis=0) for s in slope]
+        Delta = y - f[..., :P, :]
+        F = [x[..., :P, :] for x in F]
+        slope = [rows(gates[k][..., :P, :] if rule == "GLN" else phi_dot(h[k][..., :P, :])) for k in range(L)]
 
-        g, z, g_tilde = [None] * L, [None] * L, [None] * L
+        z, g, g_tilde = [None] * L, [None] * L, [None] * L
         for k in reversed(range(L)):
-            z[k] = np.tile(W[L], (P, 1)) if k == L - 1 else g[k + 1] @ W[k + 1] / np.sqrt(N)
+            z[k] = each(W[L]) if k == L - 1 else g[k + 1] @ W[k + 1] / sqrt(N)
             g[k] = slope[k] * z[k]
-        for k in reversed(range(L)):
             if rule in ("GD", "GLN"):
                 g_tilde[k] = g[k]
             elif rule == "FA":
-                B = RHO * W0[k + 1] + np.sqrt(1 - RHO**2) * drawn["feedback"][k + 1]
-                g_tilde[k] = slope[k] * (np.tile(B, (P, 1)) if k == L - 1 else g_tilde[k + 1] @ B / np.sqrt(N))
+                B = rho * W0[k + 1] + sqrt(1 - rho**2) * drawn["feedback"][k + 1]
+                g_tilde[k] = slope[k] * (each(B) if k == L - 1 else g_tilde[k + 1] @ B / sqrt(N))
             elif rule == "DFA":
-                g_tilde[k] = slope[k] * np.tile(drawn["vector"][k], (P, 1))
+                g_tilde[k] = slope[k] * each(drawn["vector"][k])
             elif rule == "Hebb":
-                g_tilde[k] = Delta.reshape(-1, 1) * np.repeat(F_train[k], C, axis=0)
+                g_tilde[k] = Delta.reshape(*many, P * C, 1) * rows(F[k])
             elif rule == "mixed":
-                g_tilde[k] = SHARE * g[k] + (1 - SHARE) * slope[k] * np.tile(drawn["vector"][k], (P, 1))
-        Phi = [x @ x.T / N for x in F_train]
-        G_tilde = [a @ b.T / N for a, b in zip(g, g_tilde, strict=True)]
-        out["f"].append(f)
-        out["Phi"].append(Phi)
-        out["G"].append([a @ a.T / N for a in g])
-        out["G_tilde"].append(G_tilde)
-        out["G_tilde_tilde"].append([a @ a.T / N for a in g_tilde])
-        same, below = np.kron(np.ones((P, P)), np.eye(C)), [np.kron(k, np.ones((C, C))) for k in (X @ X.T / D, *Phi)]
-        out["K"].append(sum(a * b for a, b in zip([*G_tilde, same], below, strict=True)))
+                g_tilde[k] = SHARE * g[k] + (1 - SHARE) * slope[k] * each(drawn["vector"][k])
+        Phi, G_tilde = average(F, F), average(g, g_tilde)
+        K = np.kron(np.ones((P, P)), np.eye(C)) * rows(rows(Phi[..., -1, :, :]).mT)
+        for k in range(L):
+            K = K + G_tilde[..., k, :, :] * rows(rows(X @ X.T / D if k == 0 else Phi[..., k - 1, :, :]).mT)
+        for name, value in zip(out, (f, Phi, average(g, g), G_tilde, average(g_tilde, g_tilde), K), strict=True):
+            out[name].append(value)
+        if record:
+            states.append(
+                SimpleNamespace(W=[w.copy() for w in W], h=h, raw=raw, Delta=Delta, z=z, g=g, g_tilde=g_tilde)
+            )
 
         for k in range(L):
-            below, fan_in = (X, D) if k == 0 else (F_train[k - 1], N)
-            for mu in range(P):
-                signal = Delta[mu] @ g_tilde[k][mu * C : (mu + 1) * C]
-                W[k] += lr * gamma0 / np.sqrt(fan_in) * np.outer(signal, below[mu])
-        W[L] += lr * gamma0 * Delta.T @ F_train[-1]
-    out = {name: np.array(value) for name, value in out.items()}
-    out["f"] = out["f"].reshape(steps, len(X_all), *outputs)
-    return out | dict(f_test=out["f"][:, P:], f=out["f"][:, :P], W=W, final_h=np.array([x[:P].T for x in h]))
+            below, fan_in = (X, D) if k == 0 else (F[k - 1], N)
+            signal = (Delta[..., None] * g_tilde[k].reshape(*many, P, C, N)).sum(axis=-2)
+            W[k] += lr * gamma0 / sqrt(fan_in) * (signal.mT @ below)
+        W[L] += lr * gamma0 * Delta.mT @ F[-1]
+    out = {name: np.stack(value, axis=len(many), dtype=float) for name, value in out.items()}
+    f = out["f"].reshape(*many, steps, len(X_all), *outputs)
+    after = (slice(None),) * len(many)
+    out |= dict(f=f[*after, :, :P], f_test=f[*after, :, P:])
+    return out | dict(W=W, start=f0, states=states, final_h=np.array([x[..., :P, :].mT for x in h]))

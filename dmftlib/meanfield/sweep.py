@@ -23,7 +23,6 @@ BASES = ("features", "sent", "recorded")  # of a revealed matrix
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
 LARGEST_IN_NUMPY = 2**17  # entries of a field of networks of one layer
 MOST_SPARE = 64  # Gaussians a layer that test samples share
-MOST_UNKEPT = 256  # gradients at a step that a Gaussian each is drawn for
 # How the tol error is estimated: from a run with tol 30 times larger, but at most 0.3. What is discarded has an
 # amplitude of √tol, and that power is used; measured ones are 0.3 to 0.5 (benchmarks/accuracy.py,
 # tests/science/test_error_estimates.py).
@@ -151,10 +150,7 @@ class HalfSweep:
     def __init__(self, experiment, S, seed, tol, dtype, record=False, kernels_at=None, linear=False, devices=None):
         self.experiment, self.S, self.dtype, self.t = experiment, S, dtype, 0
         task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
-        self.images = images(experiment.rule, record, linear)
-        # A gradient that is only recorded, and at equal times: the kind of its draws, which serve anew at every step.
-        anew = not (record or linear) and task.y.size <= min(MOST_UNKEPT, S // 4)
-        self.unkept = self.images["recorded"].pop("weights", None) if anew else None
+        self.images = images(experiment, S, record, linear)
         # Compiling often takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
         # One layer has no basis: there a compiled step wins if it is long.
         self.in_numpy = (
@@ -202,8 +198,8 @@ class HalfSweep:
         bases = [kind(none, dict.fromkeys(self.images[name], none), np.array(0), np.array(False)) for name in BASES]
         tol, outside = np.asarray(tol, self.dtype), np.zeros((), self.dtype)
         task, unkept = self.experiment.task, None
-        if self.unkept:
-            unkept = self.draws.images(number - 1, self.unkept, task.y.size, 0)
+        if "unkept" in self.images:
+            unkept = self.draws.images(number - 1, self.images["unkept"]["weights"], task.y.size, 0)
         first = np.zeros((len(task.X_all) - task.P, self.S), self.dtype)
         return RevealedMatrix(*bases, tol, unkept, none, first, outside, task.P)
 

@@ -9,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate
-from scipy.special import erf
 
 import dmftlib as dl
-from dmftlib import activations
 from dmftlib.activations import ACTIVATIONS, activation_from, gaussian_average
 
 NAMES = ["relu", "tanh", "erf", "linear"]
@@ -24,27 +22,16 @@ def covariance(P=4, seed=0):
     return A @ A.T / P
 
 
-def by_dblquad(F, G, Sigma):
-    """⟨F(u) G(v)⟩ by adaptive quadrature over two independent Gaussians. Absolute error below 1e-10."""
-    a, b, c = Sigma[0, 0], Sigma[1, 1], Sigma[0, 1]
-    low, high = c / np.sqrt(a), np.sqrt(b - c**2 / a)
-
-    def inner(s):
-        def integrand(t):
-            return G(low * s + high * t) * np.exp(-(t**2) / 2)
-
-        return integrate.quad(integrand, -10, 10, epsabs=1e-12, epsrel=1e-12, limit=200)[0]
-
-    def outer(s):
-        return F(np.sqrt(a) * s) * inner(s) * np.exp(-(s**2) / 2)
-
-    return integrate.quad(outer, -10, 10, epsabs=1e-11, epsrel=1e-11, limit=200)[0] / (2 * np.pi)
-
-
-def normal_mean(F, sd):
-    """⟨F(u)⟩ for u ~ N(0, sd²), by adaptive quadrature."""
-    weighted = integrate.quad(lambda s: F(sd * s) * np.exp(-(s**2) / 2), -10, 10, epsabs=1e-12, limit=200)[0]
+def normal_mean(F, sd, mean=0.0):
+    """⟨F(u)⟩ for u ~ N(mean, sd²), by adaptive quadrature."""
+    weighted = integrate.quad(lambda s: F(mean + sd * s) * np.exp(-(s**2) / 2), -10, 10, epsabs=1e-12, limit=200)[0]
     return weighted / np.sqrt(2 * np.pi)
+
+
+def by_dblquad(F, Sigma):
+    """⟨F(u) F(v)⟩: of v given u, then of u. Absolute error below 1e-10."""
+    a, b, c = Sigma[0, 0], Sigma[1, 1], Sigma[0, 1]
+    return normal_mean(lambda u: F(u) * normal_mean(F, np.sqrt(b - c**2 / a), c / a * u), np.sqrt(a))
 
 
 def tanh_dot(h):
@@ -56,18 +43,10 @@ def test_tanh_averages_by_adaptive_quadrature(Sigma):
     tanh = activation_from("tanh")
     pairs = [(tanh.phi_phi, np.tanh), (tanh.dot_dot, tanh_dot)]
     for average, F in pairs:
-        np.testing.assert_allclose(average(Sigma)[0, 1], by_dblquad(F, F, Sigma), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(average(Sigma)[0, 1], by_dblquad(F, Sigma), rtol=0, atol=1e-8)
         # The diagonal is a one-dimensional integral.
         expected = [normal_mean(lambda u, F=F: F(u) ** 2, np.sqrt(v)) for v in np.diag(Sigma)]
         np.testing.assert_allclose(np.diag(average(Sigma)), expected, rtol=0, atol=1e-8)
-
-
-def test_erf_averages_by_adaptive_quadrature():
-    Sigma = covariance(2, 1)
-    kernel = activation_from("erf")
-    np.testing.assert_allclose(kernel.phi_phi(Sigma)[0, 1], by_dblquad(erf, erf, Sigma), rtol=0, atol=1e-9)
-    slope = lambda h: 2 / np.sqrt(np.pi) * np.exp(-(h**2))  # noqa: E731
-    np.testing.assert_allclose(kernel.dot_dot(Sigma)[0, 1], by_dblquad(slope, slope, Sigma), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("theta", [0.01, 0.4, np.pi / 2, 2.2, 3.13])
@@ -79,14 +58,6 @@ def test_relu_averages_in_polar_coordinates(theta):
     relu = activation_from("relu")
     np.testing.assert_allclose(relu.phi_phi(Sigma)[0, 1], 2 * a * b * 2 * wedge / (2 * np.pi), rtol=0, atol=1e-12)
     np.testing.assert_allclose(relu.dot_dot(Sigma)[0, 1], 2 * (np.pi - theta) / (2 * np.pi), rtol=0, atol=1e-12)
-
-
-def test_linear_averages():
-    Sigma = covariance()
-    linear = activation_from("linear")
-    np.testing.assert_array_equal(linear.phi_phi(Sigma), Sigma)
-    np.testing.assert_array_equal(linear.dot_dot(Sigma), np.ones((4, 4)))
-    assert linear.phi_phi(Sigma) is not Sigma
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,22 +73,6 @@ def test_prices_theorem(name):
     # Richardson leaves an error O(h⁴) ~ 1e-12 and the quadrature's 1e-9 divided by h.
     derivative = (4 * central(step) - central(2 * step)) / 3
     np.testing.assert_allclose(derivative, phi.dot_dot(Sigma)[0, 1], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_derivative_is_the_derivative(name):
-    phi = activation_from(name)
-    with jax.enable_x64(True):
-        h = jnp.array([-2.3, -0.4, 0.7, 1.9])
-        slope = jax.vmap(jax.grad(phi.phi))(h)
-        np.testing.assert_allclose(phi.phi_dot(h), slope, rtol=1e-14)
-
-
-def test_relu_carries_root_two_and_zero_slope_at_zero():
-    # √2 keeps ⟨φ²⟩ = Σ, so that depth does not shrink the kernel.
-    relu = activation_from("relu")
-    np.testing.assert_allclose(relu.phi(jnp.array([-1.0, 0.0, 3.0])), np.sqrt(2) * np.array([0, 0, 3]), rtol=1e-6)
-    np.testing.assert_allclose(relu.phi_dot(jnp.array([-1.0, 0.0, 3.0])), np.sqrt(2) * np.array([0, 0, 1]), rtol=1e-6)
 
 
 # --- Degenerate inputs: exact, not nearly ---------------------------------------------------------------------------
@@ -203,21 +158,6 @@ def test_large_inputs_by_the_closed_forms_of_erf(variance):
         np.testing.assert_allclose(gaussian_average(F, F, Sigma), expected, rtol=0, atol=1e-9 * expected.max())
 
 
-def test_tanh_of_large_inputs_is_nearly_a_sign():
-    # ⟨sign u sign v⟩ = 2/π arcsin ρ, and tanh is less by its width over σ: ∫(1 − tanh²) = 2 and a density 1/σ√2π at 0.
-    tanh, sd, corr = activation_from("tanh"), 200.0, np.array([[1.0, 0.6], [0.6, 1.0]])
-    found = tanh.phi_phi(sd**2 * corr)
-    np.testing.assert_allclose(found[0, 0], 1 - 2 / (sd * np.sqrt(2 * np.pi)), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found[0, 1], 2 / np.pi * np.arcsin(0.6), rtol=0, atol=1 / sd**2)
-
-
-def test_closed_forms_of_ones_own_are_used():
-    relu, Sigma = ACTIVATIONS["relu"], covariance(3, 2)
-    user = dl.Activation("mine", relu.phi, relu.phi_dot, relu.closed_phi_phi, relu.closed_dot_dot)
-    np.testing.assert_array_equal(user.phi_phi(Sigma), relu.phi_phi(Sigma))
-    np.testing.assert_array_equal(user.dot_dot(Sigma), relu.dot_dot(Sigma))
-
-
 # --- What an activation is, whatever its name --------------------------------------------------------------------------
 
 
@@ -237,22 +177,8 @@ def test_linear_is_a_property_of_the_function(phi, slope):
     assert dl.Activation("linear", phi).slope == slope
 
 
-def test_the_activations_of_the_library_are_probed_here_and_not_at_import():
-    for name in NAMES:
-        known = ACTIVATIONS[name]
-        assert {known.phi, known.phi_dot} <= activations.KNOWN
-        activations._probe(dict(phi=known.phi, phi_dot=known.phi_dot))
-        assert ACTIVATIONS[name].slope == (1.0 if name == "linear" else None)
-
-
-def test_equal_activations_are_one_for_compiled_functions():
-    tanh = dl.Activation("tanh", ACTIVATIONS["tanh"].phi, ACTIVATIONS["tanh"].phi_dot)
-    assert tanh == ACTIVATIONS["tanh"] and hash(tanh) == hash(ACTIVATIONS["tanh"])
-    assert tanh.slope is None and tanh == ACTIVATIONS["tanh"]
-
-
 STRICT = """
-import jax, numpy as np, dmftlib as dl
+import numpy as np, dmftlib as dl
 for rule, act, dtype in ((dl.FA(0.5), "tanh", "float64"), (dl.GLN(), "relu", "float32")):
     e = dl.Experiment(dl.Task.random(2, 5, P_test=1), rule, 2, act, 1.0, 0.05, 3)
     runs = dl.lazy.predict(e), dl.meanfield.solve(e, 128, tol=1e-2, dtype=dtype), dl.network.train(e, 4, dtype=dtype)
@@ -262,10 +188,12 @@ for rule, act, dtype in ((dl.FA(0.5), "tanh", "float64"), (dl.GLN(), "relu", "fl
 
 def test_settings_of_the_process_change_nothing():
     # Two processes, since the settings are read when JAX is imported: errors at import are found by nothing else.
-    settings = dict(JAX_NUMPY_DTYPE_PROMOTION="strict", JAX_NUMPY_RANK_PROMOTION="raise", JAX_ENABLE_X64="1")
+    settings = dict(
+        PYTHONHASHSEED="1", JAX_NUMPY_DTYPE_PROMOTION="strict", JAX_NUMPY_RANK_PROMOTION="raise", JAX_ENABLE_X64="1"
+    )
     told = [
         subprocess.run([sys.executable, "-c", STRICT], env=os.environ | more, capture_output=True, text=True)
-        for more in ({}, settings)
+        for more in (dict(PYTHONHASHSEED="0"), settings)
     ]
     assert told[1].returncode == 0, told[1].stderr
     assert told[0].stdout == told[1].stdout and len(told[0].stdout.splitlines()) == 2

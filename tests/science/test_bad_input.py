@@ -10,7 +10,7 @@ import pytest
 
 import dmftlib as dl
 from companion import claims, questions, sliders
-from dmftlib import lazy, machine, meanfield, network, twolayer
+from dmftlib import lazy, meanfield, network, twolayer
 from dmftlib.activations import gaussian_average
 
 Activation, Task = dl.Activation, dl.Task
@@ -28,7 +28,6 @@ def made():
     return dict(
         solved=meanfield.solve(E, 64),
         again=meanfield.solve(E, 64),
-        deeper=meanfield.solve(with_(E, gamma0=2.0), 64, seed=1),
         moved=meanfield.solve(with_(E, task=Task.random(2, 3, seed=1)), 64, seed=1),
         some=meanfield.solve(steps, 64, kernels_at=(0, 3)),
         others=meanfield.solve(steps, 64, 1, kernels_at=(0, 2)),
@@ -55,6 +54,10 @@ def rule(features=None, pseudo_gradient=None, base=dl.Rule, **more):
     return type("Odd", (base,), {name: m for name, m in methods.items() if m} | more)()
 
 
+def claimed(method, *values, **options):
+    getattr(claims.Claims(), method)("c", "1", "f", *values, "x", **options)
+
+
 @dataclasses.dataclass
 class Changing(dl.Rule):
     """A dataclass that is not frozen has no hash."""
@@ -63,149 +66,70 @@ class Changing(dl.Rule):
     pseudo_gradient = dl.DFA.pseudo_gradient
 
 
-SQUARE = r"`X` must have shape \(P, D\)"
 NO_FORM = "`experiment` has the "
-TIMES = "`times` must "
-TOL = "`tol` must be a share of variance, .*"
 ALONE = "`phi` must act on each neuron by itself"
+JUMPS = Activation("sign", jnp.sign)
 
 VALUE_ERRORS = [
     # Tasks
     (lambda _: Task.random(2, 3, seed=-1), "`seed` must be a whole number, at least 0; got -1"),
     (lambda _: Task.random(0, 3), "`P` must be a whole number, at least 1; got 0"),
-    (lambda _: Task.random(2, 2.5), "`D` must be a whole number, at least 1; got 2.5"),
-    (lambda _: Task.direction(10, 3, -1), "`P_test` must be a whole number, at least 0; got -1"),
-    (lambda _: Task(Y, Y), SQUARE + r".*got shape \(3,\)"),
+    (lambda _: Task(Y, Y), r"`X` must have shape \(P, D\).*got shape \(3,\)"),
     (lambda _: Task(np.ones((0, 2)), []), r"`X` must hold at least one sample.*\(0, 2\)"),
     (lambda _: Task(np.where(np.eye(3, 2) > 0, np.nan, 1.0), Y), "`X` must be finite; got 2 entries"),
-    (lambda _: Task([[1e200]], [1.0]), r"`X` must be finite; got 1 entries .* above 1e\+150. Remove"),
     (lambda _: Task(MASKED, [1.0, -1.0]), "`X` has masked entries"),
-    (lambda _: Task.circle([0.0, np.nan], [1.0, 1.0]), "`angles` must be finite"),
     (lambda _: Task(X, np.ones((3, 1, 1))), r"`y` must have shape \(P,\), or \(P, C\).*\(3, 1, 1\)"),
     (lambda _: Task(X, np.ones(4)), r"`y` must be \(P,\), or \(P, C\) for C outputs, with P = 3.*\(4,\)"),
     (lambda _: Task(X, Y, np.ones((2, 3))), r"`X_test` must be \(P_test, D\) with D = 2.*\(2, 3\)"),
-    (lambda _: Task(X, Y, None, np.ones(1)), "`y_test` was given without `X_test`"),
-    (lambda _: Task(X, Y, np.ones((2, 2)), Y), r"`y_test` must have shape \(2,\).*got \(3,\)"),
     (lambda _: Task(X, np.ones((3, 2)), X, np.ones((3, 3))), r"`y_test` must have shape \(3, 2\).*got \(3, 3\)"),
     (lambda _: Task.digits(1700), r"`P` \+ `P_test` must be at most 1797 digits; got 1700 \+ 297. Pass fewer"),
-    (lambda _: Task.digits(1408), r'`P` must be at most 1407 with `P_test` = 297, .* got 1408.*split="rows"'),
     (lambda _: Task.digits(10, targets="odd"), "`targets` must be one of 'parity', 'all'; got 'odd'"),
-    (lambda _: Task.digits(10, split="random"), "`split` must be one of 'sheets', 'rows'; got 'random'"),
     # Experiments and rules
-    *(
-        (lambda _, x=x: with_(E, gamma0=x), "`gamma0` .*lazy.* finite number above 0; got")
-        for x in (0, np.nan, "1", True)
-    ),
-    *(
-        (lambda _, x=x: with_(E, lr=x), "`lr` .* finite number above 0; got")
-        for x in (-0.5, np.inf, None, 1j, np.ones(2))
-    ),
-    *(
-        (lambda _, x=x: with_(E, steps=x), "`steps` must be a whole number, at least 1; got")
-        for x in (0, 2.0, "2", None)
-    ),
-    (lambda _: with_(E, hidden_layers=True), "`hidden_layers` must be a whole number, at least 1; got True"),
+    *((lambda _, x=x: with_(E, gamma0=x), "`gamma0` .*lazy.* finite number above 0; got") for x in (0, np.nan, "1")),
+    *((lambda _, x=x: with_(E, lr=x), "`lr` .* finite number above 0; got") for x in (-0.5, 1j, np.ones(2))),
+    *((lambda _, x=x: with_(E, steps=x), "`steps` must be a whole number, at least 1; got") for x in (0, 2.0, True)),
     (lambda _: with_(E, activation="gelu"), "`activation` must be one of 'relu', 'tanh', 'erf', 'linear'.*got 'gelu'"),
-    *(
-        (lambda _, x=x: dl.FA(x), "`rho` is the correlation .* 0 ≤ rho ≤ 1; got")
-        for x in (-0.1, 1.5, np.nan, "half", True)
-    ),
-    (
-        lambda _: with_(E, rule=rule(pseudo_gradient=lambda s, l: l.error)),
-        r"`pseudo_gradient` .* \(P, neurons\).*\(2, 1\)",
-    ),
+    *((lambda _, x=x: dl.FA(x), "`rho` is the correlation .* 0 ≤ rho ≤ 1; got") for x in (1.5, "half")),
+    (lambda _: with_(E, rule=rule(None, lambda s, l: l.error)), r"`pseudo_gradient` .* \(P, neurons\).*\(2, 1\)"),
     (lambda _: with_(E, rule=rule(lambda s, l: l.h.T, base=dl.GD)), r"`features` of the rule .*\(3, 2\)"),
-    (
-        lambda _: with_(E, rule=dl.GLN(), activation=Activation("sign", jnp.sign)),
-        r"'sign' has no gate for the rule GLN\(\): its derivative φ̇ is 0 everywhere",
-    ),
+    (lambda _: with_(E, rule=dl.GLN(), activation=JUMPS), r"'sign' has no gate for the rule GLN\(\): .* 0 everywhere"),
     # Activations
     (lambda _: Activation("a", jnp.sum), r"`phi` must act on each entry; .* one of shape \(\)"),
     (lambda _: Activation("norm", lambda h: h - h.mean(axis=-1, keepdims=True)), ALONE + "; .* layer norm"),
-    (lambda _: Activation("place", lambda h: h * jnp.arange(1, h.shape[-1] + 1)), ALONE),
     (lambda _: Activation("root", lambda h: jnp.sqrt(jnp.maximum(h, 0))), "`phi_dot`: .* is not finite at h = 0"),
-    (lambda _: Activation("log", jnp.log), "`phi`: φ of the activation is not finite at h = 0"),
-    (
-        lambda _: Activation("naive", lambda h: jnp.log(1 + jnp.exp(h))).phi_phi([[1e4]]),
-        "not finite at h = .*, where an average over h of standard deviation 100",
-    ),
     (lambda _: Activation("absolute", jnp.abs).phi_phi(np.eye(2)), "probably not smooth; give `closed_phi_phi`"),
-    (lambda _: TANH.phi_phi(Y), r"`Sigma` must be a \(P, P\) covariance; got shape \(3,\)"),
-    (lambda _: TANH.phi_phi(MASKED[:, :2]), "`Sigma` has masked entries"),
     (lambda _: TANH.dot_dot([[-1.0]]), "`Sigma` must be a finite covariance, its diagonal at least 0"),
-    (lambda _: TANH.phi_phi([[1, 0.5], [0.1, 1]]), "`Sigma` must be symmetric, as covariances are"),
     (lambda _: TANH.phi_phi([[1, 5], [5, 1]]), r"`Sigma` must have \|Σ_μν\| ≤ √\(Σ_μμ Σ_νν\)"),
     (lambda _: TANH.phi_phi(1e10 * np.eye(2)), r"h has a standard deviation of 1e\+05: scale them"),
     (lambda _: gaussian_average(jnp.tanh, jnp.tanh, np.eye(2), most_terms=16), "`most_terms` must be .* 32; got 16"),
     # The lazy limit and the closed forms
     (lambda _: lazy.kernels(E, [1, 2, 3]), r"`Delta` must have the shape \(2,\) of `y`; got \(3,\)"),
-    (lambda _: lazy.kernels(E, MASKED[1, :2]), "`Delta` has masked entries"),
     (lambda _: twolayer.solve(with_(WHITE, activation="tanh")), NO_FORM + "activation 'tanh', .*meanfield"),
-    (lambda _: twolayer.solve(with_(WHITE, activation=Activation("linear", jnp.tanh))), r"its φ\(h\) is not h"),
-    (lambda _: twolayer.solve(with_(WHITE, hidden_layers=3)), "`experiment` has hidden_layers = 3; .* hold for 1"),
-    (lambda _: twolayer.solve(with_(WHITE, rule=dl.GLN())), NO_FORM + r"rule GLN\(\), .* Use GD\(\)"),
     (lambda _: twolayer.solve(with_(WHITE, rule=rule(base=dl.GD))), NO_FORM + "rule .* some for GD, FA, DFA, Hebb"),
     (lambda _: twolayer.solve(with_(WHITE, task=OFF)), r"largest entry of \|K_x − I\| is 0.5. Use Task.whitened"),
-    *(
-        (lambda _, f=f: f(OFF, 1.0, [0.0]), "`task` must be whitened")
-        for f in (twolayer.gd, twolayer.fa, twolayer.hebb)
-    ),
+    (lambda _: twolayer.hebb(OFF, 1.0, [0.0]), "`task` must be whitened"),
     (lambda _: twolayer.gd(Task.whitened([0.0, 0.0]), 1.0, [0.0]), "`task` has targets that are all zero"),
     (lambda _: twolayer.gd(Task(np.sqrt(2) * np.eye(2), np.eye(2)), 1.0, [0.0]), "`task` .* one target a sample.*2, 2"),
-    (lambda _: twolayer.fa(WHITE.task, 0.0, [0.0]), "`gamma0` .richness.* finite number above 0; got 0.0"),
-    (lambda _: twolayer.fa(WHITE.task, 1.0, [0.0], rho=1.5), "`rho` is the correlation .* 0 ≤ rho ≤ 1; got 1.5"),
-    (lambda _: twolayer.gd(WHITE.task, 1.0, 2.0), TIMES + r"have shape \(T,\) with at least one time; got shape \(\)"),
-    (lambda _: twolayer.gd(WHITE.task, 1.0, [-1.0, 0.0]), TIMES + "rise from 0 or later"),
-    (lambda _: twolayer.gd(WHITE.task, 1.0, [0.0, 2.0, 1.0]), TIMES + "rise from 0 or later, each once"),
-    (lambda _: twolayer.gd(WHITE.task, 1.0, [0.0, np.inf, np.inf]), "Only the last may be infinite"),
+    (lambda _: twolayer.gd(WHITE.task, 1.0, 2.0), r"`times` must have shape \(T,\) .* one time; got shape \(\)"),
+    (lambda _: twolayer.gd(WHITE.task, 1.0, [0.0, 2.0, 1.0]), "`times` must rise from 0 or later, each once"),
     # The mean field
-    (lambda _: solved(samples=0), "`samples` must be a whole number, at least"),
     (lambda _: solved(samples=65), "`samples` must be even.*got 65"),
     (lambda _: solved(samples=4), "`samples` = 4 is too few: layer 1 needs 3 directions .* Pass samples = 12"),
     (lambda _: solved(seed=2**32), "`seed` must be below 2³² = 4294967296; got 4294967296. Pass a smaller"),
-    *((lambda _, x=x: solved(tol=x), TOL) for x in (0.0, 0.6, np.nan, "small", None, np.array([1e-4, 1e-3]))),
-    (lambda _: solved(tol=1e-9, dtype="float32"), TOL + "float32"),
+    *((lambda _, x=x: solved(tol=x), "`tol` must be a share of variance") for x in (0.0, 0.6, "small", np.ones(2))),
     (lambda _: solved(dtype=np.dtype("float32")), '`dtype` must be "float64" or "float32", as text'),
-    (
-        lambda _: solved(samples=512, devices=3 * jax.devices()),
-        "`samples` must be divisible by .*, 6; got 512. Pass 516",
-    ),
-    *(
-        (lambda _, run=run, x=x: run(E, kernels_at=x), "`kernels_at` must be a list of whole numbers, such as")
-        for run in (meanfield.solve, network.train, machine.estimate)
-        for x in ((), 3, (0.5,))
-    ),
-    *(
-        (lambda _, x=x: solved(kernels_at=x), "`kernels_at` must rise, from 0 or later to 1")
-        for x in ((-1, 1), (0, 2), (1, 1))
-    ),
+    (lambda _: solved(samples=512, devices=3 * jax.devices()), "`samples` must be .* by .*, 6; got 512. Pass 516"),
+    *((lambda _, x=x: solved(kernels_at=x), "`kernels_at` must be a list of whole numbers") for x in ((), 3, (0.5,))),
     (lambda r: meanfield.average([r["solved"]]), "`runs` must hold at least two solutions"),
     (lambda r: meanfield.average([r["solved"], r["again"]]), r"`runs` must have different seeds.*\[0, 0\]"),
-    (lambda r: meanfield.average([r["solved"], r["deeper"]]), r"`runs` .* runs\[0\] and runs\[1\] differ in gamma0"),
     (lambda r: meanfield.average([r["solved"], r["moved"]]), r"runs\[0\] and runs\[1\] differ in task"),
-    (lambda r: meanfield.average([r["some"], r["others"]]), r"`runs` .* runs\[0\] has those of \[0, 3\]"),
-    (
-        lambda r: dl.compare(r["some"], r["others"]),
-        r"`theory` has those of \[0, 3\], `runs` of \[0, 2\]. Run them with one",
-    ),
+    (lambda r: dl.compare(r["some"], r["others"]), r"`theory` has those of \[0, 3\], `runs` of \[0, 2\]. Run them"),
     # Networks
     (lambda _: network.train(E, 0), "`width` must be a whole number, at least 1; got 0"),
-    (lambda _: network.train(E, 8, 2**70), "`seed` must be below 2³²"),
-    (lambda _: network.train(E, 8, dtype="int8"), "`dtype` must be"),
-    *(
-        (lambda _, x=x: network.ensemble(E, 8, x), f"`seeds` must hold at least two seeds.*got {len(x)}")
-        for x in ([], [3])
-    ),
+    (lambda _: network.ensemble(E, 8, [3]), "`seeds` must hold at least two seeds.*got 1"),
     (lambda _: network.ensemble(E, 8, [1, 1]), "`seeds` must differ: 1 comes twice"),
     (lambda _: network.groups(E, 8, 1, 0), "`networks` must be a whole number, at least 2; got 1"),
-    (lambda _: network.groups(E, 8, 2, 0, count=0), "`count` must be a whole number, at least 1; got 0"),
-    (
-        lambda r: network.average([r["trained"], r["wide"]]),
-        r"networks of one width.*\('network', 8\), \('network', 16\)",
-    ),
-    (lambda r: network.average([r["solved"]] * 2), "`runs` must be networks of one width, .*'meanfield', 64"),
-    (lambda r: network.average([r["trained"]] * 2), "`runs` must differ: 0 comes twice"),
-    (lambda r: network.average([r["trained"]]), "`runs` must hold at least two seeds"),
+    (lambda r: network.average([r["trained"], r["wide"]]), r"networks of one width.*'network', 8\), \('network', 16"),
     (lambda r: network.extrapolate([r["networks"]] * 2), r"`ensembles` .* two different widths; got \[8, 8\]"),
     (
         lambda r: network.extrapolate([r["networks"]] * 2 + [r["same"]]),
@@ -216,69 +140,46 @@ VALUE_ERRORS = [
     (lambda r: r["trained"].responses(), "`record` = True"),
     (lambda r: r["recorded"].responses(), "responses exist in the mean field only"),
     # Pages
-    (lambda _: claims.origin([]), "`groups` must hold at least one ensemble"),
+    (lambda _: claimed("agree", 1.0, 1.0), r"`networks` must be \(mean, .* got 1.0. figures.mean"),
+    (lambda _: claimed("phenomenon", "GD", 1.0, 1.0, (1.0, 0.1), sign=2), "`sign` must be 1 or −1, the side of the"),
     (
-        lambda _: claims.Claims().agree("c", "1", "f", 1.0, 1.0, "x"),
-        r"`networks` must be \(mean, .* got 1.0. figures.mean",
-    ),
-    (
-        lambda _: claims.Claims().agree("c", "1", "f", "one", (1, 0.1), "x"),
-        r"`theory` must be \(mean, .* \('one', 0.0\)",
-    ),
-    (
-        lambda _: claims.Claims().phenomenon("c", "1", "f", "GD", 1.0, 1.0, (1.0, 0.1), "x", sign=2),
-        "`sign` must be 1 or −1, the side of the baseline; got 2",
-    ),
-    (lambda _: claims.Claims().slope("c", "1", "f", -1.0, "x"), "`slope` must be .* two numbers; got -1.0"),
-    (
-        lambda _: claims.Claims().ordered("c", "1", "f", "a", [1, 2, 3], [1, 2], [[1, 1], [2, 2]], "x"),
-        "an order needs two or more runs, .* 2 in `networks`, 2 in `half_step`, 3 in `theory`",
+        lambda _: claimed("ordered", "a", [1, 2, 3], [1, 2], [[1, 1], [2, 2]]),
+        "two or more runs, .* 2 .* 2 .* 3 in `theory",
     ),
     (lambda _: questions.predict(3, "?", 1.0, "so"), "`name` becomes an HTML id: .* got 3"),
-    (lambda _: questions.self_check("a", "?", 1.0, tolerance=-1), "`tolerance` is relative, .* got -1"),
     (lambda _: sliders.two_layer(duration=0), r"`duration` \(the last time shown\) must be .* got 0"),
 ]
-
-FUNCTION = "must be a function that JAX can trace"
 TYPE_ERRORS = [
     (lambda _: Task("text", Y), "`X` must be an array of numbers.*str"),
-    (lambda _: Task(np.array([[1j]]), [1.0]), "`X` must be an array of numbers .* got ndarray"),
     (lambda _: Task([[1.0], [2.0]], ["cat", "dog"]), "`y` .* dtype <U3, text such as 'cat'. Code it as numbers"),
     (
         lambda _: Task(np.array([[1.0], [None]], object), [1.0, -1.0]),
-        r"`X` .* None of type NoneType at \(1, 0\). Leave out",
+        r"`X` .* None of type NoneType at \(1, 0\). Leave",
     ),
     (lambda _: with_(E, task=(X, Y)), "`task` must be a dmftlib.Task; got tuple"),
     (lambda _: with_(E, rule="GD"), r"`rule` must be a dmftlib.Rule object such as GD\(\)"),
     (lambda _: with_(E, rule=rule()), r"has no method `pseudo_gradient\(layer\)`"),
     (lambda _: with_(E, rule=Changing()), "`rule` must be hashable.*Changing.*frozen dataclass"),
-    (lambda _: with_(E, activation=jnp.tanh), "`activation` must be one of"),
-    (lambda _: Activation(3, jnp.tanh), "`name` must be a string, a label; got int"),
     (lambda _: Activation("mine", "tanh"), "`phi` must be a function of an array; got str"),
     (lambda _: Activation("a", jnp.tanh, None, 1), "`closed_phi_phi` must be a function .* got int"),
-    (lambda _: Activation("a", np.tanh), f"`phi` {FUNCTION}.*jax.numpy"),
-    (lambda _: TANH.phi_phi("one"), r"`Sigma` must be a \(P, P\) covariance of numbers; got str"),
+    (lambda _: Activation("a", np.tanh), "`phi` must be a function that JAX can trace.*jax.numpy"),
     *(
         (lambda _, f=f: f(E.task), "`experiment` must be a dmftlib.? ?Experiment; got Task")
         for f in (lazy.kernels, lazy.predict, lazy.initial, meanfield.solve, network.train, twolayer.solve)
     ),
-    (
-        lambda _: twolayer.gd(np.eye(2), 1.0, [0.0]),
-        "`task` must be a dmftlib.Task; got ndarray. Build one with Task.whi",
-    ),
-    (lambda _: twolayer.gd(WHITE.task, 1.0, "late"), r"`times` must be an array of numbers of shape \(T,\); got str"),
     (lambda _: solved(devices="all"), r"`devices` must be a list of JAX devices, such as jax.devices\(\); got 'all'"),
     (lambda _: meanfield.average(3), "`runs` must be a list of Dynamics objects; got int"),
     (lambda _: network.ensemble(E, 8, 3), r"`seeds` must be iterable, such as range\(8\); got 3"),
     (lambda r: network.extrapolate([r["trained"]]), r"`ensembles\[0\]` must be a dmftlib Ensemble; got Dyn"),
     (lambda r: dl.compare(1, r["trained"]), "`theory` must be a dmftlib Result; got int. Pass what meanfield.solve"),
-    (lambda r: dl.compare(r["trained"], [r["trained"]]), "`runs` must be a dmftlib Result; got list"),
 ]
+MOMENTUM, SQUARED = (rule(None, f) for f in (lambda s, l: l.momentum, lambda s, l: l.h * l.phi))
 OTHERS = [
-    (lambda _: with_(E, rule=rule(pseudo_gradient=lambda s, l: l.momentum)), "asked its layer for `momentum`.*fresh_T", AttributeError),
+    (lambda _: with_(E, rule=MOMENTUM), "asked its layer for `momentum`.*fresh_T", AttributeError),
+    (lambda _: lazy.kernels(with_(E, rule=SQUARED)), "no average for the product of h and phi", NotImplementedError),
     (lambda _: setattr(E, "lr", 1.0), "lr", dataclasses.FrozenInstanceError),
     (lambda _: setattr(E.task, "X", X), "X", dataclasses.FrozenInstanceError),
-]  # fmt: skip
+]
 CALLS = [(*row, ValueError) for row in VALUE_ERRORS] + [(*row, TypeError) for row in TYPE_ERRORS] + OTHERS
 
 

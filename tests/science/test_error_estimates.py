@@ -1,7 +1,6 @@
-"""The solver's two error estimates against the truth: in a hard case, γ₀ = 3, three tanh layers, and in drawn settings."""
+"""The solver's error estimates: in drawn settings, whose networks of infinite width are found here, and in a hard case."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import numpy_network
@@ -14,87 +13,11 @@ from tools import stated_errors as shown
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import stated_errors
 import stated_networks
-from stated_settings import draw
-
-SEEDS, TOL = range(5), 1e-3
-
-
-def relative(x, reference):
-    return np.linalg.norm(x) / np.linalg.norm(reference)
-
-
-@pytest.fixture(scope="module")
-def solves():
-    """The same draws solved at TOL and, as the truth about truncation, at a hundredth of it."""
-    experiment = dl.Experiment(dl.Task.random(4, 25), dl.GD(), 3, "tanh", gamma0=3.0, lr=0.05, steps=25)
-    runs = [dl.meanfield.solve(experiment, 4096, seed, TOL) for seed in SEEDS]
-    truth = [dl.meanfield.solve(experiment, 4096, seed, TOL / 100) for seed in SEEDS]
-    assert relative(runs[0].Phi[-1, -1] - runs[0].Phi[0, -1], runs[0].Phi[0, -1]) > 1  # it is rich
-    assert all(run.provenance.discarded <= 4 * TOL for run in runs)  # four fields: all that tol allows may be one's
-    return runs, truth
-
-
-@pytest.mark.parametrize("name", ["f", "Phi", "G_tilde", "K"])
-def test_monte_carlo_error_is_the_scatter_between_seeds(solves, name):
-    runs, _ = solves
-    values = np.stack([getattr(run, name) for run in runs])
-    mean = values.mean(axis=0)
-    scatter = relative(values - mean, mean) / np.sqrt(len(runs) - 1)
-    estimate = np.sqrt(np.mean([run.provenance.errors["monte_carlo"][name] ** 2 for run in runs]))
-    # All entries move together, so each side has only a few degrees of freedom: a factor of two.
-    assert 0.5 < estimate / scatter < 2
-
-
-@pytest.mark.parametrize("name", ["f", "Phi", "G_tilde", "K"])
-def test_tol_error_is_the_bias_that_a_smaller_tol_removes(solves, name):
-    runs, truth = solves
-    change = np.stack([getattr(run, name) - getattr(exact, name) for run, exact in zip(runs, truth)])
-    reference = getattr(truth[0], name)
-    bias = relative(change.mean(axis=0), reference)
-    noise = relative(change.std(axis=0, ddof=1), reference) / np.sqrt(len(runs))
-    estimate = np.mean([run.provenance.errors["tol"][name] for run in runs])
-    # Never too small; too large by at most a small factor. Outputs converge faster than √tol, so theirs is cautious.
-    assert bias < 2 * estimate + noise
-    assert estimate < (10 if name == "f" else 4) * bias + noise
-
-
-def test_tol_error_falls_with_tol(solves):
-    runs, truth = solves
-    errors = [np.mean([run.provenance.errors["tol"]["K"] for run in some]) for some in (runs, truth)]
-    assert errors[1] < errors[0] / 3  # 100^0.5 = 10 without sampling noise
-
-
-def test_an_average_states_the_scatter_of_its_mean(solves):
-    runs, _ = solves
-    mean = dl.meanfield.average(runs)
-    values = np.stack([run.K for run in runs])
-    np.testing.assert_allclose(mean.K, values.mean(axis=0), rtol=1e-12)
-    scatter = relative(values - mean.K, mean.K) / np.sqrt(len(runs) * (len(runs) - 1))
-    assert mean.provenance.errors["monte_carlo"]["K"] == pytest.approx(scatter)
-    assert mean.provenance.size == 5 * 4096 and mean.provenance.errors["tol"] == runs[0].provenance.errors["tol"]
-
-
-# --- Drawn settings against networks ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("rule", ["GD", "FA", "DFA", "GLN", "Hebb"])
-def test_the_networks_of_the_benchmark_are_those_of_the_plain_loop(rule, outputs):
-    rho, N, rng = numpy_network.RHO, 20, np.random.default_rng(0)
-    s = draw()["s04"]
-    s = replace(s, rule=rule, rho=rho, activation="tanh", y=s.y[:, :outputs], gamma0=1.3, steps=6)
-    drawn = numpy_network.draw(rng, s.depth, N, s.X.shape[1], outputs)
-    one = {name: [w[None] for w in drawn[name]] for name in ("M", "vector")}
-    back = [rho * w[None] + np.sqrt(1 - rho**2) * v[None] for w, v in zip(drawn["W"], drawn["feedback"])]
-    runs = stated_networks.train(s, 0.05, dict(W=[w[None].copy() for w in drawn["W"]], back=back, **one))
-    plain = numpy_network.train(rule, "tanh", drawn, s.X, s.y, s.gamma0, 0.05, s.steps)
-    for name in stated_networks.NAMES:
-        np.testing.assert_allclose(runs[name][0], plain[name].reshape(runs[name][0].shape), atol=1e-12)
 
 
 def test_derivatives_of_the_benchmarks_activations():
     h, step = np.linspace(-3, 3, 60), 1e-6  # no point at the kinks
-    for phi, phi_dot in stated_networks.PHI.values():
+    for phi, phi_dot in numpy_network.PHI.values():
         np.testing.assert_allclose((phi(h + step) - phi(h - step)) / (2 * step), phi_dot(h), atol=1e-8)
 
 
@@ -131,3 +54,23 @@ def test_the_library_says_so_where_networks_are_chaotic_or_diverge():
     assert len({row["setting"] for row in chaotic}) >= 4
     for row in chaotic:
         assert "Diverged" in row.get("raised", "") or row["said"], row["about"]
+
+
+def test_both_estimates_are_right_in_a_hard_case():
+    """Against the scatter between seeds, and against the same draws at a hundredth of tol."""
+    e, norm = dl.Experiment(dl.Task.random(4, 25), dl.GD(), 3, "tanh", gamma0=3.0, lr=0.05, steps=25), np.linalg.norm
+    runs, truth = ([dl.meanfield.solve(e, 4096, seed, tol) for seed in range(5)] for tol in (1e-3, 1e-5))
+    for name in ("f", "Phi", "G_tilde", "K"):
+        values, exact = (np.stack([getattr(run, name) for run in some]) for some in (runs, truth))
+        noise, tol = (np.array([run.provenance.errors[s][name] for run in runs]) for s in ("monte_carlo", "tol"))
+        # All entries move together, so each side has only a few degrees of freedom: a factor of two.
+        scatter = norm(values - values.mean(axis=0)) / np.sqrt(4) / norm(values.mean(axis=0))
+        assert 0.5 < np.sqrt((noise**2).mean()) / scatter < 2, name
+        # Never too small; too large by at most a small factor. Outputs converge faster than √tol: theirs is cautious.
+        change = values - exact
+        bias, error = (
+            norm(change.mean(axis=0)) / norm(exact[0]),
+            norm(change.std(axis=0, ddof=1)) / norm(exact[0]) / 5**0.5,
+        )
+        assert bias < 2 * tol.mean() + error, name
+        assert tol.mean() < (10 if name == "f" else 4) * bias + error, name

@@ -1,6 +1,5 @@
-"""The lazy limit: static kernels of any rule against Table 2 (paper.md §2) and against networks at initialization."""
+"""The lazy limit: static kernels of any rule against Table 2 of the paper and against networks at initialization."""
 
-import dataclasses
 from decimal import Decimal, localcontext
 
 import jax.numpy as jnp
@@ -39,7 +38,7 @@ AVERAGES = {"relu": arccos_averages, "erf": arcsin_averages, "linear": lambda Si
 
 
 def table_2(rule, depth, activation, K_x):
-    """Φ, G, G̃ (lists over layers) and K at γ₀ → 0, term by term from the recursions of paper.md §2."""
+    """Φ, G, G̃ (lists over layers) and K at γ₀ → 0, term by term from the recursion (6) of the paper."""
     average = AVERAGES[activation]
     gates = average(K_x)[1]
     Phi, slopes = [K_x], []
@@ -70,15 +69,10 @@ def test_kernels_match_table_2(rule, activation, depth):
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_relu_keeps_the_norm_and_gated_relu_has_L_plus_1_terms(depth):
+def test_gated_relu_has_L_plus_1_terms(depth):
+    """Table 2 as it is corrected: its prefactor is not L."""
     angles = np.array([0.0, 0.7, 2.0, np.pi])
-    task = dl.Task.circle(angles, np.ones(4))
-    gd = dl.lazy.kernels(experiment("GD", depth, "relu", task))
-    np.testing.assert_allclose(np.diagonal(gd.Phi, axis1=1, axis2=2), 1.0, rtol=1e-12)
-    np.testing.assert_allclose(np.diagonal(gd.G, axis1=1, axis2=2), 1.0, rtol=1e-12)
-    np.testing.assert_allclose(np.diag(gd.K), depth + 1, rtol=1e-12)
-    # The prefactor of GLN is L + 1, not L: paper.md §6, erratum 2.
-    gln = dl.lazy.kernels(experiment("GLN", depth, "relu", task))
+    gln = dl.lazy.kernels(experiment("GLN", depth, "relu", dl.Task.circle(angles, np.ones(4))))
     theta = np.arccos(np.cos(angles[:, None] - angles))
     np.testing.assert_allclose(gln.K, (depth + 1) * (1 - theta / np.pi) ** depth * np.cos(theta), atol=1e-7)
 
@@ -94,23 +88,24 @@ def test_sixty_layers_with_two_ways_back_take_no_longer_than_sixty_averages(monk
 
 @pytest.mark.parametrize("rule, activation", [(r, "relu") for r in RULES] + [("GD", "tanh"), ("FA", "tanh")])
 def test_networks_approach_the_kernels_as_one_over_root_N(rule, activation):
-    # ⟨g̃g̃⟩ included, which no other test has a form for. Every kernel entry of one network is off by O(N^{-1/2}): the rms over seeds follows that rate, while a wrong
-    # factor would leave a floor. Over 18 repetitions the fitted slope was −0.53 ± 0.03 (terms of order 1/N at the
-    # smallest widths).
-    kernels = dl.lazy.kernels(experiment(rule, 2, activation))
-    widths, rng = np.array([32, 64, 128, 256]), np.random.default_rng(0)
-    rms = {name: [] for name in ("Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    for N in widths:
-        squares = {name: [] for name in rms}
-        for _ in range(120):
-            draw = numpy_network.draw(rng, 2, N, TASK.D)
-            run = numpy_network.train(rule, activation, draw, TASK.X, TASK.y, 1.0, 0.1, 1)
-            for name in rms:
-                squares[name].append(((run[name][0] - getattr(kernels, name)) ** 2).mean())
-        for name in rms:
-            rms[name].append(np.sqrt(np.mean(squares[name])))
-    for name in rms:
-        slope = np.polyfit(np.log(widths), np.log(rms[name]), 1)[0]
+    """The rms over seeds follows this rate, where a wrong factor would leave a floor; of ⟨g̃g̃⟩, which has no table, too.
+
+    Over 18 repetitions the fitted slope was −0.53 ± 0.03: there are terms of order 1/N at the smallest widths.
+    """
+    kernels, rng, widths = (
+        dl.lazy.kernels(experiment(rule, 2, activation)),
+        np.random.default_rng(0),
+        (32, 64, 128, 256),
+    )
+    runs = [
+        numpy_network.run_of(
+            rule, experiment(rule, 2, activation, steps=1), numpy_network.draw(rng, 2, N, 6, 1, (120,))
+        )
+        for N in widths
+    ]
+    for name in ("Phi", "G", "G_tilde", "G_tilde_tilde", "K"):
+        rms = [np.sqrt(((run[name][:, 0] - getattr(kernels, name)) ** 2).mean()) for run in runs]
+        slope = np.polyfit(np.log(widths), np.log(rms), 1)[0]
         assert abs(slope + 0.5) < 0.12, (name, slope)
 
 
@@ -133,16 +128,6 @@ def test_predictions_follow_the_discrete_steps(rule):
     np.testing.assert_array_equal(prediction.f[0], 0.0)
 
 
-def test_long_training_is_kernel_regression():
-    e = experiment("FA", 1, "erf", TEST_TASK, lr=0.5, steps=4000)
-    K = table_2("FA", 1, "erf", TEST_TASK.X_all @ TEST_TASK.X_all.T / TEST_TASK.D)[3]
-    limit = K[P:, :P] @ np.linalg.inv(K[:P, :P]) @ TEST_TASK.y
-    prediction = dl.lazy.predict(e)
-    np.testing.assert_allclose(prediction.f_test_inf, limit, rtol=1e-9)
-    np.testing.assert_allclose(prediction.f_test[-1], limit, rtol=1e-6)
-    np.testing.assert_allclose(prediction.f[-1], TEST_TASK.y, rtol=1e-6)
-
-
 def test_singular_kernel_predicts_what_training_reaches():
     # Two equal inputs with different targets: training reaches their mean, and no inverse exists.
     X = np.array([[1.0, 0.3], [1.0, 0.3], [-0.2, 1.0]])
@@ -151,23 +136,6 @@ def test_singular_kernel_predicts_what_training_reaches():
     prediction = dl.lazy.predict(e)
     np.testing.assert_allclose(prediction.f_test_inf, prediction.f_test[-1], rtol=1e-8)
     np.testing.assert_allclose(prediction.f_test_inf, 0.5, rtol=1e-8)
-
-
-@pytest.mark.filterwarnings("ignore:.*eigenvalues of K are below the accuracy")
-def test_the_limit_does_not_depend_on_the_order_of_rows():
-    # 40 points on a line, whose K has eigenvalues down to rounding, and two nearly equal inputs with opposite targets.
-    x, rng = np.linspace(-1, 1, 40)[:, None], np.random.default_rng(0)
-    pair = np.repeat(rng.standard_normal((9, 6)), [2] + 8 * [1], axis=0) + 1e-7 * rng.standard_normal((10, 6))
-    for X, y, X_test in (
-        (x, np.sin(3 * x[:, 0]), [[0.33], [1.2]]),
-        (x, np.sign(x[:, 0]), [[0.33], [1.2]]),
-        (pair, (-1.0) ** np.arange(10), rng.standard_normal((2, 6))),
-    ):
-        orders = [np.arange(len(X)), *(rng.permutation(len(X)) for _ in range(2))]
-        runs = [dl.lazy.predict(experiment("GD", 2, "tanh", dl.Task(X[o], y[o], X_test), lr=1e-3)) for o in orders]
-        for run in runs[1:]:
-            np.testing.assert_allclose(run.f_test_inf, runs[0].f_test_inf, rtol=0, atol=1e-4)
-            np.testing.assert_allclose(run.f_test_undetermined, runs[0].f_test_undetermined, rtol=1e-3)
 
 
 def test_the_limit_is_as_far_from_a_hundred_digits_as_it_says():
@@ -222,22 +190,6 @@ def test_the_limit_of_a_kernel_that_is_not_symmetric_is_that_of_training():
         assert np.isnan(lazy._limit(-K, y)).all()
 
 
-@pytest.mark.parametrize("rule", ["GD", "FA"])
-def test_networks_at_small_gamma0_train_to_the_predictions(rule):
-    # At γ₀ = 1e-3 features stand still. The mean of 48 networks is off by its own standard error and by a bias
-    # O(1/N): the rms of (mean − theory)/SE is 1 plus a little, and the error of one network falls as N^{-1/2}.
-    e = experiment(rule, 2, "erf", gamma0=1e-3, lr=0.3, steps=15)
-    theory, rng, rms, widths = dl.lazy.predict(e).f, np.random.default_rng(1), [], (32, 64, 128, 256)
-    for N in widths:
-        draws = (numpy_network.draw(rng, 2, N, TASK.D) for _ in range(48))
-        f = np.array([numpy_network.train(rule, "erf", d, TASK.X, TASK.y, 1e-3, 0.3, 15)["f"] for d in draws])
-        rms.append(np.sqrt(((f - theory) ** 2).mean()))
-    score = (f.mean(axis=0) - theory)[1:] / (f.std(axis=0, ddof=1)[1:] / np.sqrt(48))
-    assert np.sqrt((score**2).mean()) < 2
-    slope = np.polyfit(np.log(widths), np.log(rms), 1)[0]
-    assert abs(slope + 0.5) < 0.12
-
-
 def test_the_initial_state_is_a_result_of_one_step():
     e = experiment("FA", 2, "erf", TEST_TASK)
     exact, kernels = dl.lazy.initial(e), dl.lazy.kernels(e)
@@ -258,37 +210,8 @@ def test_outputs_do_not_mix(rule):
     together = dl.lazy.predict(with_targets(Y))
     for c in range(3):
         alone = dl.lazy.predict(with_targets(Y[:, c]))
-        for name in ("f", "f_test", "f_test_inf"):
-            if getattr(alone, name) is not None:
-                np.testing.assert_allclose(getattr(together, name)[..., c], getattr(alone, name), atol=1e-10)
+        for name in ("f", "f_test"):
+            np.testing.assert_allclose(getattr(together, name)[..., c], getattr(alone, name), atol=1e-10)
 
 
 # --- Rules of one's own ------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class FromTheWeights(dl.Rule):
-    """Gradient descent under another name, spelled as a backward pass: the g̃ above is the gradient above."""
-
-    def pseudo_gradient(self, layer):
-        return layer.phi_dot * layer.W_T(layer.g_tilde_next)
-
-
-@dataclasses.dataclass(frozen=True)
-class Squared(dl.Rule):
-    def pseudo_gradient(self, layer):
-        return layer.h * layer.phi
-
-
-def test_engines_do_what_the_rule_says_not_what_it_is_called():
-    e = experiment("GD", 2, "tanh", steps=3)
-    ours = dataclasses.replace(e, rule=FromTheWeights())
-    for engine in (lazy.kernels, lambda e: dl.network.train(e, 24), lambda e: dl.meanfield.solve(e, 256)):
-        expected, got = engine(e), engine(ours)
-        for name in ("Phi", "G", "G_tilde", "K"):  # equal up to the order of additions
-            np.testing.assert_allclose(getattr(got, name), getattr(expected, name), rtol=1e-9, atol=1e-11)
-
-
-def test_a_rule_without_a_lazy_average_says_so():
-    with pytest.raises(NotImplementedError, match="no average for the product of h and phi"):
-        lazy.kernels(dataclasses.replace(experiment("GD", 2, "tanh"), rule=Squared()))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from companion import figures
 from dmftlib.meanfield import solver
 from dmftlib.probe import is_linear
 from dmftlib.results import RECORDED
@@ -26,7 +25,7 @@ def experiment(name):
 
 
 def equations(e):
-    """The mean field equations of paper.md §3 as they stand, without samples or bases.
+    """Equation (5) of the paper with the fields of its Table 1 as they stand in steps, without samples or bases.
 
     With φ(h) = h a field of layer ℓ is a row of coefficients on the layer's Gaussians: u_μ(s), r_ν(s) at every time,
     v and ζ̃ (frozen feedback, one each). Averages are products of rows with the Gaussians' covariance; a response is
@@ -127,16 +126,6 @@ def test_it_solves_the_equations_of_the_mean_field_to_rounding(solved):
     assert run.loss[-1] < 0.5 * run.loss[0]
 
 
-@pytest.mark.parametrize("room", [40, 450])
-def test_it_is_exact_in_any_samples_that_hold_the_directions(solved, room, monkeypatch):
-    # 40 are too few, and it finds room for more.
-    _, e, run = solved
-    monkeypatch.setattr(solver, "_room", lambda _: room)
-    other = dl.meanfield.solve(e, seed=1)
-    for name in (*RECORDED, "f_test"):
-        assert relative(getattr(other, name), getattr(run, name)) < 1e-11, name
-
-
 def test_seed_samples_tol_and_dtype_are_immaterial(solved):
     _, e, run = solved
     other = dl.meanfield.solve(e, samples=64, seed=1, tol=1e-3, dtype="float32")
@@ -145,24 +134,6 @@ def test_seed_samples_tol_and_dtype_are_immaterial(solved):
     assert other.provenance.dtype == "float64"
     assert max(run.provenance.errors["monte_carlo"].values()) == 0
     assert max(run.provenance.errors["tol"].values()) < 1e-10
-
-
-def test_final_fields_are_samples_of_what_the_kernels_say(solved):
-    _, e, run = solved
-    fields = dl.meanfield.solve(e, samples=20000, seed=4)
-    assert fields.final_h.shape == fields.final_z.shape == (e.hidden_layers, 20000, 8)
-    for field, kernel in ((fields.final_h, run.Phi[-1]), (fields.final_z, run.G[-1])):
-        assert relative(np.einsum("lsm,lsn->lmn", field, field) / 20000, kernel) < 0.03  # √(2/20000) is 0.01
-    assert np.abs(figures.excess_kurtosis(fields)).max() < 0.1  # Gaussian; √(24/20000) is 0.035
-
-
-def test_directions_without_end_are_named(monkeypatch):
-    def too_few(*_, **__):
-        raise solver.TooFewSamples
-
-    monkeypatch.setattr(solver, "HalfSweep", too_few)
-    with pytest.raises(RuntimeError, match=r"span more directions than its steps and samples allow, \d+: rounding"):
-        dl.meanfield.solve(SAMPLED)
 
 
 # --- Samples: exact because their moments are matched -----------------------------------------------------------------
@@ -224,13 +195,6 @@ class Gated(dl.GD):
 def test_every_rule_of_the_library_keeps_linear_networks_linear(rule):
     assert all(is_linear(rule, slope) for slope in (1.0, -1e-3, 1e3))
     assert not is_linear(rule, None) and not is_linear(Signs(), 1.0) and not is_linear(Gated(), 1.0)
-
-
-@pytest.mark.parametrize("rule", [Signs(), Gated()])
-def test_a_rule_that_does_not_is_sampled(rule):
-    e = dataclasses.replace(SAMPLED, rule=rule, gamma0=0.3, lr=0.003, steps=3)
-    run = dl.meanfield.solve(e, samples=1024)
-    assert max(run.provenance.errors["monte_carlo"].values()) > 1e-6
 
 
 def test_gated_linear_networks_are_exact_only_given_their_gates():

@@ -103,18 +103,6 @@ def test_lazy_Phi_and_G_are_positive_semi_definite(experiment):
     assert_positive(kernels.G)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-@examples(2)
-@given(data=st.data())
-def test_Phi_and_G_are_positive_semi_definite_while_they_move(rule, data):
-    experiment = data.draw(solved_experiments(rule, "tanh"))
-    for result in (dl.meanfield.solve(experiment, SAMPLED, tol=1e-3), dl.network.train(experiment, 32)):
-        assert_positive(result.Phi)
-        assert_positive(result.G)
-        if rule == dl.GD():
-            assert_equal_to_rounding(result, {"G_tilde": result.G, "G_tilde_tilde": result.G})
-
-
 # --- Order of the data and axes of the inputs do not matter -------------------------------------------------------
 
 
@@ -148,39 +136,7 @@ def test_sampled_results_of_one_seed_do_not_see_the_axes_of_the_inputs(rule, act
     assert_equal_to_rounding(turned, {name: getattr(result, name) for name in RECORDED})
 
 
-@pytest.mark.parametrize("rule, activation", SAMPLED_RULES, ids=str)
-def test_sampled_results_do_so_within_twice_their_error(rule, activation):
-    """Over seeds, since one run knows its error from one difference only."""
-    experiment = dl.Experiment(dl.Task.random(4, 6, 3), rule, 2, activation, 1.0, lr=0.05, steps=6)
-    order, square, claimed = [2, 0, 3, 1], dict.fromkeys(RECORDED, 0.0), dict.fromkeys(RECORDED, 0.0)
-    for seed in range(8):
-        run, other, turned = (
-            dl.meanfield.solve(e, SAMPLED, seed + 100 * k, tol=1e-3)
-            for k, e in enumerate((experiment, permuted(experiment, order), rotated(experiment, seed)))
-        )
-        for name, value in reordered(run, order).items():
-            for a, b, second in (
-                (getattr(other, name), value, other),
-                (getattr(turned, name), getattr(run, name), turned),
-            ):
-                square[name] += (np.linalg.norm(a - b) / np.linalg.norm(b)) ** 2
-                claimed[name] += sum(r.provenance.errors["monte_carlo"][name] ** 2 for r in (run, second))
-    for name in RECORDED:
-        assert square[name] < 2**2 * claimed[name], (name, np.sqrt(square[name] / claimed[name]))
-
-
 # --- The lazy limit -----------------------------------------------------------------------------------------------
-
-
-@examples(30)
-@given(lazy_experiments(), st.floats(-3, 3), st.integers(0, 99))
-def test_lazy_outputs_are_linear_in_the_targets(experiment, factor, seed):
-    task = experiment.task
-    other = np.random.default_rng(seed).standard_normal(task.P)
-    f, f_other, f_sum = (
-        dl.lazy.predict(with_data(experiment, task.X, y)).f for y in (task.y, other, task.y + factor * other)
-    )
-    np.testing.assert_allclose(f_sum, f + factor * f_other, rtol=0, atol=1e-11 * (1 + abs(factor)))
 
 
 @examples(30)
@@ -210,29 +166,6 @@ def test_the_mean_field_becomes_lazy_at_the_rate_of_the_rule(rule, data):
         assert rate == pytest.approx(1 if rule == dl.Hebb() else 2, abs=0.05)
 
 
-def test_networks_with_gates_become_lazy_at_rate_two():
-    """Gates need samples. Those of one seed are the same at every γ₀, so that their error is left out of differences.
-
-    It leaves a term linear in γ₀ there, whose sign depends on the seed: a mean over four has rates 1.98 ± 0.04 (f) and
-    2.00 ± 0.03 (K), over eight such means. 0.15 is over three times that, and far from the rates 1 and 3.
-    """
-    experiment = dl.Experiment(dl.Task.random(4, 6, 3), dl.GLN(), 2, "relu", 1.0, lr=0.05, steps=6)
-    solve = lambda gamma0, seed: dl.meanfield.solve(  # noqa: E731
-        dataclasses.replace(experiment, gamma0=gamma0), 2 * SAMPLED, seed, tol=1e-6
-    )
-    lazy, large, small = ([solve(gamma0, seed) for seed in range(4)] for gamma0 in (1e-3, 0.3, 0.15))
-    K = dl.lazy.kernels(experiment).K
-    off, claimed = [run.K[-1] - K for run in lazy], [run.provenance.errors["monte_carlo"]["K"] for run in lazy]
-    # Twice the error of a mean over four; that of one run comes from one difference, hence their root mean square.
-    assert np.linalg.norm(np.mean(off, axis=0)) < 2 * np.sqrt(np.mean(np.square(claimed)) / 4) * np.linalg.norm(K)
-    for name in ("f", "K"):
-        far, near = (
-            np.linalg.norm(np.mean([getattr(a, name)[-1] - getattr(b, name)[-1] for a, b in zip(runs, lazy)], axis=0))
-            for runs in (large, small)
-        )
-        assert np.log2(far / near) == pytest.approx(2, abs=0.15), name
-
-
 @pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN(), dl.Hebb()], ids=str)
 def test_outputs_on_test_points_become_lazy(rule):
     """At γ₀ = 10⁻³ noise that is not multiplied by γ₀ shows a thousandfold. What is left, 1 to 3 %, is that of the kernels."""
@@ -247,18 +180,11 @@ def test_outputs_on_test_points_become_lazy(rule):
 
 
 @pytest.mark.parametrize(
-    "rule, activation, layers, samples, many, seeds",
-    [
-        (dl.GD(), "erf", 1, 1024, 2**17, 24),
-        (dl.GD(), "erf", 2, 2048, 2**15, 48),
-        (dl.FA(0.5), "tanh", 2, 2048, 2**15, 48),
-        (dl.DFA(), "tanh", 2, 2048, 2**15, 48),
-        (dl.GLN(), "relu", 2, 2048, 2**15, 48),
-        (dl.Hebb(), "tanh", 2, 2048, 2**15, 48),
-    ],
+    "rule, activation, layers, samples, many",
+    [(dl.GD(), "erf", 1, 1024, 2**17)] + [(rule, activation, 2, 2048, 2**15) for rule, activation in SAMPLED_RULES],
     ids=str,
 )
-def test_error_estimates_cover_the_truth_as_often_as_they_claim(rule, activation, layers, samples, many, seeds):
+def test_error_estimates_cover_the_truth_as_often_as_they_claim(rule, activation, layers, samples, many):
     """The mean of two halves is off by (a + b)/2 and the estimate is |a − b|/2: equal in size, so that one covers the
     other every second time. Twice the estimate covers it in 70 % (one direction of noise) to 100 % (many).
 
@@ -267,7 +193,7 @@ def test_error_estimates_cover_the_truth_as_often_as_they_claim(rule, activation
     experiment = dl.Experiment(dl.Task.random(4, 6, 1), rule, layers, activation, 1.0, lr=0.05, steps=6)
     # A quarter of the noise or less, at the same tol: what that leaves out is the same in all of them.
     truth = dl.meanfield.solve(experiment, many, seed=999)
-    runs = [dl.meanfield.solve(experiment, samples, seed) for seed in range(seeds)]
+    runs = [dl.meanfield.solve(experiment, samples, seed) for seed in range(48)]
     ratios = []
     for name in ("f", "Phi", "G", "G_tilde", "K"):
         error = np.array([np.linalg.norm(getattr(run, name) - getattr(truth, name)) for run in runs])

@@ -1,15 +1,12 @@
 """The mean field against networks, rule by rule: small cases of every kind, and references at sizes where it can fail."""
 
-import dataclasses
 import sys
 
 import numpy as np
-import numpy_network
 import pytest
 from numpy_network import Mixed
 
 import dmftlib as dl
-from companion import figures
 from dmftlib.results import target_alignment
 from tools import ROOT
 
@@ -19,14 +16,6 @@ import reference
 
 def distance(a, b):
     return np.linalg.norm(a - b) / np.linalg.norm(b)
-
-
-@dataclasses.dataclass(frozen=True)
-class OnlyTooLow(dl.Rule):
-    """Direct feedback for outputs that are too low: samples with Δ_μ ≤ 0 leave the hidden layers alone."""
-
-    def pseudo_gradient(self, layer):
-        return (layer.error > 0) * layer.gain * layer.fresh_vector
 
 
 slow = lambda *case: pytest.param(*case, marks=pytest.mark.slow)  # noqa: E731
@@ -44,7 +33,6 @@ slow = lambda *case: pytest.param(*case, marks=pytest.mark.slow)  # noqa: E731
         slow(dl.DFA(), "relu", 1.0, 3),
         slow(dl.Hebb(), "erf", 0.5, 3),
         slow(Mixed(0.5), "tanh", 1.0, 1),
-        slow(OnlyTooLow(), "tanh", 3.0, 3),
     ],
     ids=str,
 )
@@ -73,23 +61,16 @@ RULES_AND_DEPTHS = [case for case, e in reference.CASES.items() if e.task.P == 1
 
 
 @pytest.mark.parametrize("case", RULES_AND_DEPTHS)
-def test_references_are_sharp_and_rich(case):
+def test_references_are_sharp_rich_and_start_from_the_lazy_kernel(case):
     ensemble, e = reference.load(case), reference.CASES[case]
-    hebbian = case.startswith("hebb")
-    sharp = {name: 0.03 if hebbian else limit / 2 for name, limit in LIMITS.items()}
-    for name, limit in sharp.items():
-        assert ensemble.standard_error[name] / np.linalg.norm(getattr(ensemble, name)) <= limit, name
-    if not hebbian:
-        assert ensemble.loss[-1] < (0.01 if case in ("gd-1", "gd-3") else 0.05) * ensemble.loss[0]
-    last = ensemble.Phi[:, -1]
-    assert np.linalg.norm(last[-1] - last[0]) > np.linalg.norm(last[0])
+    for name, limit in LIMITS.items():
+        sharp = 0.03 if case.startswith("hebb") else limit / 2
+        assert ensemble.standard_error[name] / np.linalg.norm(getattr(ensemble, name)) <= sharp, name
+    assert distance(ensemble.Phi[-1, -1], ensemble.Phi[0, -1]) > 1
     assert e.lr * np.abs(np.linalg.eigvals(ensemble.K)).max() < 1
-    assert (e.task.P, e.task.y.min(), e.task.y.max()) == (10, -1, 1)
-    # Independent of the library: where training starts, the reference is the lazy kernel.
     start = dl.lazy.kernels(e)
     for name in ("Phi", "K"):
-        first = getattr(ensemble, name)[0]
-        assert distance(first, getattr(start, name)) < 0.04, name
+        assert distance(getattr(ensemble, name)[0], getattr(start, name)) < 0.04, name
 
 
 # Where feedback passes through W(0)ᵀ and features follow it most: these bound a bias below the errors of the others.
@@ -102,10 +83,9 @@ def test_feedback_through_initial_weights_is_right_within_the_errors(case):
     samples, tol = FINE[case]
     run, limit = dl.meanfield.solve(reference.CASES[case], samples, seed=1, tol=tol), reference.load(case)
     for name in ("f", "Phi", "G", "G_tilde", "K"):
-        value = getattr(limit, name)
+        found, noise = dl.compare(run, limit)[name]
         stated = [run.provenance.errors[source][name] for source in ("monte_carlo", "tol")]
-        allowed = np.hypot(np.hypot(*stated), limit.standard_error[name] / np.linalg.norm(value))
-        assert distance(getattr(run, name), value) < 2 * allowed, name
+        assert found < 2 * np.linalg.norm([noise, *stated]), name
 
 
 @pytest.mark.parametrize("case", RULES_AND_DEPTHS)
@@ -115,8 +95,6 @@ def test_accuracy_against_wide_networks(case):
     for name, limit in (TIGHT if case in ("gd-1", "gd-3") else LIMITS).items():
         found, error = comparison[name]
         assert found <= max(limit, 2 * error), name
-    assert case.startswith("hebb") or run.loss[-1] < 0.05 * run.loss[0]
-    assert np.linalg.norm(run.Phi[-1, -1] - run.Phi[0, -1]) > np.linalg.norm(run.Phi[0, -1])
 
 
 # --- What rules have in common, and what they do to features ------------------------------------------------------------
@@ -135,21 +113,6 @@ def test_one_hidden_layer_direct_feedback_is_feedback_alignment():
 NOISE = dl.Task.random(4, 25, seed=1)
 DIRECTION = np.random.default_rng(2).standard_normal(25)
 LEANING = dl.Task(NOISE.X + 0.7 * np.outer(NOISE.y, DIRECTION), NOISE.y)  # one direction of its inputs is the task
-HEBB = dict(rule=dl.Hebb(), hidden_layers=2, activation="tanh", gamma0=0.5, lr=0.1, steps=50)
-
-
-@pytest.mark.parametrize("task, sign", [(NOISE, -1), (LEANING, 1)], ids=["noise", "leaning"])
-def test_hebb_follows_the_largest_direction_of_its_inputs(task, sign):
-    """Alignment falls on noise and rises where the inputs lean along the targets, in theory and in plain numpy networks."""
-    experiment = dl.Experiment(task, **HEBB)
-    gain = np.diff(dl.meanfield.solve(experiment, 1024, tol=1e-3).alignment[[0, -1]])
-    found = []
-    for seed in range(4):
-        drawn = numpy_network.draw(np.random.default_rng(seed), 2, 192, task.D)
-        run = numpy_network.train("Hebb", "tanh", drawn, task.X, task.y, 0.5, 0.1, 50)
-        found.append(np.diff(target_alignment(run["K"][[0, -1]], task.y)))
-    assert sign * gain > 0.03
-    assert sign * np.mean(found) > 2 * np.std(found) / np.sqrt(3)
 
 
 @pytest.mark.parametrize("task", [NOISE, LEANING, dl.Task.random(10, 50, 1), dl.Task.whitened([1.0, -1.0])])
@@ -165,27 +128,3 @@ def test_what_hebb_does_to_alignment_is_decided_by_the_inputs(task):
     rate = 2 * (y @ K @ K @ y / (y @ K @ y) - np.trace(K @ K @ K) / np.trace(K @ K))
     A = target_alignment(run.Phi[:2, 0], y)
     np.testing.assert_allclose(np.log(A[1] / A[0]) / (gamma0 * lr), rate, rtol=0.05, atol=1e-9)
-
-
-@pytest.fixture(scope="module", params=[0.2, 0.1], ids=["step", "half the step"])
-def ends(request):
-    """Networks at the end: themselves, shares of the terms of K, and their alignments; GD and frozen feedbacks."""
-    e = dl.Experiment(dl.Task.random(4, 10), dl.GD(), 3, "tanh", 1.5, request.param, round(3.8 / request.param) + 1)
-    rules = {"GD": dl.GD(), 0: dl.FA(0.0), 1: dl.FA(1.0)}
-    runs = {name: dl.network.ensemble(dataclasses.replace(e, rule=rule), 384, range(8)) for name, rule in rules.items()}
-    terms = {name: figures.layer_terms(run)[-1] for name, run in runs.items()}
-    shares = {name: np.trace(term, axis1=1, axis2=2) / np.trace(term.sum(axis=0)) for name, term in terms.items()}
-    return runs, shares, {name: target_alignment(term, e.task.y) for name, term in terms.items()}
-
-
-def test_worse_frozen_feedback_moves_features_further_but_not_as_far_as_gradient_descent(ends):
-    """In the setting of its chapter. The order among ρ held in all settings tried; that with GD is of this one."""
-    H_y = {name: run.H_y[-1] for name, run in ends[0].items()}
-    assert H_y["GD"] > H_y[0] + 0.05 > H_y[1] + 0.1
-
-
-def test_a_kernel_can_be_aligned_for_having_lost_what_is_not(ends):
-    runs, shares, alignments = ends
-    assert runs[0].alignment[-1] > runs["GD"].alignment[-1] > runs[1].alignment[-1]
-    assert (alignments[0] < alignments["GD"]).all() and (np.diff(alignments["GD"]) > 0).all()
-    assert shares[0][0] < 0.5 * shares["GD"][0]

@@ -1,7 +1,6 @@
 """The two-layer closed forms: explicit solutions, limits and exponents, the exact solver, and networks."""
 
 import dataclasses
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,58 +90,27 @@ def test_training_ends_at_the_fixed_points(gamma0):
 # --- What the paper says of them --------------------------------------------------------------------------------------
 
 
-def growth(name, gammas):
-    """H_y at the end of training minus 1, for each γ₀."""
-    return np.array([solution(name, gamma0, [np.inf]).H_y[0] - 1 for gamma0 in gammas])
-
-
 def exponent(x, y):
     """Power of x in y, and the standard error of the straight line through the logarithms."""
     (slope, _), covariance = np.polyfit(np.log(x), np.log(y), 1, cov=True)
     return slope, np.sqrt(covariance[0, 0])
 
 
-@pytest.mark.parametrize("name, power", [("GD", 2), ("FA(0.6)", 2), ("DFA", 2), ("Hebb", 1)])
-def test_features_grow_with_this_power_of_small_gamma0(name, power):
-    # A symmetry γ₀ → −γ₀ forbids odd powers for GD and FA; for Hebb dH = 2γ₀Δ²H gives ΔH ≈ γ₀y².
-    gammas = np.geomspace(1e-3, 1e-2, 6)
-    slope, error = exponent(gammas, growth(name, gammas))
-    assert error < 1e-3 and abs(slope - power) < 0.01, (slope, error)
-    if name == "Hebb":
-        first = (Y**4).sum() / (Y**2).sum()
-        np.testing.assert_allclose(growth(name, [1e-5])[0], 1e-5 * first, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name, power", [("GD", 1), ("FA(0.6)", 2 / 3), ("DFA", 2 / 3)])
-def test_features_grow_with_this_power_of_large_gamma0(name, power):
-    gammas = np.geomspace(1e3, 1e5, 6)
-    slope, error = exponent(gammas, growth(name, gammas))
-    assert error < 1e-3 and abs(slope - power) < 0.01, (slope, error)
-
-
-def test_hebb_approaches_its_power_of_large_gamma0_slowly():
-    # Measured: 0.941 from 10 to 100, 0.975 from 100 to 1000 and 0.991 from 1e3 to 1e4, towards 1 from below.
-    decades = [exponent(g, growth("Hebb", g))[0] for g in (np.geomspace(10**k, 10 ** (k + 1), 5) for k in (1, 2, 3))]
-    assert decades == sorted(decades) and 0.9 < decades[0] < decades[-1] < 1, decades
-    assert 1 - decades[-1] < 0.05
-
-
-@pytest.mark.parametrize("gamma0", [0.1, 100.0])
-def test_better_aligned_feedback_ends_with_larger_G_tilde_and_fewer_features(gamma0):
-    ends = [twolayer.fa(TASK, gamma0, [np.inf], rho) for rho in np.linspace(0, 1, 11)]
-    assert (np.diff([end.G_tilde[0, 0, 0, 0] for end in ends]) > 0).all()
-    assert (np.diff([end.H_y[0] for end in ends]) < 0).all()
+@pytest.mark.parametrize("large, powers", [(False, (2, 2, 2, 1)), (True, (1, 2 / 3, 2 / 3, 1))])
+def test_features_grow_with_these_powers_of_gamma0(large, powers):
+    """A symmetry γ₀ → −γ₀ forbids odd powers for GD and FA; for Hebb dH = 2γ₀Δ²H gives ΔH ≈ γ₀y²."""
+    gammas = np.geomspace(1e3, 1e5, 6) if large else np.geomspace(1e-3, 1e-2, 6)
+    for name, power in zip(RULES, powers):
+        slope, _ = exponent(gammas, [solution(name, gamma0, [np.inf]).H_y[0] - 1 for gamma0 in gammas])
+        # Hebb approaches its power slowly at large γ₀: 0.94 from 10 to 100, 0.99 from 1e3 to 1e4.
+        assert abs(slope - power) < 0.01, (name, slope)
 
 
 def test_gd_and_fully_aligned_feedback_agree_at_early_times():
     # Outputs differ by O(t³) only. Without the factor 2 of the errata they would differ at first order, as those of
     # other ρ do: f = (1+ρ)yt.
     times = np.geomspace(1e-4, 1e-2, 8)
-    gd, fa, other = (
-        twolayer.gd(TASK, 1.0, times),
-        twolayer.fa(TASK, 1.0, times, 1.0),
-        twolayer.fa(TASK, 1.0, times, 0.5),
-    )
+    gd, fa, other = twolayer.gd(TASK, 1.0, times), *(twolayer.fa(TASK, 1.0, times, rho) for rho in (1.0, 0.5))
     slope, error = exponent(times, np.linalg.norm(gd.f - fa.f, axis=1))
     assert slope > 2.9, (slope, error)
     np.testing.assert_allclose(np.linalg.norm(gd.f[0] - other.f[0]) / np.linalg.norm(gd.f[0]), 0.25, rtol=1e-3)
@@ -177,50 +145,8 @@ def test_networks_approach_them_as_one_over_N(name):
     closed = solution(name, e.gamma0, e.lr * np.arange(e.steps))
     ensembles = [dl.network.ensemble(e, N, range(seeds)) for N in widths]
     for quantity in ("f", "Phi", "G_tilde", "K"):
-        slope = np.polyfit(np.log(widths), np.log([figures.squared_error(x, closed, quantity) for x in ensembles]), 1)[
-            0
-        ]
+        slope, _ = exponent(widths, [figures.squared_error(x, closed, quantity) for x in ensembles])
         assert abs(slope + 1) < 0.2, (quantity, slope)
-
-
-def test_figures_read_them():
-    e = dl.Experiment(TASK, dl.FA(0.6), 1, "linear", gamma0=1.0, lr=0.02, steps=6)
-    closed, networks = twolayer.solve(e), dl.network.groups(e, 64, 4, 0, count=2)
-    assert dl.compare(closed, networks[0]).theory_error["K"] == 0.0  # exact
-    wide = {64: networks, 128: dl.network.groups(e, 128, 4, 0, count=2)}
-    for figure in (
-        figures.learning_curves(closed, networks),
-        figures.overview(closed, networks),
-        figures.kernels(closed, networks, [("Phi", 1), ("K", None)]),
-        figures.several_runs({"FA": (closed, networks)}, {"loss": lambda run: run.loss}),
-        figures.error_against_width(closed, wide, {"K": ("K", slice(None))}),
-        figures.bias_and_variance(closed, wide, {"K": ("K", slice(None))}),
-        figures.richness([1.0], [closed], [networks], closed.f, 0.3),
-    ):
-        assert figure.png()[1:4] == b"PNG"
-    for other, changed in (
-        (twolayer.solve(dataclasses.replace(e, gamma0=2.0)), "gamma0"),
-        (twolayer.solve(e, 0.03 * np.arange(6)), "lr"),
-        (twolayer.solve(e, [0.0, np.inf]), "steps"),
-    ):
-        with pytest.raises(ValueError, match=f"differ in {changed}"):
-            dl.compare(other, networks[0])
-
-
-def test_modes_of_white_data_follow_the_closed_form():
-    # GD, L = 1, φ(h) = h, K_x = I: with Y = Σ_k s_k u_k v_kᵀ the equations split into one of a single target a mode,
-    # d(h_k ± w_k)/dt = ±γ₀Δ_k(h_k ± w_k) with h_k = u_kᵀh and w_k = v_kᵀw, so that Δ = Σ_k Δ_k u_k v_kᵀ.
-    left, sizes, right = np.linalg.svd(np.random.default_rng(7).standard_normal((4, 3)), full_matrices=False)
-    errors = []
-    for lr in (0.01, 0.005):
-        e = dl.Experiment(
-            dl.Task(2 * np.eye(4), (left * sizes) @ right), dl.GD(), 1, "linear", 1.5, lr, round(1 / lr) + 1
-        )
-        run = dl.meanfield.solve(e)
-        found = np.einsum("pk,tpc,kc->tk", left, run.Delta, right)
-        exact = [twolayer.gd(dl.Task.whitened([s]), 1.5, run.times).Delta[:, 0] for s in sizes]
-        errors.append(np.abs(found - np.stack(exact, axis=1)).max())
-    assert errors[0] < 0.05 and 1.8 < errors[0] / errors[1] < 2.2  # the step is all that is left
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -241,31 +167,7 @@ def test_equal_and_zero_targets_are_followed_too():
     np.testing.assert_array_equal(run.H[:, 0, 0], 1.0)
 
 
-# --- Asked with an Experiment -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_an_experiment_gets_the_form_of_its_rule_at_its_own_times(name):
-    e = dl.Experiment(TASK, RULES[name][0], 1, "linear", gamma0=1.3, lr=0.1, steps=4)
-    run, expected = twolayer.solve(e), solution(name, 1.3, [0.0, 0.1, 0.2, 0.3])
-    assert run.rule == e.rule
-    for value in (*NAMES, "times"):
-        np.testing.assert_allclose(getattr(run, value), getattr(expected, value), rtol=1e-12, err_msg=value)
-    np.testing.assert_array_equal(twolayer.solve(e, [0.7, np.inf]).f, solution(name, 1.3, [0.7, np.inf]).f)
-
-
-STOPPED = (
-    r"the integration stopped at time {} of 2. Rates grow with `gamma0`.*make one of them smaller, or ask for earlier"
-)
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_an_integration_that_does_not_end_says_how_far_it_came(name):
-    with pytest.raises(RuntimeError, match=STOPPED.format("0")):
-        solution(name, 1e300, [0.0, 2.0])
-
-
-def test_an_integrator_that_gives_up_says_how_far_it_came(monkeypatch):
+def test_an_integration_that_does_not_end_says_how_far_it_came(monkeypatch):
     monkeypatch.setattr(twolayer, "solve_ivp", lambda *_, **__: SimpleNamespace(success=False, t=np.array([0, 0.7])))
-    with pytest.raises(RuntimeError, match=re.escape("stopped at time 0.7 of 2")):
+    with pytest.raises(RuntimeError, match=r"stopped at time 0\.7 of 2. Rates grow with `gamma0`.*earlier"):
         twolayer.gd(TASK, 1.0, [0.0, 0.7, 2.0])
