@@ -101,7 +101,7 @@ def dmft():
 @dmft.command()
 def book():
     """Run the chapters that changed and build the book."""
-    pages.build(ROOT / "_build" / "html", chapters.run_all())
+    pages.build(ROOT / "_build" / "html", chapters.run_all(costs.table()))
     print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
 
 
@@ -110,7 +110,7 @@ def whole_book():
     """Build the book, and one PDF of all of it, which its first page links."""
     pdf.check()
     html = ROOT / "_build" / "html"
-    pages.build(html, chapters.run_all(), with_pdf=True)
+    pages.build(html, chapters.run_all(costs.table()), with_pdf=True)
     print(f"The book is in {html / 'index.html'}\nAs one file:   {html / '_static' / pdf.NAME}")
 
 

@@ -266,15 +266,16 @@ def cached(chapter: str, values: dict, folder: Path, at_once: int = 1, preset: s
     return path
 
 
-def run_all() -> dict[str, Path]:
-    """Every chapter with its defaults, two at a time; a failure lets the others finish first."""
+def run_all(rows: dict[str, dict]) -> dict[str, Path]:
+    """Every chapter with its defaults, two at a time, the longest by their `rows` of costs first; a failure lets others finish."""
     for chapter in names():
         read_notebook(read(committed(chapter)))  # a parameters cell outside the grammar stops the build at once
     folder, found, failures = ROOT / "_build" / "chapters", {}, []
     at_once = min(AT_ONCE, len(names())) or 1
     with ThreadPoolExecutor(at_once) as pool:
         try:
-            jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in names()}
+            order = sorted(names(), key=lambda chapter: -rows.get(chapter, {}).get("seconds", 0))
+            jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in order}
             for chapter, job in jobs.items():
                 try:
                     found[chapter] = job.result()

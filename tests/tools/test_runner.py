@@ -97,7 +97,7 @@ def test_a_failing_chapter_is_kept_for_inspection_and_does_not_stop_the_others(t
     write_chapter(tree / "notebooks" / "bad.ipynb", FAILING)
     before = (tree / "notebooks" / "bad.ipynb").read_bytes()
     with pytest.raises(ToolError, match=r"(?s)bad failed\..*the cell that fails.*_build/chapters/bad\.failed\.ipynb"):
-        chapters.run_all()
+        chapters.run_all({})
     kept = chapters.read(tree / "_build" / "chapters" / "bad.failed.ipynb")
     assert [out.ename for cell in kept.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     assert (tree / "notebooks" / "bad.ipynb").read_bytes() == before
@@ -124,7 +124,7 @@ def test_accept_replaces_outputs_and_nothing_else_and_nothing_when_the_run_fails
 def test_a_parameters_cell_outside_the_grammar_stops_the_book_before_anything_runs(tree):
     write_chapter(tree / "notebooks" / "small.ipynb", [("parameters", "n = 3")])
     with pytest.raises(ToolError, match="not `name: type = default"):
-        chapters.run_all()
+        chapters.run_all({})
     assert not (tree / "_build").exists()
 
 
