@@ -108,7 +108,12 @@ def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
     # A chapter compiles many functions that run for a moment each.
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"}
+    flags = (
+        "xla_backend_optimization_level=1",
+        "xla_cpu_use_fusion_emitters=false",
+        "xla_cpu_parallel_codegen_split_count=1",
+    )
+    quick = {"XLA_FLAGS": " ".join(f"--{flag}" for flag in flags)}
     # Whatever the locale, files are read and written in UTF-8.
     return {**quick, **os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import islice
 
 import jax
@@ -99,7 +98,6 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     return [first, *hidden, readout], frozen
 
 
-@partial(jax.jit, static_argnames=("rule", "activation", "steps", "record", "with_kernels"))
 def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen, count):
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
@@ -137,6 +135,16 @@ def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weight
     return jax.vmap(network)(start)
 
 
+_STATIC = ("rule", "activation", "steps", "record", "with_kernels")
+# Of a narrow network the compiler's effort takes longer than it saves.
+_COMPILED = {
+    narrow: jax.jit(
+        _run, static_argnames=_STATIC, compiler_options={"xla_backend_optimization_level": 0} if narrow else None
+    )
+    for narrow in (True, False)
+}
+
+
 def _parts(T, chunk, kernels_at):
     """Parts of T steps, (room for steps, steps, whether kernels are recorded), each asked step a part by itself."""
     if kernels_at is None:
@@ -168,15 +176,15 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     warn_if_rounded(experiment, dtype)
     weights = width * (experiment.task.D + (experiment.hidden_layers - 1) * width)
-    together = together or min(MOST_AT_ONCE, max(1, MOST_WEIGHTS // weights))
+    together, run = together or min(MOST_AT_ONCE, max(1, MOST_WEIGHTS // weights)), _COMPILED[weights <= MOST_WEIGHTS]
     seeds = map(checked_seed, seeds)
     while batch := list(islice(seeds, together)):
         make_room()
-        yield from _train_together(experiment, width, batch, together, dtype, record, kernels_at)
+        yield from _train_together(run, experiment, width, batch, together, dtype, record, kernels_at)
 
 
-def _train_together(experiment, width, seeds, together, dtype, record, kernels_at):
-    """Results for a list of seeds, computed as `together` networks, so that a shorter list compiles nothing."""
+def _train_together(run, experiment, width, seeds, together, dtype, record, kernels_at):
+    """Results for a list of seeds by the compiled `run`, computed as `together` networks, so that a shorter list compiles nothing."""
     task, T, rule, activation = experiment.task, experiment.steps, experiment.rule, experiment.phi
     # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
     chunk = T if experiment.hidden_layers == 1 else min(T, max(1, width // (2 * task.P)))
@@ -186,20 +194,8 @@ def _train_together(experiment, width, seeds, together, dtype, record, kernels_a
         weights, frozen = initialize(drawn, X, experiment, width, needs(rule), dtype)
         parts, start = [], 0
         for room, count, with_kernels in _parts(T, chunk, kernels_at):
-            weights, last, out = _run(
-                rule,
-                activation,
-                room,
-                record,
-                with_kernels,
-                X,
-                y,
-                experiment.gamma0,
-                experiment.lr,
-                weights,
-                frozen,
-                count,
-            )
+            settings = rule, activation, room, record, with_kernels, X, y, experiment.gamma0, experiment.lr
+            weights, last, out = run(*settings, weights, frozen, count)
             parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})
             parts[-1]["f"] = parts[-1]["f"].reshape(together, -1, len(X), *task.y.shape[1:])
             for b in range(len(seeds)):
