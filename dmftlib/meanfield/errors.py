@@ -34,7 +34,7 @@ def without_known_noise(experiment, samples, sweeps):
     error, so that G̃ of more than one entry, unless it is G, and ⟨g̃g̃⟩ have a β of their own. The difference of two halves
     is independent of their mean, so the fit does not bias the mean. K is made of the corrected kernels. Of the outputs on
     training points goes what the kernels of step 0, if they were static, would do to them, times the mean of β up to then:
-    as γ₀ → 0 that is all their noise.
+    as γ₀ → 0 that is all their noise under rules that use the gradient.
     Nothing is taken off where the lazy limit has no averages, as for some rules of one's own and kinked activations.
     Warns if K at initialization is further off than its noise explains.
     """

@@ -29,16 +29,16 @@ FEWEST = 64  # of them
 POINTS, RESOLVED = 2**14, 1e-3  # grid that looks for jumps, and the share of all change that may be one
 
 
-def _site(rule, activation, h, frozen, Delta, z, images, echoes):
-    """A layer's neurons at one step, given what came down: `images` (rows, S) by name, and `echoes` that follow a nudge.
+def _site(rule, activation, h, frozen, Delta, z, images, moves):
+    """A layer's neurons at one step, given the fields sent down: `images` (rows, S) by name, and `moves` of them by a nudge.
 
     The fields of the layer above are its coordinates here: what the rule sends down is a combination of them.
     """
 
-    def answer(name):
-        return lambda v: images[name] + (v @ echoes[name] if name in echoes else 0.0)
+    def image(name):
+        return lambda v: images[name] + (v @ moves[name] if name in moves else 0.0)
 
-    above = SimpleNamespace(**dict(zip(("transpose", "transpose_initial", "transpose_fresh"), map(answer, BACKWARD))))
+    above = SimpleNamespace(**dict(zip(("transpose", "transpose_initial", "transpose_fresh"), map(image, BACKWARD))))
     site = HiddenLayer(rule, activation, h, frozen)
     site.receive(above, Delta.reshape(len(h), -1), None, jnp.eye(len(z)))
     site.z = z
@@ -69,16 +69,16 @@ def _nudged(rule, activation, neurons, Delta, couplings, nudge, start):
         def nudged(name):
             return jnp.where(t == start, nudge[name], 0.0)[:, :, None]
 
-        def gradients(h, z, echoes):
-            site = _site(rule, activation, h, frozen, Delta[t], z, {name: x[t] for name, x in images.items()}, echoes)
+        def gradients(h, z, moves):
+            site = _site(rule, activation, h, frozen, Delta[t], z, {name: x[t] for name, x in images.items()}, moves)
             return rule.pseudo_gradient(site), site.gain * site.z
 
         dh = nudged("u") + driven("h", "g", "g_tilde")
         moved = moved | {"phi": moved["phi"].at[t].set(push(features, h[t])(dh))}
         dz = nudged("r") + driven("z", "phi")
-        echoes = {name: nudged("v") + driven(name, "phi") for name in images if name != "fresh_T"}
-        at_rest = {name: jnp.zeros_like(z[t]) for name in echoes}
-        dg_tilde, dg = push(gradients, h[t], z[t], at_rest)(dh, dz, echoes)
+        moves = {name: nudged("v") + driven(name, "phi") for name in images if name != "fresh_T"}
+        at_rest = {name: jnp.zeros_like(z[t]) for name in moves}
+        dg_tilde, dg = push(gradients, h[t], z[t], at_rest)(dh, dz, moves)
         return moved | dict(g=moved["g"].at[t].set(dg), g_tilde=moved["g_tilde"].at[t].set(dg_tilde))
 
     (T, P, S), n, columns = h.shape, z.shape[1], nudge["u"].shape[1]
@@ -93,10 +93,10 @@ class NudgedHalf:
     def __init__(self, experiment, fields, half):
         self.experiment, self.fields, self.Delta, self.frozen = experiment, fields, half["Delta"], half["frozen"]
         T, L, P, S = fields["h"].shape
-        n, asked = experiment.task.y.size, needs(experiment.rule)
-        feedback = bool(asked & {"W_T", "W0_T"})
+        n, needed = experiment.task.y.size, needs(experiment.rule)
+        feedback = bool(needed & {"W_T", "W0_T"})
         # The input that is nudged for a response of φ; the field that moves with u.
-        self.up = ({"A": "r"} if "g" in asked else {}) | ({"C": "v"} if feedback else {})
+        self.up = ({"A": "r"} if "g" in needed else {}) | ({"C": "v"} if feedback else {})
         self.down = {"B": "g"} | ({"D": "g_tilde"} if feedback else {})
         self.found = {name: np.zeros((L - 1, T, P, T, n)) for name in self.up}
         self.found |= {name: np.zeros((L - 1, T, n, T, P)) for name in self.down}
@@ -134,16 +134,16 @@ class NudgedHalf:
         return learned
 
     def couplings(self, l):
-        """`from_learning` with the echoes A and C of h, B of z, D of W(0)ᵀ g̃ and W(t)ᵀ g̃."""
+        """`from_learning` with the responses A and C of h, B of z, D of W(0)ᵀ g̃ and W(t)ᵀ g̃."""
         T, L, P, _ = self.fields["h"].shape
         n, out = self.experiment.task.y.size, dict(self.learned[l])
-        echoes = [("h", "g", "A", l - 1), ("h", "g_tilde", "C", l - 1)]
-        echoes += [(field, "phi", name, l) for field, name in (("z", "B"), ("W_T", "D"), ("W0_T", "D"))]
-        for field, moved, name, gap in echoes:
+        kinds = [("h", "g", "A", l - 1), ("h", "g_tilde", "C", l - 1)]
+        kinds += [(field, "phi", name, l) for field, name in (("z", "B"), ("W_T", "D"), ("W0_T", "D"))]
+        for field, moved, name, gap in kinds:
             none = np.zeros((T, P, T, n) if field == "h" else (T, n, T, P))
             there = name in self.found and 0 <= gap < L - 1
-            echo = float(self.experiment.gamma0) * self.found[name][gap] if there else none
-            out[field, moved] = out.get((field, moved), 0.0) + echo
+            response = float(self.experiment.gamma0) * self.found[name][gap] if there else none
+            out[field, moved] = out.get((field, moved), 0.0) + response
         return out
 
     def nudge(self, l, name, start):

@@ -897,12 +897,18 @@ def test_first_response():
 # The pages and this file -------------------------------------------------------------------------------------
 
 
-def test_welcome_example():
-    """The lines of code on the first page run."""
-    code = re.search(r"```python\n(.*?)```", (BOOK / "welcome.md").read_text(), re.DOTALL).group(1)
+def test_welcome_example(capsys):
+    """The lines of code on the first page print what stands below them, and K does not turn under Hebb."""
+    page = (BOOK / "welcome.md").read_text()
+    code, shown = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", page, re.DOTALL).groups()
+    exec(code, {})
+    number = r"\d[\d.]*"
+    printed, shown = ((re.sub(number, "", x).split(), re.findall(number, x)) for x in (capsys.readouterr().out, shown))
+    assert printed[0] == shown[0]
+    np.testing.assert_allclose(*(np.array(numbers, float) for _, numbers in (printed, shown)), rtol=0.1)
     names = {}
-    exec(code.replace("steps=100", "steps=10"), names)
-    assert names["theory"].f.shape == (10, 10)
+    exec(code.replace("GD()", "Hebb()").replace("gamma0=2.0", "gamma0=0.5").replace("range(8)", "range(2)"), names)
+    assert names["after"] < names["before"] + 0.05
 
 
 def test_pages_and_tests_name_each_other():
