@@ -18,7 +18,7 @@ from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 
 KINDS = ("weights", "feedback", "gates", "vectors")  # of random matrices, each with draws of its own
-MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of them together
+MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of a layer of them together
 
 
 @pytree
@@ -175,8 +175,8 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
     check_dtype(dtype)
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     warn_if_rounded(experiment, dtype)
-    weights = width * (experiment.task.D + (experiment.hidden_layers - 1) * width)
-    together, run = together or min(MOST_AT_ONCE, max(1, MOST_WEIGHTS // weights)), _COMPILED[weights <= MOST_WEIGHTS]
+    most = max(1, min(MOST_AT_ONCE, MOST_WEIGHTS // width**2))
+    together, run = together or most, _COMPILED[most > 1]
     seeds = map(checked_seed, seeds)
     while batch := list(islice(seeds, together)):
         make_room()
@@ -186,8 +186,8 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
 def _train_together(run, experiment, width, seeds, together, dtype, record, kernels_at):
     """Results for a list of seeds by the compiled `run`, computed as `together` networks, so that a shorter list compiles nothing."""
     task, T, rule, activation = experiment.task, experiment.steps, experiment.rule, experiment.phi
-    # Factored updates cost more than a rewritten matrix once their rank passes about half the width.
-    chunk = T if experiment.hidden_layers == 1 else min(T, max(1, width // (2 * task.P)))
+    # Products with what a part of the run learned cost more than a rewritten matrix once its rank passes N/8, measured.
+    chunk = T if experiment.hidden_layers == 1 else min(T, max(4, width // (8 * task.P)))
     with computing(dtype):
         X, y = np.asarray(task.X_all, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
         drawn = seeds + seeds[:1] * (together - len(seeds))
