@@ -10,7 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
@@ -116,18 +118,34 @@ def renamed_in(text: str, names: dict[str, str]) -> str:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def pictures(csv: str, note: str = "") -> dict[str, bytes]:
-    """The picture by format, drawn once: files in _build/figures are named after all that a picture depends on."""
+def places(csv: str, note: str) -> dict[str, Path]:
+    """Where a picture is kept by format: files in _build/figures are named after all that it depends on."""
     source = (ROOT / "companion" / "drawing.py").read_bytes() + (ROOT / "requirements.lock").read_bytes()
     key = hashlib.sha256(source + b"\0" + note.encode() + b"\0" + csv.encode()).hexdigest()
-    kept = {kind: ROOT / "_build" / "figures" / f"{key}.{kind}" for kind in ("svg", "pdf", "png")}
+    return {kind: ROOT / "_build" / "figures" / f"{key}.{kind}" for kind in ("png", "svg", "pdf")}
+
+
+def pictures(csv: str, note: str = "") -> dict[str, bytes]:
+    """The picture by format, drawn once."""
+    kept = places(csv, note)
     if not all(path.exists() for path in kept.values()):
         from companion import drawing  # here, since it takes seconds to load, which a wrong command need not wait for
 
-        panels = drawing.read_csv(csv)
+        figure = drawing.draw(drawing.read_csv(csv), note)
         for kind, path in kept.items():
-            write_bytes(drawing.save(drawing.draw(panels, note), kind), path)
+            write_bytes(drawing.save(figure, kind), path)
+            figure.set_layout_engine("none")  # the others are laid out as the first
     return {kind: path.read_bytes() for kind, path in kept.items()}
+
+
+def draw_missing(notebooks: Iterable) -> None:
+    """Draw what is not kept of the figures of notebooks, in two processes: Matplotlib cannot draw in two threads."""
+    carried = [figure.carried for notebook in notebooks for figure in shown(notebook)]
+    asked = [(each["csv"], each.get("note", "")) for each in carried]
+    missing = [each for each in asked if not all(path.exists() for path in places(*each).values())]
+    if missing:
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            list(pool.map(pictures, *zip(*missing)))
 
 
 def provenance(chapter: str, figure: Shown, notebook, tree: dict) -> dict:

@@ -107,9 +107,11 @@ def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf
     (tree / "notebooks").mkdir()
     shutil.copyfile(run_records.presets(), tree / "notebooks" / "presets.toml")
     (tree / "_config.yml").write_text(yaml.safe_dump(configuration(links)), encoding="utf-8")
-    known, state, notebooks = [], chapters.state(), {}
-    for chapter in contents.in_order(chapters.names()):
-        notebooks[chapter] = notebook = chapters.read(executed.get(chapter, chapters.committed(chapter)))
+    known, state = [], chapters.state()
+    order = contents.in_order(chapters.names())
+    notebooks = {chapter: chapters.read(executed.get(chapter, chapters.committed(chapter))) for chapter in order}
+    figures.draw_missing(notebooks.values())
+    for chapter, notebook in notebooks.items():
         known += figures.add(chapter, notebook, tree / "book", state, links["repository_url"])
         for sentence in costs.sentences(chapter):
             notebook.cells.insert(1, nbformat.v4.new_markdown_cell(sentence, id="cost"))
