@@ -186,8 +186,9 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
 def _train_together(run, experiment, width, seeds, together, dtype, record, kernels_at):
     """Results for a list of seeds by the compiled `run`, computed as `together` networks, so that a shorter list compiles nothing."""
     task, T, rule, activation = experiment.task, experiment.steps, experiment.rule, experiment.phi
-    # Products with what a part of the run learned cost more than a rewritten matrix once its rank passes N/8, measured.
-    chunk = T if experiment.hidden_layers == 1 else min(T, max(4, width // (8 * task.P)))
+    # Of wide networks, products with what a part of the run learned cost more than a rewritten matrix from rank N/8 on.
+    chunk = max(1, min(4, width // (2 * task.P)), width // (8 * task.P)) if experiment.hidden_layers > 1 else T
+    chunk = min(chunk, T)
     with computing(dtype):
         X, y = np.asarray(task.X_all, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
         drawn = seeds + seeds[:1] * (together - len(seeds))
