@@ -131,10 +131,9 @@ def pictures(csv: str, note: str = "") -> dict[str, bytes]:
     if not all(path.exists() for path in kept.values()):
         from companion import drawing  # here, since it takes seconds to load, which a wrong command need not wait for
 
-        figure = drawing.draw(drawing.read_csv(csv), note)
+        panels = drawing.read_csv(csv)
         for kind, path in kept.items():
-            write_bytes(drawing.save(figure, kind), path)
-            figure.set_layout_engine("none")  # the others are laid out as the first
+            write_bytes(drawing.save(drawing.draw(panels, note), kind), path)
     return {kind: path.read_bytes() for kind, path in kept.items()}
 
 
