@@ -10,7 +10,6 @@ from Gaussian averages of the functions and the averages of the layer above.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from .activations import ACCURACY, gaussian_average
 from .experiment import Experiment, check_experiment
 from .probe import needs
 from .results import OBSERVABLES, Dynamics, Provenance
-from .stability import check_records
+from .stability import check_records, warn
 from .step import ReceivingLayer, backward, entk, forward
 from .validate import finite_array
 
@@ -270,21 +269,19 @@ def _limit(K, y):
         return np.zeros((len(k), *y.shape[1:])), np.zeros((len(k), *y.shape[1:]))
     eigenvalues = (np.linalg.eigvalsh if np.abs(K - K.T).max() <= c else np.linalg.eigvals)(K)
     if eigenvalues.real.min() < -c:
-        warnings.warn(
+        warn(
             f"K has an eigenvalue of {eigenvalues[eigenvalues.real.argmin()]:.3g}, along which outputs grow for ever: "
             "`f_test_inf` is NaN.",
-            stacklevel=3,
         )
         return np.full((2, len(k), *y.shape[1:]), np.nan)
     limit = k @ np.linalg.solve(K + 1j * c * np.eye(P), y.astype(complex)).real
     left, size, right = np.linalg.svd(K)
     undetermined = np.abs(k @ right.T) * (c / (size**2 + c**2)) @ np.abs(left.T @ y)
     if undetermined.max() > WORTH_A_WARNING * np.abs(y).max():
-        warnings.warn(
+        warn(
             f"{np.count_nonzero(np.abs(eigenvalues) < c)} of the {P} eigenvalues of K are below the accuracy of its "
             f"averages, {ACCURACY:g} of its norm, and others are near it. `f_test_inf` leaves these directions out, up to "
             f"{undetermined.max():.2g} at a test point: see `f_test_undetermined`. Are inputs nearly equal?",
-            stacklevel=3,
         )
     return limit, undetermined
 

@@ -73,8 +73,8 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     halves = 2 + (gaps > 0) / 3  # the coarser run has fewer directions
     operations = halves * (T * step + 2 * S * recorded * kernels)
 
-    kept = images(experiment, S, record)
-    arrays = sum(1 + len(kinds) for basis, kinds in kept.items() if kinds and basis != "unkept")
+    kinds_of = images(experiment, S, record)
+    arrays = sum(1 + len(kinds) for basis, kinds in kinds_of.items() if kinds and basis != "unkept")
     bases = HELD * arrays * gaps * directions * S * item
     fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
     kept = 2 * task.P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
@@ -15,6 +17,14 @@ UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a
 
 class Diverged(RuntimeError):
     """The loss became NaN, overflowed or grew without bound."""
+
+
+def warn(message):
+    """Warn at the line outside of this library that called it: Python tells a warning once a line."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and Path(frame.f_code.co_filename).is_relative_to(Path(__file__).parent):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def check_records(experiment, records, first_step=0, K=None):
@@ -103,10 +113,9 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
         ),
     ):
         if beyond:
-            warnings.warn(
+            warn(
                 f"|1 − lr·λ| exceeds 1 for an eigenvalue λ of K from step {int(steps[np.argmax(size > 1)])} on ({why}): "
                 f"theory and networks may part for a good reason there. {fix}",
-                stacklevel=3,
             )
             return
 
@@ -117,8 +126,7 @@ def warn_if_rounded(experiment, dtype):
     update = experiment.lr * experiment.gamma0 * np.linalg.norm(task.y) * np.sqrt(np.diag(task.K_x).mean())
     if 0 < update < LEAST_UPDATE * np.finfo(dtype).eps:
         fix = 'Use dtype="float64"' if dtype == "float32" else "Use a larger `gamma0`, or lazy.predict for γ₀ → 0"
-        warnings.warn(
+        warn(
             f"lr·γ₀·‖y‖ makes updates of about {update:.1g} to weights of size 1, near the rounding of {dtype}: outputs "
             f"may be off, or not move at all. {fix}.",
-            stacklevel=3,
         )

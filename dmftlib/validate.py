@@ -7,7 +7,6 @@ from numbers import Integral, Real
 import numpy as np
 
 LARGEST = 1e150  # numbers above have squares that overflow
-MOST_SEEDS = 2**32  # JAX keeps 32 bits of a seed in float32: a larger one would repeat the draws of a smaller one
 
 
 def is_masked(value):
@@ -60,9 +59,7 @@ def whole(name, value, least):
 
 
 def checked_seed(value):
-    if whole("seed", value, 0) >= MOST_SEEDS:
-        raise ValueError(f"`seed` must be below 2³² = {MOST_SEEDS}; got {value}. Pass a smaller one.")
-    return int(value)
+    return int(whole("seed", value, 0))
 
 
 def positive(name, value, meaning):

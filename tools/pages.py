@@ -180,11 +180,8 @@ def build(
         chapters.say("building the HTML")
         command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), "--all"]
         command += ["-W", "-n", "--keep-going"] if strict else []
-        utf8 = {
-            "encoding": "utf-8",
-            "errors": "replace",
-            "env": os.environ | {"PYTHONUTF8": "1"},
-        }  # whatever the locale
+        # Whatever the locale.
+        utf8 = {"encoding": "utf-8", "errors": "replace", "env": os.environ | {"PYTHONUTF8": "1"}}
         done = subprocess.run(command, capture_output=True, **utf8)
         if done.returncode:
             told = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from .. import lazy
+from ..stability import warn
 from ..step import entk
 
 
@@ -47,10 +46,9 @@ def without_known_noise(experiment, samples, sweeps):
     off, noise, tol = (np.linalg.norm(x) / np.linalg.norm(known["K"]) for x in misses)
     # Of a small K two halves may agree by chance: then what is usual for so many samples counts.
     if off > max(4 * np.hypot(noise, tol), 2 * (experiment.hidden_layers + 1) / np.sqrt(samples)):
-        warnings.warn(
+        warn(
             f"K at initialization is {100 * off:.2g} % off its exact value, which noise of {100 * noise:.2g} % and `tol` do "
             "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
-            stacklevel=3,
         )
     names = ("Phi", "G", "G_tilde", "G_tilde_tilde")
     apart = {name: (sweeps[name][0] - sweeps[name][1]).reshape(len(sweeps[name][0]), -1) for name in names}

@@ -48,9 +48,8 @@ def directions_for_many(fields, shares, coefficients, basis, tol, most):
     Also which fields were looked at, and their residuals.
     """
     xp = fields.__array_namespace__()
-    order = 1 - 1e-6 * np.arange(len(fields), dtype=fields.dtype) / len(
-        fields
-    )  # of equal ones the first, not what rounding says
+    n = len(fields)
+    order = 1 - 1e-6 * np.arange(n, dtype=fields.dtype) / n  # of equal ones the first, not what rounding says
     rows = xp.argsort(-shares * order, stable=True)[:CANDIDATES]
     for_all = shares.mean() > tol
     few = fields[rows] - coefficients[rows] @ basis

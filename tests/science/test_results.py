@@ -219,9 +219,14 @@ def test_large_kernels_are_judged_by_their_largest_multiplier(monkeypatch):
 def test_updates_below_rounding_warn_and_name_float64(scale, gamma0):
     task = dl.Task.random(4, 10, 0)
     e = dl.Experiment(dl.Task(task.X, scale * task.y), dl.GD(), 1, "tanh", gamma0, 0.05, 3)
-    for run in (lambda **o: dl.network.train(e, 16, **o), lambda **o: dl.meanfield.solve(e, 64, **o)):
-        with pytest.warns(UserWarning, match='near the rounding of float32.*Use dtype="float64"'):
+    for run in (
+        lambda **o: dl.network.train(e, 16, **o),
+        lambda **o: dl.network.ensemble(e, 16, range(2), **o),
+        lambda **o: dl.meanfield.solve(e, 64, **o),
+    ):
+        with pytest.warns(UserWarning, match='near the rounding of float32.*Use dtype="float64"') as seen:
             run(dtype="float32")
+        assert seen[0].filename == __file__  # where it was asked for, through however many functions
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             exact = run()
