@@ -6,12 +6,13 @@ from .comparison import compare
 from .experiment import Experiment
 from .results import Dynamics
 from .rules import DFA, FA, GD, GLN, Hebb, Layer, Rule
+from .saved import load, predict, save
 from .stability import Diverged
 from .task import Task
 
 __all__ = [
     "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Rule", "Task",
-    "compare", "lazy", "machine", "meanfield", "network", "twolayer",
+    "compare", "lazy", "load", "machine", "meanfield", "network", "predict", "save", "twolayer",
 ]  # fmt: skip
 
 

@@ -148,6 +148,12 @@ class Activation:
         if not {self.phi, self.phi_dot} <= KNOWN:
             _probe(dict(phi=self.phi, phi_dot=self.phi_dot))
 
+    def __reduce__(self):
+        """Pickled by name if it is one of the library's: JAX functions cannot be."""
+        if ACTIVATIONS.get(self.name) is self:
+            return activation_from, (self.name,)
+        return Activation, (self.name, self.phi, self.phi_dot, self.closed_phi_phi, self.closed_dot_dot)
+
     @cached_property
     def slope(self):
         """c where φ(h) = c·h, and None for any other φ: found by evaluating φ, whatever its name."""

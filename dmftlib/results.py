@@ -18,7 +18,8 @@ class Provenance:
     """How a result was made. `size` is the width N, or the number of samples in the mean field.
 
     `rank` and `discarded` (mean field only): directions kept per gap between layers, and the largest share of
-    a step's field variance left outside them. `errors`: estimated relative errors by source and observable.
+    a step's field variance left outside them. `errors`: estimated relative errors by source and observable. `tol`: the mean
+    field's.
     """
 
     engine: str
@@ -28,6 +29,7 @@ class Provenance:
     rank: tuple = ()
     discarded: float = 0.0
     errors: dict = field(default_factory=dict)
+    tol: float = 0.0
 
 
 class Result:

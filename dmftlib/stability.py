@@ -53,7 +53,7 @@ def check_records(experiment, records, first_step=0, K=None):
         lr = min(lr, bearable_step(experiment, K))
     raise Diverged(
         f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
-        f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}."
+        f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}, or network.stable_lr, which tries."
     )
 
 

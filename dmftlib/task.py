@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .stability import warn
 from .validate import checked_seed, finite_array, whole
+
+MOST_SCALE = 30.0  # of the mean square of the inputs, and of its inverse: beyond, a warning says how to rescale
 
 # First row of each sheet of scikit-learn's handwritten digits, and how many rows there are.
 SHEETS, DIGITS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667), 1797
@@ -17,18 +20,22 @@ class Task:
     """Training samples and targets, and optional test samples.
 
     X (P, D) inputs and y (P,) targets, or (P, C) for networks with C outputs; X_test (P_test, D) and y_test, shaped
-    like y, are optional. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel Φ⁰.
+    like y, are optional. Arrays, lists, data frames and series of real numbers or booleans will do; images (P, height,
+    width) and the like are flattened, a row a sample. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel
+    Φ⁰. `classes` are names of classes, from `from_labels`.
 
-    Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0 and non-finite entries.
+    Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0, missing or non-finite entries, masked,
+    sparse and complex data. Warns where the mean square of the inputs is far from 1.
     """
 
     X: np.ndarray
     y: np.ndarray
     X_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
+    classes: tuple | None = None
 
     def __post_init__(self):
-        X = finite_array("X", self.X, 2, "(P, D)")
+        X = _samples("X", self.X, "(P, D), or (P, height, width)")
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
         y = finite_array("y", self.y, (1, 2), "(P,), or (P, C) with C outputs: one target a sample")
@@ -39,7 +46,7 @@ class Task:
             )
         X_test, y_test = self.X_test, self.y_test
         if X_test is not None:
-            X_test = finite_array("X_test", X_test, 2, "(P_test, D)")
+            X_test = _samples("X_test", X_test, "(P_test, D)")
             if X_test.shape[1] != X.shape[1] or not X_test.shape[0]:
                 raise ValueError(f"`X_test` must be (P_test, D) with D = {X.shape[1]} as in `X`; got {X_test.shape}.")
         if y_test is not None:
@@ -51,6 +58,13 @@ class Task:
                 raise ValueError(f"`y_test` must have shape {wanted}, a target a row of `X_test`; got {y_test.shape}.")
         for name, value in (("X", X), ("y", y), ("X_test", X_test), ("y_test", y_test)):
             object.__setattr__(self, name, value)
+        scale = (X**2).mean()
+        if scale and not 1 / MOST_SCALE <= scale <= MOST_SCALE:
+            warn(
+                f"`X` has a mean square of {scale:.3g}, and so have the first preactivations: large ones saturate, small ones "
+                "learn slowly. Scale the inputs to about 1, such as with sklearn.preprocessing.StandardScaler, fitted on "
+                "the training rows."
+            )
 
     @property
     def P(self):
@@ -76,6 +90,43 @@ class Task:
     def K_x(self):
         """Input kernel Φ⁰ = X Xᵀ/D, shape (P, P)."""
         return self.X @ self.X.T / self.D
+
+    @classmethod
+    def from_labels(cls, X, labels, X_test=None, labels_test=None):
+        """A classification task: labels (P,) or (P, 1) are numbers, booleans or text, two or more different ones.
+
+        Of two classes, in sorted order, the first is coded as −1, the second as +1; of C > 2 each is one output, 1 − 1/C for
+        its own samples and −1/C for the others. `classes` keeps their names, and `decode` returns them.
+
+        Raises ValueError for fewer than two classes, more than a tenth of the samples (numbers that are no classes),
+        missing labels, and test labels that were not taught.
+        """
+        labels = _labels("labels", labels)
+        classes, index = np.unique(labels, return_inverse=True)
+        C = len(classes)
+        if C < 2 or C > max(2, len(labels) / 2):
+            raise ValueError(
+                f"`labels` must hold at least two classes, with two samples each on average; got {C} different labels of "
+                f"{len(labels)} samples. Pass one label a row; numbers that are no classes go into Task(X, y)."
+            )
+        codes = np.array([-1.0, 1.0]) if C == 2 else np.eye(C) - 1 / C
+        y_test = None
+        if labels_test is not None:
+            labels_test = _labels("labels_test", labels_test)
+            if unknown := sorted(set(labels_test.tolist()) - set(classes.tolist())):
+                raise ValueError(f"`labels_test` has {unknown[0]!r}, which is not in `labels`. Leave out such rows.")
+            y_test = codes[np.searchsorted(classes, labels_test)]
+        return cls(X, codes[index], X_test, y_test, tuple(classes.tolist()))
+
+    def decode(self, f):
+        """Names of the classes that outputs f (…,), or (…, C), stand for: the nearest code. Shape (…,).
+
+        Raises ValueError unless the task has `classes`.
+        """
+        if self.classes is None:
+            raise ValueError("`decode` needs a task with classes, from Task.from_labels; this one has none.")
+        f = np.asarray(f)
+        return np.array(self.classes)[(f > 0).astype(int) if self.outputs == 1 else f.argmax(axis=-1)]
 
     @classmethod
     def random(cls, P, D, seed=0, P_test=0):
@@ -149,6 +200,29 @@ class Task:
         """Unit-norm inputs (K_x diagonal 1) at the given angles in radians, in a plane."""
         angles = finite_array("angles", angles, 1, "(P,)")
         return cls(np.sqrt(2.0) * np.stack([np.cos(angles), np.sin(angles)], axis=1), y)
+
+
+def _samples(name, value, shape_words):
+    """Inputs as an array (samples, entries)."""
+    array = finite_array(name, value, range(2, 33), shape_words)
+    return array.reshape(len(array), -1) if array.size else array
+
+
+def _labels(name, value):
+    """Labels as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
+    array = np.asarray(value)
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must be (P,) or (P, 1), one label a row; got shape {array.shape}.")
+    entries = array.tolist()
+    kinds = {type(entry) for entry in entries}
+    if len(kinds) != 1 or not kinds <= {str, int, bool, float} or any(entry != entry for entry in entries):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(
+            f"`{name}` must be all text, all numbers or all booleans, none missing; got {found or 'none'}. Leave out or "
+            "fill rows without a label."
+        )
+    return np.array(entries)
 
 
 def _tested_sheets(P, P_test):

@@ -21,14 +21,16 @@ def finite_array(name, value, ndim, shape_words):
     wrong = f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}"
     if is_masked(value):
         raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{wrong}, which is sparse. Pass {name}.toarray().")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{wrong}: {error}") from error
     if array.dtype.kind in "US" and array.size:
         raise TypeError(
-            f"{wrong} of dtype {array.dtype}, text such as {str(array.flat[0])!r:.20}. Code it as numbers, two labels for "
-            "example as np.where(labels == 'one', 1.0, -1.0)."
+            f"{wrong} of dtype {array.dtype}, text such as {str(array.flat[0])!r:.20}. Code it as numbers; "
+            "Task.from_labels does so with class labels."
         )
     if array.dtype.kind == "O":  # as of tables whose columns have several types
         for place, entry in np.ndenumerate(array):

@@ -180,7 +180,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     ranks = [[(W.features.count, W.sent.count + W.recorded.count) for W in half.weights[1:-1]] for half in halves]
     rank = tuple(tuple(pair) for pair in np.max(np.array(ranks, int), axis=0).tolist())
     outside = max(half.recorded("outside").max() for half in halves)
-    provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors)
+    provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors, tol)
     if linear:
         last = _resample(halves[0].last, samples, seed)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from itertools import islice
 
 import jax
@@ -13,7 +15,7 @@ from ..experiment import check_experiment
 from ..machine import make_room
 from ..probe import needs
 from ..results import Dynamics, Provenance
-from ..stability import check_records, warn_if_rounded, warn_if_unstable
+from ..stability import Diverged, check_records, largest_eigenvalue, warn_if_rounded, warn_if_unstable
 from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 
@@ -166,6 +168,30 @@ def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels
     eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.
     """
     return next(train_each(experiment, width, [seed], dtype, record, kernels_at, together=1))
+
+
+def stable_lr(experiment, width=256, seed=0):
+    """A step size that was tried: a network of this width runs all `steps` with it, and no eigenvalue λ of K exceeds 1/lr.
+
+    It begins with half of the edge of stability at initialization, 1/λ_max(K), which kernels that grow may not bear, and halves
+    until the run is stable; K is looked at at nine steps. The `lr` of the experiment plays no part, its `steps` do: a smaller lr in as
+    many steps is a shorter run.
+
+    Raises Diverged if a step 2²⁰ times smaller still fails.
+    """
+    check_experiment(experiment)
+    at = np.unique(np.linspace(0, experiment.steps - 1, 9).round().astype(int))
+    with warnings.catch_warnings(action="ignore"):  # of steps that are too large, which is what is looked for
+        lr = 1 / largest_eigenvalue(train(replace(experiment, steps=1), width, seed).K[0])
+        for _ in range(21):
+            try:
+                run = train(replace(experiment, lr=float(lr)), width, seed, kernels_at=at)
+                if max(map(largest_eigenvalue, run.K)) * lr <= 1:
+                    return float(lr)
+            except Diverged:
+                pass
+            lr /= 2
+    raise Diverged("no step size was found that trains a network. Check `activation` and the size of the inputs.")
 
 
 def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_at=None, together=None):
