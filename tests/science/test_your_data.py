@@ -80,7 +80,7 @@ def test_labels_that_are_none_are_refused(labels, error, match):
 
 
 def test_inputs_far_from_scale_one_are_told_once():
-    with pytest.warns(UserWarning, match="mean square of 6.5e) as told:
+    with pytest.warns(UserWarning, match="mean square of 6.5e") as told:
         dl.Task(np.full((3, 2), 255.0), np.ones(3))
     assert len(told) == 1 and "StandardScaler" in str(told[0].message)
 
