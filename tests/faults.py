@@ -185,7 +185,7 @@ def span(length=lambda x: x, partner=lambda x: x):
     def make(f):
         return lambda self, fields, l, tol, p, drawn: f(self, fields, length(l), tol, partner(p), drawn)
 
-    return lambda patch: [instead(kind, "extend", make)(patch) for kind in (revealed.Basis, revealed.BasisInPlace)]
+    return instead(bases.Basis, "extend", make)
 
 
 def responded(values, errors=lambda x: x):

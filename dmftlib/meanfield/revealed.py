@@ -14,67 +14,10 @@ from __future__ import annotations
 from dataclasses import field
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..step import Readout, pytree
-from .span import extend_in_place, extend_span, orthogonal_to, orthonormal, square_root, when
-
-
-@pytree
-class Basis:
-    """Directions (room, S), orthonormal under ⟨·⟩; those from `count` on are still zero.
-
-    images   what the matrix makes of each direction, by name: rows of Gaussians in the layer on its other side
-    full     whether some field needed more directions than there is room for
-    """
-
-    directions: jax.Array
-    images: dict
-    count: jax.Array
-    full: jax.Array
-
-    def rows(self, image=None):
-        """The directions, or their images of one name."""
-        return self.directions if image is None else self.images[image]
-
-    def extend(self, fields, length, tol, partner, drawn):
-        """Coefficients of the fields once the basis holds them, and the largest share outside: see `extend_span`."""
-        self.directions, self.count, rows, coefficients, outside, lacks = extend_span(
-            fields, length, self.directions, self.count, tol, tuple(self.images.values()), partner, drawn()
-        )
-        self.images = dict(zip(self.images, rows))
-        self.full |= lacks
-        return coefficients, outside
-
-    def learn(self, image, increment):
-        self.images[image] = self.images[image] + increment
-
-    def drawn(self, *names):
-        """Pairs (images, which of them were drawn) of these names, if there are such."""
-        found = [self.images[name] for name in names if name in self.images]
-        return [(rows, jnp.arange(len(rows)) < self.count) for rows in found]
-
-
-@pytree
-class BasisInPlace(Basis):
-    """The same as numpy arrays that are written in place, and products take the rows in use alone."""
-
-    def rows(self, image=None):
-        return super().rows(image)[: self.count]
-
-    def extend(self, fields, length, tol, partner, drawn):
-        self.count, coefficients, outside, lacks = extend_in_place(
-            fields, length, self.directions, int(self.count), tol, tuple(self.images.values()), partner, drawn()
-        )
-        self.full |= lacks
-        return coefficients, outside
-
-    def learn(self, image, increment):
-        self.rows(image)[...] += increment
-
-    def drawn(self, *names):
-        return [(self.rows(name), True) for name in names if name in self.images]
+from .span import Basis, orthogonal_to, orthonormal, square_root, when
 
 
 @pytree
@@ -177,10 +120,7 @@ class SampledReadout(Readout):
     P: int = field(metadata=dict(static=True))
 
     def outputs(self, features, gamma0):
-        arguments, kept = (self.initial, features[: self.P]), lambda w, _: w
-        if isinstance(features, np.ndarray):
-            self.initial = (kept if self.begun else orthogonal_to)(*arguments)
-        else:
-            self.initial = jax.lax.cond(self.begun, kept, orthogonal_to, *arguments)
+        begun, known = self.begun, features[: self.P]
+        self.initial = when(~begun, lambda w: orthogonal_to(w, known), self.initial)
         self.weights = features.__array_namespace__().where(self.begun, self.weights, self.initial)
         return super().outputs(features, gamma0)

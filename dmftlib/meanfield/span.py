@@ -1,10 +1,15 @@
-"""Orthonormal directions that span fields, as few as their variance needs. Arrays are (rows, samples); ⟨ab⟩ = Σ_samples ab/S."""
+"""Orthonormal directions that span fields, as few as their variance needs. Arrays are (rows, samples); ⟨ab⟩ = Σ_samples ab/S.
+
+All is written once for numpy arrays, written in place, and for arrays that JAX compiles, of a fixed number of rows.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..step import pytree
 
 MOST_OF_ONE_FIELD = 10  # × tol may be outside of a single field
 CANDIDATES = 32  # fields whose residuals are made at a time; more of them are many
@@ -36,10 +41,19 @@ def principal_directions(rows, count):
 
 
 def when(condition, function, argument):
-    """function(argument) if the condition holds, else the argument, for numpy and compiled arrays."""
+    """function(argument) if the condition holds, else the argument."""
     if isinstance(condition, jax.Array):
         return jax.lax.cond(condition, function, lambda argument: argument, argument)
     return function(argument) if condition else argument
+
+
+def repeat_while(condition, body, state):
+    """body(body(… state)) as long as condition(state) holds."""
+    if any(isinstance(array, jax.Array) for array in jax.tree.leaves(state)):
+        return jax.lax.while_loop(condition, body, state)
+    while condition(state):
+        state = body(state)
+    return state
 
 
 def directions_for_many(fields, shares, coefficients, basis, tol, most):
@@ -67,149 +81,142 @@ def most_a_round(fields):
     return DIRECTIONS_A_ROUND if fields <= CANDIDATES else MANY_A_ROUND
 
 
-def extend_span(fields, length, basis, count, tol, images, partner, drawn):
-    """Extend `basis` until at most tol of the fields' variance is outside it, and at most 10 tol for any single field.
+@pytree
+class Basis:
+    """Directions (room, S), orthonormal under ⟨·⟩; those from `count` on are still zero.
 
-    Each field counts by its share of its own `length` squared, (n,), so that a short one is resolved beside long ones. The
-    largest residual becomes the next direction; of many fields, principal directions of what is outside, which are
-    fewer. Their rows of the `images` (fresh Gaussians of the neighbouring layer) are made orthogonal to the rows of
-    `partner`, and normalized.
-    Linear fields are combinations of the Gaussians `drawn` so far, pairs (rows, which of them count), and so are
-    directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
-    without: 1e-7 in Φ, where this reaches 1e-15). Other fields leave that span; there `drawn` is empty.
-    Returns basis, count, images, the projections ⟨field p_k⟩, the largest share outside and whether room was lacking.
+    images   what the matrix makes of each direction, by name: rows of Gaussians in the layer on its other side
+    full     whether some field needed more directions than there is room for
     """
-    n, S = fields.shape
-    most, many = most_a_round(n), n > CANDIDATES and not drawn
-    share = lambda residual: (residual**2).mean(axis=1)  # noqa: E731
-    fields = fields / jnp.where(length > 0, length, 1.0)[:, None]
-    order = 1 - 1e-6 * jnp.arange(n) / n  # of equal ones the first, not what rounding says
-    weight = length**2 * order  # long fields first
 
-    def lacks(outside):
-        return (outside.mean() > tol) | (outside.max() > MOST_OF_ONE_FIELD * tol)
+    directions: jax.Array
+    images: dict
+    count: jax.Array
+    full: jax.Array
 
-    def largest(residual):
-        """One direction after the other, each the residual of a field: what a smaller tol adds comes after these."""
-        new = []
-        for _ in range(most):
-            outside = share(residual)
-            lacking = jnp.where(outside > tol, outside * weight, 0.0)
-            row = jnp.where(outside.max() > tol, residual[jnp.argmax(lacking)], 0.0)
-            row = row / jnp.sqrt(jnp.maximum((row**2).mean(), tol))
-            residual = residual - (residual @ row / S)[:, None] * row
-            new.append(row)
-        return jnp.stack(new)
+    def rows(self, image=None):
+        """The directions, or their images of one name: numpy arrays without the rows that are not in use."""
+        rows = self.directions if image is None else self.images[image]
+        return rows if isinstance(rows, jax.Array) else rows[: self.count]
 
-    def add(state):
-        left, coefficients, basis, count, images = state
-        if many:
-            new, rows, few = directions_for_many(fields, left, coefficients, basis, tol, most)
+    def learn(self, image, increment):
+        if isinstance(increment, jax.Array):
+            self.images[image] = self.images[image] + increment
         else:
-            new = largest(left)
-        if drawn:
-            new = sum(((new @ rows.T / S) * used) @ rows for rows, used in drawn)
-        new = orthonormal(new, basis)  # a second orthogonalization: residuals carry rounding errors
-        added = (new**2).mean(axis=1) > 0
-        overlap = (fields if many else left) @ new.T / S
-        if many:
-            gain = (overlap**2).mean(axis=0)
-            added &= (left.mean() - (jnp.cumsum(gain) - gain) > tol).at[0].set(True)
-            overlap, new = overlap * added, new * added[:, None]
-            few = few - (few @ new.T / S) @ new
-            left = (left - (overlap**2).sum(axis=1)).at[rows].set(share(few))
+            self.rows(image)[...] += increment
+
+    def drawn(self, *names):
+        """Pairs (images, which of them were drawn) of these names, if there are such."""
+        found = [self.rows(name) for name in names if name in self.images]
+        return [(rows, rows.__array_namespace__().arange(len(rows)) < self.count) for rows in found]
+
+    def _add(self, new, added, partner):
+        """Write the rows that are `added`, which come first, below the others, and make their images orthogonal."""
+        if isinstance(new, np.ndarray):
+            new = new[added]
+            end = self.count + len(new)
+            self.directions[self.count : end] = new
+            for image in self.images.values():
+                image[self.count : end] = orthonormal(image[self.count : end], partner)
         else:
-            left = left - overlap @ new
 
-        def put(array, rows, axis=0):
-            mask = jnp.expand_dims(added, 1 - axis)
-            old = jax.lax.dynamic_slice_in_dim(array, count, most, axis)
-            return jax.lax.dynamic_update_slice_in_dim(array, jnp.where(mask, rows, old), count, axis)
+            def put(array, make):
+                old = jax.lax.dynamic_slice_in_dim(array, self.count, len(new))
+                rows = jnp.where(added[:, None], make(old), old)
+                return jax.lax.dynamic_update_slice_in_dim(array, rows, self.count, 0)
 
-        def image_rows(image):
-            return put(image, orthonormal(jax.lax.dynamic_slice_in_dim(image, count, most), partner))
+            self.directions = put(self.directions, lambda _: new)
+            self.images = {
+                name: put(image, lambda old: orthonormal(old, partner)) for name, image in self.images.items()
+            }
+        self.count = self.count + added.sum()
 
-        basis, coefficients = put(basis, new), put(coefficients, overlap, axis=1)
-        return left, coefficients, basis, count + added.sum(), tuple(map(image_rows, images))
+    def extend(self, fields, length, tol, partner, drawn):
+        """Add directions until at most tol of the fields' variance is outside, and at most 10 tol for any single field.
 
-    coefficients = fields @ basis.T / S
-    # Mostly nothing lacks, which differences tell; of many fields they are followed, of few the residuals are made then.
-    shares = share(fields) - (coefficients**2).sum(axis=1)
-    missing = True if drawn else lacks(shares)
-    residual = lambda: fields - coefficients @ basis  # noqa: E731
-    left = shares if many else jax.lax.cond(missing, residual, lambda: jnp.zeros_like(fields))
+        Each field counts by its share of its own `length` squared, (n,), so that a short one is resolved beside long ones.
+        The largest residual becomes the next direction; of many fields, principal directions of what is outside, which
+        are fewer. Their images, fresh Gaussians, are made orthogonal to the rows of `partner`, and normalized.
+        Linear fields are combinations of the Gaussians `drawn()` so far, pairs (rows, which of them count), and so are
+        directions made to be: what rounding adds to a small residual is normalized with it, and would grow (measured
+        without: 1e-7 in Φ, where this reaches 1e-15). Other fields leave that span; there `drawn()` is empty.
+        Returns the projections ⟨field p_k⟩ and the largest share outside.
+        """
+        (n, S), xp, drawn = fields.shape, fields.__array_namespace__(), drawn()
+        most, many = most_a_round(n), n > CANDIDATES and not drawn
+        fields = fields / xp.where(length > 0, length, xp.ones_like(length))[:, None]
+        weight = length**2 * (1 - 1e-6 * xp.arange(n) / n)  # of equally long ones the first, not what rounding says
+        share = lambda rows: xp.einsum("ij,ij->i", rows, rows) / S  # noqa: E731
 
-    def outside(state):
-        return state[0] if many else jnp.where(missing, share(state[0]), shares)
+        def lacks(shares):
+            return (shares.mean() > tol) | (shares.max() > MOST_OF_ONE_FIELD * tol)
 
-    room = len(basis) - most
-    state = (left, coefficients, basis, count, images)
-    state = jax.lax.while_loop(lambda s: lacks(outside(s)) & (s[3] <= room), add, state)
-    _, coefficients, basis, count, images = state
-    return basis, count, images, coefficients * length[:, None], outside(state).max(), lacks(outside(state))
+        def largest(residual, shares):
+            """One direction after the other, each the residual of a field: what a smaller tol adds comes after these."""
+            new = []
+            for _ in range(most):
+                if (
+                    isinstance(shares, np.ndarray) and shares.max() <= tol
+                ):  # compiled arrays have a fixed number of rows
+                    break
+                lacking = xp.where(shares > tol, shares * weight, 0.0)
+                row = xp.where(shares.max() > tol, residual[xp.argmax(lacking)], 0.0)
+                row = row / xp.sqrt(xp.maximum((row**2).mean(), tol))
+                residual = residual - (residual @ row / S)[:, None] * row
+                shares = share(residual)
+                new.append(row)
+            return xp.stack(new)
 
+        def append(coefficients, count, overlap, added):
+            if isinstance(overlap, np.ndarray):
+                return np.concatenate([coefficients, overlap[:, added]], axis=1)
+            return jax.lax.dynamic_update_slice_in_dim(coefficients, overlap * added, count, 1)
 
-def extend_in_place(fields, length, basis, count, tol, images, partner, drawn):
-    """`extend_span` in numpy: `basis` and `images` are written in place.
+        def add(state):
+            residual, shares, coefficients, basis = state
+            if many:
+                new, rows, few = directions_for_many(fields, shares, coefficients, basis.rows(), tol, most)
+            else:
+                new = largest(residual, shares)
+            if drawn:
+                new = sum(((new @ rows.T / S) * used) @ rows for rows, used in drawn)
+            new = orthonormal(new, basis.rows())  # a second orthogonalization: residuals carry rounding errors
+            added = share(new) > 0
+            overlap = (fields if many else residual) @ new.T / S
+            if many:
+                gain = (overlap**2).mean(axis=0)
+                added &= (shares.mean() - (xp.cumsum(gain) - gain) > tol) | (xp.arange(most) == 0)
+                overlap, new = overlap * added, new * added[:, None]
+                place = rows[:, None] == xp.arange(n)
+                known = share(few - (few @ new.T / S) @ new) @ place
+                shares = xp.where(place.any(axis=0), known, shares - (overlap**2).sum(axis=1))
+            else:
+                residual = residual - overlap @ new
+                shares = share(residual)
+            coefficients = append(coefficients, basis.count, overlap, added)
+            basis._add(new, added, partner)
+            return residual, shares, coefficients, basis
 
-    Returns count, the projections, the largest share outside and whether room was lacking.
-    """
-    n, S = fields.shape
-    most, many = most_a_round(n), n > CANDIDATES and not drawn
-    share = lambda rows: np.einsum("ij,ij->i", rows, rows) / S  # noqa: E731
-    fields = fields / np.where(length > 0, length, 1.0).astype(fields.dtype)[:, None]
-    weight = length**2 * (1 - 1e-6 * np.arange(n) / n).astype(fields.dtype)
+        coefficients = fields @ self.rows().T / S
+        # Mostly nothing lacks, which differences tell; of many fields they are followed, of few the residuals are made then.
+        shares, residual = share(fields) - (coefficients**2).sum(axis=1), xp.zeros(())
+        if not many:
+            missing = xp.asarray(True) if drawn else lacks(shares)
+            residual = when(missing, lambda _: fields - coefficients @ self.rows(), xp.zeros_like(fields))
+            shares = xp.where(missing, share(residual), shares)
 
-    def lacks(outside):
-        return not (outside.mean() <= tol and outside.max() <= MOST_OF_ONE_FIELD * tol)
+        def room_and_need(state):
+            return lacks(state[1]) & (state[3].count <= len(self.directions) - most)
 
-    def largest(residual):
-        new = []
-        while len(new) < most and (outside := share(residual)).max() > tol:
-            row = residual[np.argmax(np.where(outside > tol, outside * weight, 0.0))]
-            row = row / np.sqrt(max((row**2).mean(), tol))
-            residual = residual - (residual @ row / S)[:, None] * row
-            new.append(row)
-        return np.stack(new)
-
-    coefficients = np.zeros((n, len(basis)), fields.dtype)
-    coefficients[:, :count] = fields @ basis[:count].T / S
-    outside = share(fields) - share(coefficients[:, :count]) * S
-    if not many and (drawn or lacks(outside)):  # differences tell that something is missing, residuals what
-        left = fields - coefficients[:, :count] @ basis[:count]
-        outside = share(left)
-    while lacks(outside) and count <= len(basis) - most:
-        if not np.isfinite(outside).all():
-            raise np.linalg.LinAlgError("fields are not finite")
-        if many:
-            new, rows, few = directions_for_many(fields, outside, coefficients[:, :count], basis[:count], tol, most)
-            new = new[share(new) > 0]
-        else:
-            new = largest(left)
-        if drawn:
-            new = sum((new @ rows.T / S) @ rows for rows, _ in drawn)
-        new = orthonormal(new, basis[:count])
-        overlap = (fields if many else left) @ new.T / S
-        if many:
-            gain = (overlap**2).mean(axis=0)
-            useful = max(1, np.count_nonzero(outside.mean() - (np.cumsum(gain) - gain) > tol))
-            new, overlap = new[:useful], overlap[:, :useful]
-            outside = outside - (overlap**2).sum(axis=1)
-            outside[rows] = share(few - (few @ new.T / S) @ new)
-        else:
-            left = left - overlap @ new
-            outside = share(left)
-        more = slice(count, count + len(new))
-        for image in images:
-            image[more] = orthonormal(image[more], partner)
-        basis[more], coefficients[:, more] = new, overlap
-        count += len(new)
-    return count, coefficients[:, :count] * length[:, None], outside.max(), lacks(outside)
+        _, shares, coefficients, basis = repeat_while(room_and_need, add, (residual, shares, coefficients, self))
+        self.directions, self.images, self.count = basis.directions, basis.images, basis.count
+        self.full = self.full | lacks(shares)
+        return coefficients * length[:, None], shares.max()
 
 
 def orthogonal_to(w, phi):
     """w (C, S) without what lies along phi, its rows orthonormal as they were drawn: then f(0) = ⟨w φ⟩/γ₀ = 0."""
-    S, xp, in_numpy = phi.shape[1], phi.__array_namespace__(), isinstance(phi, np.ndarray)
+    S, xp = phi.shape[1], phi.__array_namespace__()
     floor = 1e3 * xp.finfo(phi.dtype).eps * (phi**2).mean()
 
     def left(state):
@@ -217,13 +224,10 @@ def orthogonal_to(w, phi):
 
     def remove(state):
         residual, w = state
-        size, most = (residual**2).mean(axis=1), min(CANDIDATES, len(residual))
-        largest = np.argsort(-size, kind="stable")[:most] if in_numpy else jax.lax.top_k(size, most)[1]
+        most = min(CANDIDATES, len(residual))
+        largest = xp.argsort(-(residual**2).mean(axis=1), stable=True)[:most]
         new = principal_directions(residual[largest], most)
         return residual - (residual @ new.T / S) @ new, w - (w @ new.T / S) @ new
 
-    state = phi, w
-    while in_numpy and left(state):
-        state = remove(state)
-    w = state[1] if in_numpy else jax.lax.while_loop(left, remove, state)[1]
+    w = repeat_while(left, remove, (phi, w))[1]
     return xp.linalg.inv(xp.linalg.cholesky(w @ w.T / S)) @ w

@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -16,8 +15,8 @@ from ..results import KERNELS
 from ..stability import check_records
 from ..step import Frozen, InputWeights, kernels, step
 from .draws import Draws
-from .revealed import Basis, BasisInPlace, RevealedMatrix, SampledReadout
-from .span import CANDIDATES, MANY_A_ROUND, most_a_round
+from .revealed import RevealedMatrix, SampledReadout
+from .span import CANDIDATES, MANY_A_ROUND, Basis, most_a_round, repeat_while, when
 
 BASES = ("features", "sent", "recorded")  # of a revealed matrix
 MOST_RESERVED = 320  # directions of a basis that have room from the start; more are made room for when they come
@@ -82,66 +81,52 @@ def _one(rule, activation, problem, weights, frozen, starts, recorded):
     return fields, out | dict(f=fields.f)
 
 
-def sweep_in_place(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
-    """`sweep` in numpy: nothing to compile, and no work on rows that are not in use. Writes `records` in place."""
-    weights = jax.tree.map(np.copy, weights)
-    for t in range(start, stop):
-        try:
-            fields, out = _one(rule, activation, problem, weights, frozen, starts, records)
-        except np.linalg.LinAlgError:  # of fields that are not finite
-            records["f"][t:stop] = np.nan
-            return stop, weights, records, None
-        for name in records.keys() - set(KERNELS):
-            records[name][t] = out[name]
-        if slots is None or slots[t] >= 0:
-            for name, value in kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde).items():
-                records[name][t if slots is None else slots[t]] = value
-        if any(getattr(W, basis).full for W in weights[1:-1] for basis in BASES):
-            break
-    return t + 1, weights, records, dict(h=np.stack(fields.h), z=np.stack(fields.z))
-
-
-# Large problems are worth the compiler's full effort, and in single precision the choice of directions feels its rounding.
-FULL_EFFORT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
-
-
-@partial(jax.jit, static_argnames=("rule", "activation"), compiler_options=FULL_EFFORT)
 def sweep(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
     """Steps start … stop − 1, written into `records`; ends early, a basis marked full, when a basis overflows.
 
     starts    the Gaussians that each layer of a linear network starts with; None for other networks
     slots     (T,): the place of a step among the recorded kernels, −1 for none; None records those of every step
-    Returns the step it came to, the weights, the records and the last fields h and z.
+    Returns the step it came to, the weights, the records and the last fields h and z. Numpy arrays are written in place.
     """
+    xp, in_numpy = problem.X.__array_namespace__(), isinstance(problem.X, np.ndarray)
 
     def write(arrays, values, place):
+        if in_numpy:
+            for name, array in arrays.items():
+                array[place] = values[name]
+            return arrays
         return {n: jax.lax.dynamic_update_index_in_dim(arrays[n], values[n], place, 0) for n in arrays}
 
     def body(carry):
         t, weights, records, _ = carry
-        fields, out = _one(rule, activation, problem, weights, frozen, starts, records)
-        last = dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z))
+        try:
+            fields, out = _one(rule, activation, problem, weights, frozen, starts, records)
+        except np.linalg.LinAlgError:  # of numpy: fields are not finite
+            records["f"][t:stop] = np.nan
+            return stop, weights, records, carry[-1]
+        last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z))
 
         def write_kernels(arrays):
             found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde)
             return write(arrays, found, t if slots is None else slots[t])
 
-        recorded = {name: records[name] for name in KERNELS}
-        if slots is None:
-            recorded = write_kernels(recorded)
-        else:
-            recorded = jax.lax.cond(slots[t] >= 0, write_kernels, lambda arrays: arrays, recorded)
-        records = write({n: records[n] for n in records if n not in KERNELS}, out, t) | recorded
-        return t + 1, weights, records, last
-
-    L, S, dtype = len(frozen), weights[-1].weights.shape[1], problem.X.dtype
-    last = dict(h=jnp.zeros((L, len(problem.X), S), dtype), z=jnp.zeros((L, problem.y.size, S), dtype))
+        recorded = when(
+            True if slots is None else slots[t] >= 0, write_kernels, {name: records[name] for name in KERNELS}
+        )
+        return t + 1, weights, write({n: records[n] for n in records if n not in KERNELS}, out, t) | recorded, last
 
     def going(carry):
         full = [getattr(W, basis).full for W in carry[1][1:-1] for basis in BASES]
-        return (carry[0] < stop) & ~jnp.array(full, bool).any()
+        return (carry[0] < stop) & ~xp.array(full, bool).any()
 
-    return jax.lax.while_loop(going, body, (start, weights, records, last))
+    L, S, dtype = len(frozen), weights[-1].weights.shape[1], problem.X.dtype
+    last = dict(h=xp.zeros((L, len(problem.X), S), dtype), z=xp.zeros((L, problem.y.size, S), dtype))
+    return repeat_while(going, body, (start, weights, records, last))
+
+
+# Large problems are worth the compiler's full effort, and in single precision the choice of directions feels its rounding.
+FULL_EFFORT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+compiled_sweep = jax.jit(sweep, static_argnames=("rule", "activation"), compiler_options=FULL_EFFORT)
 
 
 class HalfSweep:
@@ -194,8 +179,8 @@ class HalfSweep:
 
     def matrix(self, number, tol):
         """A matrix of which nothing is known."""
-        none, kind = np.zeros((0, self.S), self.dtype), BasisInPlace if self.in_numpy else Basis
-        bases = [kind(none, dict.fromkeys(self.images[name], none), np.array(0), np.array(False)) for name in BASES]
+        none = np.zeros((0, self.S), self.dtype)
+        bases = [Basis(none, dict.fromkeys(self.images[name], none), np.array(0), np.array(False)) for name in BASES]
         tol, outside = np.asarray(tol, self.dtype), np.zeros((), self.dtype)
         task, unkept = self.experiment.task, None
         if "unkept" in self.images:
@@ -281,9 +266,12 @@ class HalfSweep:
         """Sweep on to step `stop`, growing the bases that overflow and repeating from here."""
         e = self.experiment
         while self.t < stop:
-            t, weights, records, last = (sweep_in_place if self.in_numpy else sweep)(
-                e.rule, e.phi, self.problem, self.weights, self.frozen, self.starts, self.records, self.slots, self.t, stop
-            )  # fmt: skip
+            weights, run = self.weights, compiled_sweep
+            if self.in_numpy:  # which writes in place: a step that overflows is repeated
+                weights, run = jax.tree.map(np.copy, weights), sweep
+            t, weights, records, last = run(
+                e.rule, e.phi, self.problem, weights, self.frozen, self.starts, self.records, self.slots, self.t, stop
+            )
             full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
             for l, name in full:
                 room = self.draws.room(l if name == "features" else l - 1)  # the last of it rather than none

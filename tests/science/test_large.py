@@ -43,13 +43,11 @@ def test_many_fields_leave_outside_what_tol_allows():
         mixing = rng.standard_normal((120, 300)) * 0.9 ** np.arange(300)
         fields = jnp.asarray(np.tanh(mixing @ rng.standard_normal((300, S))))
         assert len(fields) > span.CANDIDATES
-        empty, partner = jnp.zeros((200, S)), jnp.zeros((4, S))
-        images = (jnp.asarray(rng.standard_normal((200, S))),)
-
+        images = dict(weights=jnp.asarray(rng.standard_normal((200, S))))
+        held = span.Basis(jnp.zeros((200, S)), images, jnp.zeros((), int), jnp.zeros((), bool))
         length = jnp.sqrt((fields**2).mean(axis=1))
-        basis, count, _, projections, largest, lacks = span.extend_span(
-            fields, length, empty, jnp.zeros((), int), tol, images, partner, []
-        )
+        projections, largest = held.extend(fields, length, tol, jnp.zeros((4, S)), list)
+        basis, count, lacks = held.directions, held.count, held.full
         residual = fields - (fields @ basis.T / S) @ basis
         share = np.asarray((residual**2).mean(axis=1) / (fields**2).mean(axis=1))
         count = int(count)
@@ -70,8 +68,9 @@ def test_one_odd_field_among_many_is_not_lost():
         same, odd = rng.standard_normal((2, S))
         fields, fresh = jnp.asarray(np.stack([same] * 199 + [odd])), jnp.asarray(rng.standard_normal((20, S)))
         length, nothing = jnp.sqrt((fields**2).mean(axis=1)), jnp.zeros((20, S))
-        _, count, *_ = span.extend_span(fields, length, nothing, jnp.zeros((), int), 1e-2, (fresh,), nothing[:1], [])
-        assert int(count) == 2  # its share of the variance, 1/200, is below tol
+        held = span.Basis(nothing, dict(weights=fresh), jnp.zeros((), int), jnp.zeros((), bool))
+        held.extend(fields, length, 1e-2, nothing[:1], list)
+        assert int(held.count) == 2  # its share of the variance, 1/200, is below tol
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
