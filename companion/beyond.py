@@ -156,27 +156,30 @@ class Point:
         return asdict(self) | asdict(outcome(self.run(), self.data()))
 
 
-def grid(tasks, rules, P, P_test, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
+def grid(tasks, rules, P, P_test, curve, gammas, more_draws, more_gammas, widths, seeds, samples=4096):
     """Points of tasks and rules: lazy limit, theory and `seeds` networks of each width.
 
-    The first draw of the data has all `gammas`, `more_draws` others only `more_gammas`.
+    The first draw of the data has networks at all `gammas` and theory at those of `curve` too; others have `more_gammas`.
     """
     points = []
     for task, rule, draw in product(tasks, rules, range(1 + more_draws)):  # neighbours share what is compiled
         rich = more_gammas if draw else gammas
-        theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in (0.0, *rich)]
-        points += theory + [replace(p, width=N, seed=s) for N in widths for p in theory[1:] for s in range(seeds)]
+        in_theory = sorted({0.0, *rich} | (set() if draw else set(curve)))
+        theory = [Point(task, P, P_test, rule, gamma0, draw, samples=samples) for gamma0 in in_theory]
+        nets = [replace(p, width=N, seed=s) for N in widths for p in theory if p.gamma0 in rich for s in range(seeds)]
+        points += theory + nets
     return points
 
 
 _FOUR = ("GD", "FA", "DFA", "GLN")
 _HEBB = Point("direction", 300, 300, "Hebb", 2.0)  # it does not come to LEVEL, and so has a study of its width only
+_CURVE = tuple(k / 5 for k in range(1, 21))  # richness of the curves of theory
 FULL = grid(
-    ("digits",), _FOUR, 300, 300, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048
+    ("digits",), _FOUR, 300, 300, _CURVE, (1.0, 2.0, 4.0), 5, (2.0,), (512,), 2, 2048
 )  # what `dmft full beyond` measures
-FULL += grid(("digits-rows",), _FOUR, 300, 300, (2.0,), 2, (2.0,), (512,), 4)
-FULL += grid(("direction",), _FOUR, 300, 300, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
-FULL += [replace(point, finer=2) for point in FULL if point.width and point.gamma0 == 2.0 and not point.seed]
+FULL += grid(("digits-rows",), _FOUR, 300, 300, (), (2.0,), 2, (2.0,), (512,), 4)
+FULL += grid(("direction",), _FOUR, 300, 300, _CURVE, (0.5, 1.0, 2.0, 4.0), 2, (2.0,), (512,), 4)
+FULL += [replace(point, finer=2) for point in FULL if point.gamma0 == 2.0 and not point.width]
 FULL += [_HEBB, *(replace(_HEBB, width=N, seed=s) for N in (128, 512) for s in range(4))]
 
 
