@@ -237,23 +237,37 @@ def _kernels(experiment, X, Delta):
 
 @dataclass(frozen=True)
 class Prediction:
-    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf and f_test_undetermined (P_test,), None without test points.
+    """f (T, P) and f_test (T, P_test) at lr × step; f_test_inf and f_test_undetermined (P_test,). None without test points.
 
     f_test_inf is the limit of long training with small steps along all directions in which K is known. The averages in
     K are good to c = 1e-9 ‖K‖; a direction of eigenvalue λ is left out by c²/(λ² + c²), as is right for equal inputs
     with different targets (λ = 0: training reaches their mean). f_test_undetermined is the size of what these
     directions add by the time 1/c, and of what the error of K does to the others; what they add later, K does not say.
-    Both are NaN where training has no end: outputs grow along an eigenvector of K.
+    Both are NaN where training has no end: outputs grow along an eigenvector of K. Asking for them warns in either case.
+    They are None for a rule whose K depends on the error.
 
-    With C outputs each has a last axis of that length.
+    With C outputs each has a last axis of that length. K (P + P_test, P) is the eNTK of all points with the training points.
     """
 
     times: np.ndarray
     f: np.ndarray
     f_test: np.ndarray | None
-    f_test_inf: np.ndarray | None
-    f_test_undetermined: np.ndarray | None
+    K: np.ndarray | None
     experiment: Experiment
+
+    def _end(self):
+        if "limit" not in vars(self):
+            known = self.f_test is not None and self.K is not None
+            vars(self)["limit"] = _limit(self.K, self.experiment.task.y) if known else (None, None)
+        return vars(self)["limit"]
+
+    @property
+    def f_test_inf(self):
+        return self._end()[0]
+
+    @property
+    def f_test_undetermined(self):
+        return self._end()[1]
 
 
 def _limit(K, y):
@@ -289,8 +303,7 @@ def _limit(K, y):
 def predict(experiment):
     """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
 
-    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2). Warns where outputs after long training are not
-    determined by K: see Prediction.
+    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
     """
     check_experiment(experiment)
     task, P, X = experiment.task, experiment.task.P, experiment.task.X_all
@@ -313,8 +326,5 @@ def predict(experiment):
     f = f.reshape(-1, len(X), *task.y.shape[1:])
     check_records(experiment, {"f": f}, K=None if depends_on_error else K[:P])
     times = experiment.lr * np.arange(experiment.steps)
-    if task.X_test is None:
-        return Prediction(times, f, None, None, None, experiment)
-    if depends_on_error:
-        return Prediction(times, f[:, :P], f[:, P:], None, None, experiment)
-    return Prediction(times, f[:, :P], f[:, P:], *_limit(K, task.y), experiment)
+    f_test = None if task.X_test is None else f[:, P:]
+    return Prediction(times, f[:, :P], f_test, None if depends_on_error else K, experiment)

@@ -14,11 +14,12 @@ import numpy as np
 from . import lazy, meanfield, network, rules
 from .activations import ACTIVATIONS
 from .experiment import Experiment
+from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
 from .task import Task
 
 FORMAT = 1  # of the file; another one is refused
-KINDS = {kind.__name__: kind for kind in (Dynamics, meanfield.Solution, network.Ensemble, lazy.Prediction)}
+KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
 SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
 
 

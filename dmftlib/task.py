@@ -20,7 +20,7 @@ class Task:
     """Training samples and targets, and optional test samples.
 
     X (P, D) inputs and y (P,) targets, or (P, C) for networks with C outputs; X_test (P_test, D) and y_test, shaped
-    like y, are optional. Arrays, lists, data frames and series of real numbers or booleans will do; images (P, height,
+    like y, are optional. Arrays, lists, data frames and series of real numbers or of True and False will do; images (P, height,
     width) and the like are flattened, a row a sample. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel
     Φ⁰. `classes` are names of classes, from `from_labels`.
 
@@ -93,7 +93,7 @@ class Task:
 
     @classmethod
     def from_labels(cls, X, labels, X_test=None, labels_test=None):
-        """A classification task: labels (P,) or (P, 1) are numbers, booleans or text, two or more different ones.
+        """A classification task: labels (P,) or (P, 1) are numbers, True and False, or text, two or more different ones.
 
         Of two classes, in sorted order, the first is coded as −1, the second as +1; of C > 2 each is one output, 1 − 1/C for
         its own samples and −1/C for the others. `classes` keeps their names, and `decode` returns them.

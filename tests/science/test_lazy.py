@@ -166,8 +166,9 @@ def test_the_limit_is_as_far_from_a_hundred_digits_as_it_says():
 def test_directions_that_K_does_not_know_are_named():
     X = np.array([[1.0, 0.3], [1.0, 0.3 + 1e-6], [-0.2, 1.0]])
     e = experiment("GD", 2, "tanh", dl.Task(X, [1.0, -1.0, 0.5], [[0.3, -1.0]]))
+    run = dl.lazy.predict(e)
     with pytest.warns(UserWarning, match="1 of the 3 eigenvalues of K are below the accuracy .* inputs nearly equal"):
-        run = dl.lazy.predict(e)
+        assert run.f_test_inf.shape == (1,)
     # What is left is a target of 0 for both, to the size of what was left out.
     merged = dl.lazy.predict(experiment("GD", 2, "tanh", dl.Task(X[1:], [0.0, 0.5], [[0.3, -1.0]])))
     assert abs(run.f_test_inf - merged.f_test_inf) < run.f_test_undetermined
