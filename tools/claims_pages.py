@@ -77,17 +77,9 @@ class Book:
         """Rows of the tables of claims by chapter, where there are any."""
         return {chapter: rows for chapter, nb in self.notebooks.items() if (rows := run_records.claims(nb))}
 
-    def found(self, chapter: str, pattern: str) -> str:
-        """What a pattern finds in the text of a chapter."""
-        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
-        return re.search(pattern, text, re.MULTILINE)[1]
-
     def title(self, chapter: str) -> str:
-        return self.found(chapter, "^# (.+)$")
-
-    def label(self, chapter: str) -> str:
-        """What refers to a chapter's own table of claims."""
-        return self.found(chapter, r"^\((\S+)\)=\n## Claims")
+        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
+        return re.search("^# (.+)$", text, re.MULTILINE)[1]
 
     def counts(self) -> str:
         """How many claims of each chapter have which verdict."""

@@ -127,7 +127,7 @@ def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf
 
 def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
-    from companion.claims import COLUMNS, RULE  # slow to import
+    from companion.claims import COLUMNS  # slow to import
 
     from . import diagrams, exercises
 
@@ -140,7 +140,6 @@ def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
         figures=index,
         markdown=markdown,
         panels=list(contents.paper()["shows"].items()),
-        rule_of_verdicts=RULE,
         records=run_records,
         speed=speed_page,
         stated_errors=stated_errors,
