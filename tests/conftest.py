@@ -136,6 +136,7 @@ def small_tree(tmp_path):
         (tree / name).write_text(text)
     write_chapter(tree / "notebooks" / "small.ipynb")
     (tree / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
+    (tree / "notebooks" / "rerun.toml").write_text('small = ["n=4", "one letter more."]\n')
     return tree
 
 
