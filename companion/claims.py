@@ -1,4 +1,4 @@
-"""Tables of claims: theory beside networks, with two verdicts by one rule (`RULE`): do they agree, and does it occur."""
+"""Tables of claims: theory beside networks, with two verdicts, do they agree and does it occur, by the rule of `book/claims.md`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from dmftlib.validate import pair
 
 from .figures import Table, mean_and_error
 
-RULE = (
-    "*Theory = networks* is about agreement. *Holds*: they differ by at most 2 standard errors (SE), those of both in quadrature (root of the "
-    "sum of squares), or by 2 % of the theory's value, whichever is larger. *In part*: by at most twice that. *No*: more. "
-    "Of an order, the last entry less the first is compared. A slope holds if its SE is at most 0.1 and it lies within 2 SE of what is claimed. "
-    "*Occurs* is about a phenomenon: a quantity lies above, or below, a named baseline. *Yes*: so it does by more than 2 SE of its own in theory, in "
-    "theory at half the step for the same time, and in networks. *Depends on the step*: in theory at one of the two steps only. *No*: else. "
-    "An order occurs if each entry differs so from the one before, *in part* if only the last from the first. Where finite "
-    "networks alone have the quantity, networks at half the step stand in for theory. An SE that cannot be known, as from one "
-    "group of networks, makes a verdict *unknown*."
-)
 # The columns of a table, by the names that they have in `Claims.rows`.
 COLUMNS = {
     "claim": "claim",

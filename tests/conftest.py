@@ -116,7 +116,7 @@ def write_chapter(path: Path, cells: list[tuple[str, str]] = SMALL_CHAPTER) -> N
     """A notebook whose cells are (id, source); the one called `parameters` gets the tag."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {path.stem}", id="title")])
     for name, source in cells:
-        metadata = {"tags": ["parameters"]} if name == "parameters" else {}
+        metadata = {"tags": ["parameters", "hide-input"]} if name == "parameters" else {}
         notebook.cells.append(nbformat.v4.new_code_cell(source, id=name, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
@@ -136,6 +136,7 @@ def small_tree(tmp_path):
         (tree / name).write_text(text)
     write_chapter(tree / "notebooks" / "small.ipynb")
     (tree / "notebooks" / "presets.toml").write_text(SMALL_PRESETS)
+    (tree / "notebooks" / "rerun.toml").write_text('small = ["n=4", "one letter more."]\n')
     return tree
 
 

@@ -1,26 +1,29 @@
-"""What the pages about claims list: every claim with its number, what each panel of the paper shows, runs at the paper's scale."""
+"""What two pages say from tables of claims: every claim by chapter, and what each panel of the paper shows, here and at the paper's scale."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
-from . import chapters, contents, costs, run_records
-from .markdown import chapter_link, table
-from .parameters import read_notebook, read_presets
+from . import contents, costs, figures, run_records
+from .markdown import chapter_link, commit, table
+from .parameters import read_presets
 
 PANEL = re.compile("[12][a-f]?|3[a-e]?|4[a-d]?|5[a-c]?")
-COUNTED = {
-    "verdict": ("holds", "in part", "no", "unknown"),
-    "occurs": ("yes", "in part", "depends on the step", "no", "unknown"),
-}
 MEANT = re.compile("printed|continuous time|lazy|5c")  # what claims say that are meant to fail
+Rows = list[tuple[str, dict]]  # claims, each with its chapter
 
 
-def failed(row: dict) -> bool:
-    """Whether a claim fails that is not meant to."""
-    return (row["verdict"] == "no" and not MEANT.search(row["claim"])) or row["occurs"] not in ("yes", "—")
+def failing(rows: Rows) -> Rows:
+    """Claims that fail and are not meant to."""
+    wrong = lambda row: row["verdict"] == "no" and not MEANT.search(row["claim"])  # noqa: E731
+    # Records of long ago do not say what occurs.
+    return [(chapter, row) for chapter, row in rows if wrong(row) or row.get("occurs", "—") not in ("yes", "—")]
+
+
+def holding(rows: Rows) -> str:
+    """How many claims hold, of those that compare theory and networks."""
+    verdicts = [row["verdict"] for _, row in rows if row["verdict"] != "—"]
+    return f"{verdicts.count('holds')} of {len(verdicts)}" if verdicts else "—"
 
 
 def panels(label: str) -> list[str]:
@@ -32,6 +35,12 @@ def panels(label: str) -> list[str]:
         elif PANEL.fullmatch(part):
             found.append(part)
     return found
+
+
+def about(panel: str, rows: Rows) -> Rows:
+    """Claims about a panel, but for those that test a formula as it was printed: see the errata."""
+    named = lambda row: "printed" not in row["claim"] and panel in panels(row["paper figure"])  # noqa: E731
+    return [(chapter, row) for chapter, row in rows if named(row)]
 
 
 def expected(row: dict) -> tuple[str, str]:
@@ -49,106 +58,67 @@ def where(row: dict) -> str:
     return "; ".join(trained.rsplit(", ", 1))
 
 
-def commands(names: Iterable[str]) -> str:
-    """How each chapter is run, with what seed, and what that took and where, by default and at the paper's scale."""
+def recorded() -> dict[str, dict]:
+    """What was recorded of the chapters' runs at the paper's scale; empty for one that was not run yet."""
+    return {name: run_records.kept(name, "paper") or {} for name in read_presets(run_records.presets())["paper"]}
+
+
+def at_scale() -> Rows:
+    return [(chapter, row) for chapter, record in recorded().items() for row in record.get("claims", [])]
+
+
+def commands() -> str:
+    """How each chapter is run and what that takes, by default and at the paper's scale."""
     rows = []
-    for chapter in names:
-        default = read_notebook(chapters.read(chapters.committed(chapter)))["seed"].default
-        runs = [("", default, costs.table().get(chapter), "one core of ")]
-        for preset, about in read_presets(run_records.presets()).items():
-            if chapter in about and (record := run_records.kept(chapter, preset)):
-                seed = record["parameters"].get("seed", default)
-                runs.append((f" PRESET={preset}", seed, record | record["machine"], ""))
-        for preset, seed, row, where in runs:
-            told = (costs.time(row), costs.memory(row), where + costs.machine(row)) if row else None
-            rows.append((f"`make run CHAPTER={chapter}{preset}`", seed, *(told or ("not measured", "", ""))))
-    return table(("command", "seed", "time", "memory", "machine"), rows)
+    for chapter, record in recorded().items():
+        default, told = costs.table().get(chapter), ["not run yet", *[""] * 4]
+        if record:
+            told = [*(run_records.networks(record) or "——"), costs.time(record), costs.memory(record), commit(record)]
+        cost = [costs.time(default), costs.memory(default)] if default else ["not measured", ""]
+        rows.append((f"`make run CHAPTER={chapter}`", *cost, *told))
+    head = ("command", "time", "memory", "N with `PRESET=paper`", "networks", "time", "memory", "commit")
+    return table(head, rows)
 
 
 @dataclass(frozen=True)
 class Book:
-    """The claims of the chapters of a staged book, and the figures of this book that show each panel of the paper."""
+    """The claims of the chapters of a staged book, and what is known about its figures."""
 
     notebooks: dict  # by chapter, in order
-    figures: dict[str, list[str]] = field(default_factory=dict)
+    known: dict[str, dict]  # by id
 
     @cached_property
-    def claims(self) -> dict[str, list[dict]]:
-        """Rows of the tables of claims by chapter, where there are any."""
-        return {chapter: rows for chapter, nb in self.notebooks.items() if (rows := run_records.claims(nb))}
-
-    def found(self, chapter: str, pattern: str) -> str:
-        """What a pattern finds in the text of a chapter."""
-        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
-        return re.search(pattern, text, re.MULTILINE)[1]
+    def claims(self) -> Rows:
+        return [(chapter, row) for chapter, nb in self.notebooks.items() for row in run_records.claims(nb)]
 
     def title(self, chapter: str) -> str:
-        return self.found(chapter, "^# (.+)$")
-
-    def label(self, chapter: str) -> str:
-        """What refers to a chapter's own table of claims."""
-        return self.found(chapter, r"^\((\S+)\)=\n## Claims")
+        text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
+        return re.search("^# (.+)$", text, re.MULTILINE)[1]
 
     def counts(self) -> str:
-        """How many claims of each chapter have which verdict."""
-        from companion.claims import COLUMNS  # slow to import
+        """How many claims of each chapter hold, in part or not, how many phenomena occur, and how many hold at the paper's scale."""
+        names = list(dict.fromkeys(chapter for chapter, _ in self.claims))
+        rows = []
+        for text, some in [(chapter_link(name, self.title(name)), [name]) for name in names] + [("all", names)]:
+            here, wide = ([pair for pair in pairs if pair[0] in some] for pairs in (self.claims, at_scale()))
+            verdicts, occur = ([row[column] for _, row in here] for column in ("verdict", "occurs"))
+            told = (verdicts.count(verdict) for verdict in ("holds", "in part", "no"))
+            rows.append((text, *told, f"{occur.count('yes')} of {len(occur) - occur.count('—')}", holding(wide)))
+        return table(("chapter", "holds", "in part", "no", "occurs", "holds at N = 4000"), rows)
 
-        verdicts = [(name, verdict) for name, all_of_them in COUNTED.items() for verdict in all_of_them]
-        counts = {
-            chapter: [sum(row[name] == verdict for row in rows) for name, verdict in verdicts]
-            for chapter, rows in self.claims.items()
-        }
-        rows = [(chapter_link(chapter, self.title(chapter)), *numbers) for chapter, numbers in counts.items()]
-        head = ("chapter", *(f"{COLUMNS[name]}: {verdict}" for name, verdict in verdicts))
-        return table(head, [*rows, ("all", *map(sum, zip(*counts.values())))])
+    def link(self, id: str) -> str:
+        return f"{{numref}}`{id}`" if self.known[id]["named"] else f"`{id}`"
 
-    def drawn(self, label: str) -> str:
-        """The figures of this book that show what a claim's label names: a panel of the paper, several, or a whole figure."""
-        named = panels(label)
-        shown = [self.figures[panel] for panel in self.figures if panel in named or panel[0] in named]
-        links = [*dict.fromkeys(link for links in shown for link in links)]
-        return ", ".join(links) if len(links) < 3 else f"{links[0]} … {links[-1]}"
+    def homes(self, panel: str) -> list[str]:
+        """The figures of this book that show a panel of the paper."""
+        return [id for id in contents.paper()["panels"][panel] if id in self.known]
 
-    def about(self, panel: str) -> list[tuple[str, dict]]:
-        """Chapters and their claims about a panel, but for those that test a formula as it was printed: see the errata."""
-        return [
-            (chapter, row)
-            for chapter in sorted(self.claims)
-            for row in self.claims[chapter]
-            if "printed" not in row["claim"] and panel in panels(row["paper figure"])
-        ]
+    def fitted(self, panel: str) -> str:
+        """The slopes that the chapter in which a panel is drawn fits to its networks."""
+        home = {self.known[id]["chapter"] for id in self.homes(panel)}
+        slopes = [row for chapter, row in about(panel, self.claims) if chapter in home and row["quantity"] == "slope"]
+        return ", ".join(expected(row)[1] for row in slopes if row["numbers"]["allowed"])
 
-    def commands(self, figure: str) -> str:
-        """How to run the chapters that have claims about a figure of the paper."""
-        here = [figure, *(panel for panel in contents.paper()["shows"] if panel[0] == figure)]
-        return commands(sorted({chapter for panel in here for chapter, _ in self.about(panel)}))
-
-
-# --- Runs with a preset -----------------------------------------------------------------------------------------------
-
-
-def recorded(preset: str) -> dict[str, dict | None]:
-    """What was recorded of the chapters' runs with a preset."""
-    return {chapter: run_records.kept(chapter, preset) for chapter in read_presets(run_records.presets())[preset]}
-
-
-def verdicts(preset: str) -> str:
-    """How many claims hold, and how many phenomena occur."""
-    rows = []
-    for chapter, record in recorded(preset).items():
-        if record:
-            counts = Counter(row["verdict"] for row in record["claims"])
-            occurs = [row["occurs"] for row in record["claims"] if row.get("occurs", "—") != "—"]
-            about = f"{occurs.count('yes')} of {len(occurs)}"
-            rows.append((chapter_link(chapter), *(counts[verdict] for verdict in ("holds", "in part", "no")), about))
-    return table(("chapter", "holds", "in part", "no", "phenomena that occur"), rows)
-
-
-def failing(preset: str) -> list[tuple[str, dict]]:
-    """Chapters and their claims that do not hold, or only in part, or about phenomena that do not occur."""
-    return [
-        (chapter, row)
-        for chapter, record in recorded(preset).items()
-        for row in (record or {"claims": []})["claims"]
-        if row["verdict"] not in ("holds", "—") or row.get("occurs", "—") not in ("yes", "—")
-    ]
+    def figure(self, id: str) -> str:
+        """What a figure shows, in a sentence."""
+        return figures.title(self.known[id]["caption"])

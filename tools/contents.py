@@ -1,11 +1,10 @@
-"""What the book contains: its pages in order, its figures, and which of them show a panel of the paper."""
+"""What the book contains: its pages in order, and which of its figures show a panel of the paper."""
 
 import tomllib
-from dataclasses import dataclass
 
 import yaml
 
-from . import chapters, figures
+from . import chapters
 
 
 def parts() -> list[tuple[str, list[str]]]:
@@ -24,26 +23,5 @@ def in_order(names: list[str]) -> list[str]:
 
 
 def paper() -> dict[str, dict]:
-    """What the panels of the paper's figures show (`shows`), and which figures of this book show that (`panels`)."""
+    """What is known about the panels of the paper's figures: see `book/figures.toml`."""
     return tomllib.loads((chapters.ROOT / "book" / "figures.toml").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True)
-class Index:
-    """What is known about every figure of the book, by id."""
-
-    known: dict[str, dict]
-
-    def link(self, id: str) -> str:
-        return f"{{numref}}`{id}`" if self.known[id]["named"] else f"`{id}`"
-
-    def title(self, id: str) -> str:
-        return figures.title(self.known[id]["caption"])
-
-    def of_panels(self) -> dict[str, list[str]]:
-        """The figures that show each panel of the paper; none for a panel that this book lacks."""
-        return {panel: [id for id in ids if id in self.known] for panel, ids in paper()["panels"].items()}
-
-    def homes(self) -> dict[str, list[str]]:
-        """The panels of the paper that this book shows, each with links to its figures."""
-        return {panel: [self.link(id) for id in ids] for panel, ids in self.of_panels().items() if ids}

@@ -193,7 +193,8 @@ def bibtex(about: dict, address: str = "") -> str:
         note += f". Not the figure of the book, but made with {other}"
     year, author = re.findall(r"^\d{4}", about["date"]), {"author": [Person(last=AUTHORS)]}
     common = ({"year": year[0]} if year else {}) | ({"url": address} if address else {})
-    whole = f"Version {about['version']}, commit {commit}. Text CC BY 4.0, code BSD-3-Clause"
+    where = "" if address else ". No public address yet: cite version and commit"
+    whole = f"Version {about['version']}, commit {commit}{where}. Text CC BY 4.0, code BSD-3-Clause"
     entries = {
         about["id"]: Entry("misc", {"title": name, "howpublished": BOOK, "note": note} | common, author),
         "dmftlib": Entry("misc", {"title": BOOK, "note": whole} | common, author),

@@ -42,8 +42,13 @@ ASSETS = {
 }
 
 
-def settings(path: Path = SETTINGS) -> dict[str, str]:
+def settings(path: Path = SETTINGS) -> dict:
     return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def trials() -> dict[str, list[str]]:
+    """What to change when one reruns each chapter, and what to look for."""
+    return settings(ROOT / "notebooks" / "rerun.toml")
 
 
 def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
@@ -64,7 +69,7 @@ def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
         links=links,
         shown=shown,
         costs=costs.sentences(chapter, measured=True),
-        example=next(f"{p.name}={p.default}".replace(" ", "") for p in parameters.values()),
+        trial=trials()[chapter],
         parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
         cited=any("## Cite and rerun" in cell.source for cell in notebook.cells),  # a chapter may say more itself
     )
@@ -121,27 +126,24 @@ def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf
         closing = nbformat.v4.new_markdown_cell(closing_block(chapter, notebook, links), id="cite-and-rerun")
         notebook.cells.append(closing)
         chapters.write(notebook, tree / "notebooks" / f"{chapter}.ipynb")
-    fill(tree / "book", notebooks, contents.Index({about["id"]: about for about in known}))
+    fill(tree / "book", notebooks, {about["id"]: about for about in known})
     (tree / "book" / "pdf.txt").write_text(pdf.link() if with_pdf else "", encoding="utf-8")
 
 
-def fill(book: Path, notebooks: dict, index: contents.Index) -> None:
+def fill(book: Path, notebooks: dict, known: dict[str, dict]) -> None:
     """Put into staged pages what the code, the measurements and the chapters say."""
-    from companion.claims import COLUMNS, RULE  # slow to import
+    from companion.claims import COLUMNS  # slow to import
 
     from . import diagrams, exercises
 
     values = dict(
-        book=claims_pages.Book(notebooks, index.homes()),
+        book=claims_pages.Book(notebooks, known),
         claims=claims_pages,
         columns=COLUMNS,
         costs=costs,
         exercise=exercises.field,
-        figures=index,
         markdown=markdown,
-        panels=list(contents.paper()["shows"].items()),
-        rule_of_verdicts=RULE,
-        records=run_records,
+        paper=contents.paper(),
         speed=speed_page,
         stated_errors=stated_errors,
     )

@@ -70,7 +70,7 @@ def assemble(html: Path) -> str:
         for node in article.find_all(["script", "style"]):
             node.decompose()
         for node in article.find_all("details"):
-            if "hide" not in node.get("class", []):
+            if "above-input" not in node.get("class", []):  # all but code
                 node["open"] = ""
         anchor(article, page, known, root)
         heading = article.find("h1").get_text().removesuffix("#").strip()

@@ -19,6 +19,7 @@ def together(page: str) -> str:
         copied = "<code" in found[0]  # a reader pastes it, and a shell knows no such space
         return found[0] if copied else BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", found[0])
 
+    page = page.replace(' aria-label="Toggle hidden content"', "")  # hides what the fold's own words say
     return FORMULA.sub(hold, CELL.sub(join, page))
 
 

@@ -36,7 +36,7 @@ def test_every_page_of_the_contents_is_built_and_nothing_is_left_out(html):
 @pytest.mark.parametrize("chapter", chapters.names())
 def test_a_chapter_prints_in_boxes_closes_with_how_to_cite_it_and_offers_files_of_every_figure(html, chapter):
     soup = BeautifulSoup((html / "notebooks" / f"{chapter}.html").read_text(), "html.parser")
-    index = (html / "book" / "figures.html").read_text()
+    index = (html / "book" / "reproduction.html").read_text()
     assert "Cite and rerun" in soup.get_text() and f"make run CHAPTER={chapter}" in soup.get_text()
     # What a cell prints is one box: Jupyter divides it at every pause, and the page would depend on the machine's speed.
     assert max(len(cell.select(".output.stream")) for cell in soup.select(".cell_output")) == 1
@@ -61,6 +61,7 @@ def test_with_addresses_every_chapter_can_be_launched_and_cited(small_book, link
         "https://github.com/someone/somewhere/blob/main/notebooks/small.ipynb",
     ):
         assert (f'href="{link}' in page) == (links is LINKS), link
+    assert ("no public address" in page) == (links is ABSENT)
 
 
 def test_a_warning_stops_the_build_and_the_last_good_book_stays(small_book):

@@ -44,6 +44,9 @@ def test_every_heading_number_equation_picture_and_solution_is_there(whole, html
         assert page.find("h1").get_text().removesuffix("#") in flat(whole.outline)
     texts = [page.extract_text() for page in whole.pages]
     assert len(texts) > 100
+    assert all(
+        fold.has_attr("open") for fold in BeautifulSoup(document, "html.parser").select("details:not(.above-input)")
+    )
     assert [k for k, text in enumerate(texts, 1) if f"{k} of {len(texts)}" not in text] == []
     assert not re.search(r"\\\(|\\\[|\\begin\{|\\frac|\{(eq|numref|cite|term|ref|doc)(:\w)?\}`", "\n".join(texts))
     shown = BeautifulSoup(document, "html.parser").find_all("img", src=re.compile(r"\.(png|jpg)$"))

@@ -1,6 +1,6 @@
 import pytest
 
-from tools import chapters, run_records
+from tools import chapters, pages, run_records
 from tools.parameters import (
     ParameterError,
     read_cell,
@@ -94,6 +94,14 @@ def test_every_chapter_has_one_parameters_cell_and_the_paper_s_width_in_its_pape
         cell.metadata.pop("tags", None)
     with pytest.raises(ParameterError, match="one cell tagged `parameters`; found 0"):
         read_notebook(notebook)
+
+
+@pytest.mark.parametrize("chapter", chapters.names())
+def test_the_rerun_that_a_chapter_proposes_changes_something_and_is_allowed(chapter):
+    parameters = read_notebook(chapters.read(chapters.committed(chapter)))
+    text, look = pages.trials()[chapter]
+    values = read_settings(text, parameters, chapter)
+    assert values and all(value != parameters[name].default for name, value in values.items()) and look.endswith(".")
 
 
 @pytest.mark.parametrize(
