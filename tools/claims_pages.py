@@ -69,15 +69,13 @@ def at_scale() -> Rows:
 
 def commands() -> str:
     """How each chapter is run and what that takes, by default and at the paper's scale."""
+    cost = lambda row: f"{costs.time(row)}, {costs.memory(row)}" if row else "not measured"  # noqa: E731
     rows = []
     for chapter, record in recorded().items():
-        default, told = costs.table().get(chapter), ["not run yet", *[""] * 4]
-        if record:
-            told = [*(run_records.networks(record) or "——"), costs.time(record), costs.memory(record), commit(record)]
-        cost = [costs.time(default), costs.memory(default)] if default else ["not measured", ""]
-        rows.append((f"`make run CHAPTER={chapter}`", *cost, *told))
-    head = ("command", "time", "memory", "N with `PRESET=paper`", "networks", "time", "memory", "commit")
-    return table(head, rows)
+        N, count = (record and run_records.networks(record)) or ("—", "—")
+        at = (cost(record), commit(record)) if record else ("not run yet", "")
+        rows.append((f"`make run CHAPTER={chapter}`", cost(costs.table().get(chapter)), N, count, *at))
+    return table(("command", "cost", "N", "networks", "cost with `PRESET=paper`", "commit"), rows)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ class Book:
         """The slopes that the chapter in which a panel is drawn fits to its networks."""
         home = {self.known[id]["chapter"] for id in self.homes(panel)}
         slopes = [row for chapter, row in about(panel, self.claims) if chapter in home and row["quantity"] == "slope"]
-        return ", ".join(expected(row)[1] for row in slopes if row["numbers"]["allowed"])
+        pairs = [(*row["numbers"]["networks"], *row["numbers"]["networks_error"]) for row in slopes]
+        return ", ".join(f"{mean:.2f} ± {error:.1g}".replace("-", "−") for mean, error in pairs)
 
     def figure(self, id: str) -> str:
         """What a figure shows, in a sentence."""

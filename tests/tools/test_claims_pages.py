@@ -52,7 +52,7 @@ def test_every_panel_of_the_paper_has_a_figure_and_claims_with_expected_values(b
         claims = [row for row in rows if row[0] == panel]
         assert any(re.match(r"-?[\d.]+(e-?\d+)? ± \d", row[5]) for row in claims), panel
         assert all(" ± " in row[6] and re.match(r"\d.*; \d", row[7]) for row in claims), panel
-        slopes = re.fullmatch(r".* \(here: (-[01]\.\d+ ± 0\.\d+(, )?)+\)", home[2])
+        slopes = re.fullmatch(r".* \(here: (−[01]\.\d+ ± 0\.\d+(, )?)+\)", home[2])
         assert bool(slopes) == ("slope" in home[2]), panel
 
 
@@ -94,8 +94,8 @@ def test_commands_come_with_time_and_memory_by_default_and_at_the_paper_s_scale(
     chapters.write_text(json.dumps(kept), run_records.place("measured", "paper"))
     commit = "`abc1234` with uncommitted changes"
     assert cells(claims_pages.commands()) == [
-        ["`make run CHAPTER=measured`", "1 min", "0.9 GB", "96", "72", "11 min", "2.3 GB", commit],
-        ["`make run CHAPTER=new`", "not measured", "", "not run yet", "", "", "", ""],
+        ["`make run CHAPTER=measured`", "1 min, 0.9 GB", "96", "72", "11 min, 2.3 GB", commit],
+        ["`make run CHAPTER=new`", "not measured", "—", "—", "not run yet", ""],
     ]
     assert [row["claim"] for _, row in claims_pages.failing(claims_pages.at_scale())] == ["Second"]
 
