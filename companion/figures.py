@@ -36,7 +36,7 @@ __all__ = [
     "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change",
     "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "layer_terms",
     "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
-    "squared_error", "until",
+    "squared_error", "until", "with_baseline",
 ]  # fmt: skip
 
 # With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
@@ -45,7 +45,7 @@ STRAIGHT = 64
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
 SYMBOLS_IN_WORDS, RAISED = {"Phi": "Φ", "G": "G", "G_tilde": "G̃", "K": "K"}, str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 CUT = 1e-3  # a loss below this share of the first is not shown
-TIME, THEORY = "time t (lr × step)", "theory, N = ∞"
+TIME, THEORY, LAZY = "time t (lr × step)", "theory, N = ∞", "lazy limit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,27 +285,33 @@ def densities_of_runs(runs, initial_variances, bins=40):
 def richness(gammas, theories, networks, lazy_f, lazy_alignment):
     """From lazy to rich: loss curves, final eNTK–target alignment, and change of the last features against γ₀.
 
-    `networks` holds one list of ensembles for each of `gammas`.
+    `networks` holds one list of ensembles for each of `gammas`, or None for theory alone, which then has no loss curve.
     """
-    first, origin = _filled("theories", theories)[0], _origin(_filled("networks", networks)[0])
+    first, trained = _filled("theories", theories)[0], [k for k, group in enumerate(networks) if group is not None]
+    origin = _origin(_filled("networks", [networks[k] for k in trained])[0])
     rule, start = first.experiment.rule, first.loss[0]
     lazy_loss = ((first.experiment.task.y - lazy_f) ** 2).mean(axis=1)
-    labels = [f"γ₀ = {gamma:.2g}" for gamma in gammas]
-    looks = styles(dict.fromkeys(labels, rule))
-    shown = [line(first.times, lazy_loss, "lazy limit", "lazy")]
-    shown += [line(run.times, run.loss, label, looks[label]) for label, run in zip(labels, theories)]
+    labels = {k: f"γ₀ = {gammas[k]:.2g}" for k in trained}
+    looks = styles(dict.fromkeys(labels.values(), rule))
+    shown = [line(theories[k].times, theories[k].loss, label, looks[label]) for k, label in labels.items()]
+    shown += [line(first.times, lazy_loss, LAZY, "lazy")]  # on top, since the laziest run may hide it
     limits = CUT * start, min(2 * max(series.y.max() for series in shown), 50 * start)
     panels = [Panel(shown, TIME, "loss (theory)", y_scale="log", y_limits=limits)]
     data = dict(gammas=np.asarray(gammas), lazy_loss=lazy_loss, loss=np.stack([t.loss for t in theories]), **origin)
+    data |= dict(networks_at=data["gammas"][trained])
     for name, metric, lazy, label in (
         ("alignment", lambda run: run.alignment[-1], lazy_alignment, "final alignment"),
         ("change", feature_change, 0.0, r"relative change of $\Phi^L$"),
     ):
-        nets = np.transpose([mean_and_error([metric(e) for e in group]) for group in networks])
-        shown, more = _beside(name, gammas, np.array([metric(t) for t in theories]), nets, origin, rule)
-        limit = line([gammas[0], gammas[-1]], [lazy, lazy], "lazy limit", "lazy")
-        panels.append(Panel([limit, *shown], "richness γ₀", label))
-        data |= more
+        nets = np.transpose([mean_and_error([metric(e) for e in networks[k]]) for k in trained])
+        values = np.array([metric(t) for t in theories])
+        shown = [
+            line([gammas[0], gammas[-1]], [lazy, lazy], LAZY, "lazy"),
+            line(gammas, values, THEORY),
+            markers(data["networks_at"], *nets, _networks(origin), rule_name(rule)),
+        ]
+        panels.append(Panel(shown, "richness γ₀", label))
+        data |= _named(name, values, nets)
     return FigureWithData(panels, data)
 
 
@@ -487,13 +493,20 @@ def change_against_richness(runs, guides=()):
     return FigureWithData([Panel(series, "richness γ₀", r"change of features, $\Delta H_y$", **axes)], data)
 
 
+def _looks(labels):
+    """Styles by label: a label that begins with the name of a rule, or with that of the lazy limit, has its look."""
+    lazy = {label: "lazy" for label in labels if label.startswith(LAZY)}
+    return styles({label: label for label in labels if label not in lazy}) | lazy
+
+
 def curves(panels, x_label, log=""):
     """Lines and markers, one panel each. `panels` maps an axis label to (lines, markers); `log` may name "x" and "y".
 
     `lines` maps a label to (x, y), `markers` a label to (x, mean, standard error); one label in both is one entry of
-    the legend. A label that begins with the name of a rule has its look. Data: both, by axis label.
+    the legend. A label that begins with the name of a rule, or with "lazy limit", has its look. Data: both, by axis
+    label.
     """
-    looks = styles({label: label for parts in _filled("panels", panels).values() for part in parts for label in part})
+    looks = _looks({label: label for parts in _filled("panels", panels).values() for part in parts for label in part})
     axes = {f"{axis}_scale": "log" if axis in log else "linear" for axis in "xy"}
     drawn = []
     for y_label, (lines, marks) in panels.items():
@@ -501,3 +514,18 @@ def curves(panels, x_label, log=""):
         series += [markers(*xye, label, looks[label]) for label, xye in marks.items()]
         drawn.append(Panel(series, x_label, y_label, **axes))
     return FigureWithData(drawn, {name: dict(lines=lines, markers=marks) for name, (lines, marks) in panels.items()})
+
+
+def with_baseline(figure, label, lines):
+    """The figure with one more line in some panels, below the others: `lines` maps the axis label of a panel to (x, y).
+
+    The line has the look of `curves`. Raises ValueError for an axis label that no panel has.
+    """
+    names = [panel.y_label for panel in instance("figure", figure, FigureWithData, "figures.curves makes one.").drawn]
+    if other := [name for name in _filled("lines", lines) if name not in names]:
+        raise ValueError(f"`lines` must map the axis label of a panel, of {', '.join(names)}; got {other[0]!r}.")
+    style, drawn = _looks([label])[label], []
+    for panel in figure.drawn:
+        more = [line(*lines[panel.y_label], label, style)] if panel.y_label in lines else []
+        drawn.append(replace(panel, series=[*more, *panel.series]))
+    return FigureWithData(drawn, figure.data | {label: lines}, figure.source)

@@ -136,6 +136,7 @@ def test_every_figure_shows_what_it_carries_and_tells_its_curves_apart_without_c
         figures.error_of_runs({label: (theory, networks) for label in runs}),
         figures.change_against_richness({label: (line, dots) for label in runs}, [(*line, "∝ γ₀")]),
         figures.curves({"loss": ({"GD": line, "FA": line}, {"GD": dots, "FA": dots})}, "t"),
+        figures.with_baseline(figures.learning_curves(theory, networks[32]), "lazy limit", {"loss": line}),
         figures.spread({"a": (theory, [run, run], [run, run]), "b": (theory, [run, run], [run, run])}),
     ):
         for panel in shown.panels:
@@ -155,6 +156,26 @@ def test_figures_against_time_carry_theory_and_networks(theory, networks):
     data = figures.several_runs(runs, {"loss": lambda r: r.loss, "H": lambda r: r.H_y}).data
     np.testing.assert_array_equal(data["H"]["b"]["theory"], theory.H_y)
     np.testing.assert_allclose(data["loss"]["a"]["mean"], np.mean([e.loss for e in networks[32]], axis=0))
+
+
+def test_baselines_have_their_looks(theory, networks):
+    x = np.linspace(0, 1, 5)
+    shown = figures.curves({"loss": ({"GD": (x, x), "lazy limit": (x, x)}, {"GD": (x, x, x)})}, "t")
+    assert [series.style for series in shown.panels[0].series] == ["GD", "lazy", "GD"]
+    more = figures.with_baseline(shown, "DFA", {"loss": (x, 2 * x)})
+    first, *rest = more.panels[0].series
+    assert (first.style, first.label, len(rest)) == ("DFA", "DFA", 3)
+    np.testing.assert_allclose(first.y, 2 * x)
+    assert more.data["DFA"] and "DFA" not in shown.data
+    with pytest.raises(ValueError, match="`lines` must map the axis label of a panel, of loss; got 'f'"):
+        figures.with_baseline(shown, "GD", {"f": (x, x)})
+
+
+def test_theory_against_richness_is_finer_than_networks(theory, networks):
+    shown = figures.richness([0.5, 0.7, 1.0], [theory] * 3, [networks[32], None, networks[32]], theory.f, 0.3)
+    np.testing.assert_array_equal(shown.data["networks_at"], [0.5, 1.0])
+    assert len(shown.data["alignment"]) == 3 and len(shown.data["alignment_mean"]) == 2
+    assert [series.label for series in shown.panels[0].series] == ["γ₀ = 0.5", "γ₀ = 1", "lazy limit"]
 
 
 def test_kernel_pairs_share_a_scale_and_state_their_distance(theory, networks):
