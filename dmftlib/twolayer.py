@@ -14,7 +14,7 @@ first axis along y: only the components h = Σ_μ y_μ h_μ/‖y‖ and Δ = y·
 without an index are these components, and y means ‖y‖. What is orthogonal to y starts with no error and stays as it
 was: H = I + (H_y − 1) yyᵀ/‖y‖². Hebb's g̃ differs between samples; its components move each by itself.
 
-Time is measured by the clock τ = γ₀∫Δ (a in the paper), which starts at 0 and runs as long as there is an error.
+Time is replaced by the accumulated error τ = γ₀∫Δ dt (a in the paper), which starts at 0.
 
 `times` is in units of lr × step, as everywhere; it may end with `numpy.inf`, the state when learning is over.
 `solve(experiment)` picks the form for an Experiment, and says why when there is none.

@@ -3,7 +3,6 @@
 No answer is typed: each is computed when it is asked for, by the engine that the page is about.
 """
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -60,7 +59,7 @@ def meanfield():
 
 @asks(
     "Directions in both bases after eight recorded states:",
-    "Each step asks something new in both directions: what came down at the step before is in the features now.",
+    "Each step adds to both bases: the features now contain the backward field of the step before.",
     "The kernel of five inputs in three dimensions has rank three, and the backward pass does not look at the sample.",
     tolerance=0.02,
 )
@@ -83,23 +82,6 @@ def scale():
 
     few = np.array([100, 200, 400])
     return np.roots(np.polyfit(few, [memory(P) for P in few], 2) - [0, 0, 2**37]).max()
-
-
-@asks(
-    "The time at which the error has halved:",
-    "The kernel shrinks together with the error, from three terms towards the readout's.",
-    "The readout's term is not the only one: two more begin as large as it is.",
-    tolerance=0.02,
-)
-def own_rule():
-    @dataclass(frozen=True)
-    class ErrorTooMany(dl.Rule):
-        def pseudo_gradient(self, layer):
-            return layer.error * layer.g
-
-    experiment = dl.Experiment(dl.Task.whitened([1.0]), ErrorTooMany(), 2, "relu", gamma0=1.0, lr=0.001, steps=1000)
-    run = dl.lazy.predict(experiment)
-    return np.interp(0.5, run.f[:, 0], experiment.lr * np.arange(experiment.steps))
 
 
 def question(name: str):

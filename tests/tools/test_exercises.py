@@ -45,7 +45,6 @@ BY_HAND = {
     "meanfield": 1 + 0.2**2 + (2 * 0.2) ** 2,  # ⟨u²u²⟩ = Φ¹; along w(0) the response adds 0.2 to what was learned
     "solver": (3 + 7) + 8,
     "scale": inputs_that_fit(),
-    "own_rule": np.log(4 / 3),
 }
 
 
@@ -58,7 +57,7 @@ def test_the_library_finds_what_is_found_by_hand(name):
         assert re.match(rf"{words}\w", dmft("check", name, wrong * BY_HAND[name]).output)
 
 
-@pytest.mark.parametrize("name", ["networks", "own_rule"])
+@pytest.mark.parametrize("name", ["networks", "entk"])
 def test_the_field_works_from_a_file_and_the_page_names_the_command(browser, html, name):  # noqa: F811
     page = browser.new_page()
     page.goto((html / "book" / f"{name}.html").as_uri())
