@@ -481,15 +481,15 @@ def _shares_and_alignments(run):
     return np.stack([shares, alignments])
 
 
-def _bars(at, heights, half):
-    """The outline of bars, as points of a line."""
-    return np.repeat(at, 4) + np.tile([-half, -half, half, half], len(at)), np.outer(heights, [0, 1, 1, 0]).ravel()
+def _levels(at, heights):
+    """Levels of width 1 around `at`, as points of a line."""
+    return np.repeat(at, 2) + np.tile([-0.5, 0.5], len(at)), np.repeat(heights, 2)
 
 
 def terms_of_runs(runs):
-    """What each weight matrix adds to the eNTK: its share of Tr K, and its alignment with the targets, as bars by run.
+    """What each weight matrix adds to the eNTK: its share of Tr K, and its alignment with the targets, as levels by run.
 
-    The bars of a run are its weight matrices from the input weights on, the readout last. `runs` maps a label to (its
+    The levels of a run are its weight matrices from the input weights on, the readout last. `runs` maps a label to (its
     lazy limit as from `lazy.initial`, theory, ensembles), the latter two after training. A term with less than 5 % of
     the trace has no alignment. Data by label: for lazy, theory, mean and standard_error the two rows (2, L+1).
     """
@@ -501,8 +501,8 @@ def terms_of_runs(runs):
         before, after = _shares_and_alignments(lazy), _shares_and_alignments(theory)
         mean, error = mean_and_error([_shares_and_alignments(e) for e in nets])
         for row, shown in enumerate(series):
-            shown.append(line(*_bars(at, after[row], 0.4), "", looks[label]))
-            shown.append(line(*_bars(at, before[row], 0.22), "lazy limit", "lazy"))
+            shown.append(line(*_levels(at, after[row]), "", looks[label]))
+            shown.append(line(*_levels(at, before[row]), "lazy limit", "lazy"))
             shown.append(markers(at, mean[row], error[row], "", looks[label]))
         data[label] = dict(lazy=before, theory=after, mean=mean, standard_error=error)
     order = ", ".join([*(f"$W^{l}$" for l in range(count - 1)), "$w$"])
