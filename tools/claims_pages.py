@@ -89,6 +89,12 @@ class Book:
         """What refers to a chapter's own table of claims."""
         return self.found(chapter, r"^\((\S+)\)=\n## Claims")
 
+    def number(self, chapter: str, name: str) -> str:
+        """What a chapter glued as `chapter-name`, as its own page shows it."""
+        outputs = (output for cell in self.notebooks[chapter].cells for output in cell.get("outputs", []))
+        glued = {o.metadata["scrapbook"]["name"]: o for o in outputs if "scrapbook" in o.get("metadata", {})}
+        return glued[f"{chapter}-{name}"].data["application/papermill.record/text/plain"].strip("'")
+
     def counts(self) -> str:
         """How many claims of each chapter have which verdict."""
         from companion.claims import COLUMNS  # slow to import
