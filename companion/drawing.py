@@ -252,13 +252,14 @@ def _legend(figure, panels):
 
 def _place(figure, rows, heights):
     """Axes of each panel: one alone in its row shares its time, or whatever is along x, with the one above, if it can."""
-    grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
+    columns = max(2, *map(len, rows))
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
     place, above = {}, None
     for r, row in enumerate(rows):
         alone = len(row) == 1 and not row[0].is_image
         shares = alone and above is not None and above.x_label == row[0].x_label
         for c, panel in enumerate(row):
-            spot = grid[r, c] if len(row) > 1 else grid[r, :]
+            spot = grid[r, c * columns // len(row) : (c + 1) * columns // len(row)]
             place[panel] = figure.add_subplot(spot, sharex=place[above] if shares else None)
         if shares:
             place[above].tick_params(labelbottom=False)
@@ -270,7 +271,7 @@ def _place(figure, rows, heights):
 def draw(panels: Sequence[Panel], note: str = "") -> Figure:
     """The picture of `panels`, in rows from top to bottom; `note` stands in small print along its lower edge."""
     note, rows = textwrap.fill(note, 74), _rows(panels)
-    heights = [2.05 if row[0].is_image else 3.1 if len(rows) == 1 else 1.95 for row in rows]
+    heights = [4.1 / max(2, len(row)) if row[0].is_image else 3.1 if len(rows) == 1 else 1.95 for row in rows]
     gids = {panel: f"panel-{k}" for k, panel in enumerate(panels, 1)}
     with matplotlib.rc_context(STYLE):
         figure = Figure(layout="constrained")

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from dmftlib.network import Ensemble
-from dmftlib.results import KERNELS, Result
+from dmftlib.results import KERNELS, Result, target_alignment
 from dmftlib.validate import instance, listed
 
 from .drawing import Panel, Series, as_shown, draw, line, markers, read_csv, rule_name, save, styles, to_csv
@@ -34,9 +34,9 @@ from .statistics import (
 __all__ = [
     "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
     "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change",
-    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "layer_terms",
+    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "kernels_over_time", "layer_terms",
     "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
-    "squared_error", "until", "with_baseline",
+    "squared_error", "terms_of_runs", "until", "with_baseline",
 ]  # fmt: skip
 
 # With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
@@ -182,18 +182,18 @@ def learning_curves(theory, networks):
     return FigureWithData([loss, alignment], data | more)
 
 
-def _final(run, name, layer):
+def _kernel(run, name, layer, step=-1):
     if name not in KERNELS or (layer is None) != (name == "K") or layer not in (None, *range(1, run.Phi.shape[1] + 1)):
         raise ValueError(
             f"`name` must be one of {', '.join(KERNELS)}, and `layer` None for K, from 1 to {run.Phi.shape[1]} for "
             f"others; got {name!r} and {layer!r}. Name a kernel of this run."
         )
-    return getattr(run, name)[-1] if layer is None else getattr(run, name)[-1, layer - 1]
+    return getattr(run, name)[step] if layer is None else getattr(run, name)[step, layer - 1]
 
 
 def _kernel_pair(theory, networks, name, layer, label=None, titles=("", "")):
     """Final kernel in theory and networks, their distance below: two panels and their data."""
-    a, nets = _final(theory, name, layer), mean_and_error([_final(e, name, layer) for e in networks])
+    a, nets = _kernel(theory, name, layer), mean_and_error([_kernel(e, name, layer) for e in networks])
     distance = np.linalg.norm(a - nets[0]) / np.linalg.norm(nets[0])
     symbol = f"${SYMBOLS[name]}{'' if layer is None else f'^{{{layer}}}'}$"
     pair = [
@@ -225,6 +225,25 @@ def kernels_of_runs(runs, name, layer):
     `runs` maps a label to (theory, ensembles); `layer` ≥ 1, or None for K.
     """
     return _kernels(_first("runs", runs)[1], [(*run, name, layer, label) for label, run in runs.items()])
+
+
+def kernels_over_time(runs, name, layer):
+    """One kernel of several runs before, midway and after training in theory, then after it in networks; one scale a run.
+
+    Midway is where the theory's loss is nearest to half of the first. `runs` maps a label to (theory, ensembles); `layer` ≥ 1, or None for K.
+    """
+    data, panels = _origin(_first("runs", runs)[1]), []
+    titles = "before", "midway", "after", f"N = {data['N']}"
+    for label, (theory, networks) in runs.items():
+        midway = int(np.argmin(np.abs(theory.loss[theory.kernels_at] - theory.loss[0] / 2)))
+        nets = mean_and_error([_kernel(e, name, layer) for e in networks])
+        course = np.stack([_kernel(theory, name, layer, step) for step in (0, midway, -1)])
+        distance = np.linalg.norm(course[-1] - nets[0]) / np.linalg.norm(nets[0])
+        for k, (title, shown) in enumerate(zip(titles, (*course, nets[0]))):
+            panels.append(Panel([Series("image", None, shown)], "", "" if k else label, title, beside=k > 0))
+        data |= _named(label, course, nets) | {f"{label}_distance": float(distance)}
+        titles = ("",) * len(titles)
+    return FigureWithData(panels, data)
 
 
 def overview(theory, networks):
@@ -453,6 +472,54 @@ def several_runs(runs, metrics):
     for name, metric in _filled("metrics", metrics).items():
         series, data[name] = _several(theory.times, runs, metric, metric)
         panels.append(Panel(series, TIME, name, y_scale="log" if name == "loss" else "linear", legend=legend))
+    return FigureWithData(panels, data)
+
+
+SMALL = 0.05  # of Tr K: a term with less has no alignment worth a mark
+
+
+def _shares_and_alignments(run):
+    """Of each term of the eNTK at the end of a run: its share of the trace, and its alignment; shape (2, L+1)."""
+    terms = layer_terms(run)[-1]
+    traces = np.trace(terms, axis1=1, axis2=2)
+    shares, alignments = traces / traces.sum(), np.full(len(terms), np.nan)
+    alignments[shares >= SMALL] = target_alignment(terms[shares >= SMALL], run.experiment.task.y)
+    return np.stack([shares, alignments])
+
+
+def _levels(at, heights):
+    """Levels of width 1 around `at`, as points of a line."""
+    return np.repeat(at, 2) + np.tile([-0.5, 0.5], len(at)), np.repeat(heights, 2)
+
+
+def terms_of_runs(runs):
+    """What each weight matrix adds to the eNTK: its share of Tr K, and its alignment with the targets, as levels by run.
+
+    The levels of a run are its weight matrices from the input weights on, the readout last. `runs` maps a label to (its
+    lazy limit as from `lazy.initial`, theory, ensembles), the latter two after training. A term with less than 5 % of
+    the trace has no alignment. Data by label: for lazy, theory, mean and standard_error the two rows (2, L+1).
+    """
+    count = _first("runs", runs)[1].Phi.shape[1] + 1
+    looks = styles({label: theory.experiment.rule for label, (_, theory, _) in runs.items()})
+    data, series = _origin(_first("runs", runs)[2]), ([], [])
+    for k, (label, (lazy, theory, nets)) in enumerate(runs.items()):
+        at = 1.0 + np.arange(count) + k * (count + 1)
+        before, after = _shares_and_alignments(lazy), _shares_and_alignments(theory)
+        mean, error = mean_and_error([_shares_and_alignments(e) for e in nets])
+        for row, shown in enumerate(series):
+            shown.append(line(*_levels(at, after[row]), "", looks[label]))
+            shown.append(line(*_levels(at, before[row]), "lazy limit", "lazy"))
+            shown.append(markers(at, mean[row], error[row], "", looks[label]))
+        data[label] = dict(lazy=before, theory=after, mean=mean, standard_error=error)
+    order = ", ".join([*(f"$W^{l}$" for l in range(count - 1)), "$w$"])
+    middles = [1 + (count - 1) / 2 + k * (count + 1) for k in range(len(runs))]
+    axes = dict(
+        ticks=middles, tick_labels=list(runs), legend=f"colour: after training, theory; markers: {_networks(data)}"
+    )
+    panels = [
+        Panel(shown, f"weight matrices of each rule: {order}", label, **axes)
+        for shown, label in zip(series, (r"share of $\mathrm{Tr}\,K$", "alignment of the term"))
+    ]
     return FigureWithData(panels, data)
 
 

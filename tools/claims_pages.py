@@ -93,6 +93,12 @@ class Book:
         text = "\n".join(cell.source for cell in self.notebooks[chapter].cells)
         return re.search("^# (.+)$", text, re.MULTILINE)[1]
 
+    def number(self, chapter: str, name: str) -> str:
+        """What a chapter glued as `chapter-name`, as its own page shows it."""
+        outputs = (output for cell in self.notebooks[chapter].cells for output in cell.get("outputs", []))
+        glued = {o.metadata["scrapbook"]["name"]: o for o in outputs if "scrapbook" in o.get("metadata", {})}
+        return glued[f"{chapter}-{name}"].data["application/papermill.record/text/plain"].strip("'")
+
     def counts(self) -> str:
         """How many claims of each chapter hold, in part or not, how many phenomena occur, and how many hold at the paper's scale."""
         names = list(dict.fromkeys(chapter for chapter, _ in self.claims))

@@ -193,6 +193,36 @@ def test_kernel_pairs_share_a_scale_and_state_their_distance(theory, networks):
     assert f"distance {100 * distance:.2g} %" in [axes.get_xlabel() for axes in pictures]
 
 
+def test_kernels_over_time_show_three_states_of_the_theory_and_the_end_of_networks(theory, networks):
+    shown = figures.kernels_over_time({"a": (theory, networks[32]), "b": (theory, networks[64][:2])}, "Phi", 2)
+    midway = np.abs(theory.loss - theory.loss[0] / 2).argmin()
+    mean = np.mean([e.Phi[-1, 1] for e in networks[32]], axis=0)
+    drawn = [panel.series[0].y for panel in shown.panels]
+    for picture, kernel in zip(drawn, (*theory.Phi[[0, midway, -1], 1], mean), strict=False):
+        np.testing.assert_allclose(picture, kernel, rtol=1e-5)
+    places = [axes.get_position() for axes in shown.figure.axes if axes.get_label() != "<colorbar>"]
+    assert len(drawn) == len(places) == 8 and len({panel.title for panel in shown.panels[:4]}) == 4
+    assert all(a.x1 <= b.x0 and a.y0 > c.y0 for a, b, c in zip(places[:3], places[1:4], places[4:]))
+    assert shown.distances().startswith(f"a {100 * shown.data['a_distance']:.2g} %, b ")
+
+
+def test_the_terms_of_runs_are_drawn_as_shares_and_alignments(theory, networks):
+    lazy = dl.lazy.initial(theory.experiment)
+    shown = figures.terms_of_runs({"GD": (lazy, theory, networks[64]), "FA": (lazy, theory, networks[64])})
+    for state, run in (("lazy", lazy), ("theory", theory)):
+        shares, alignments = shown.data["FA"][state]
+        terms = figures.layer_terms(run)[-1]
+        np.testing.assert_allclose(shares, [np.trace(term) / np.trace(terms.sum(axis=0)) for term in terms])
+        y = theory.experiment.task.y
+        np.testing.assert_allclose(alignments, [y @ term @ y / np.linalg.norm(term) / (y @ y) for term in terms])
+    blind = replace(theory.experiment, rule=dl.DFA())
+    lazy, run = dl.lazy.initial(blind), dl.meanfield.solve(blind, samples=1024)
+    shown = figures.terms_of_runs({"DFA": (lazy, run, networks[64])})  # nothing but the readout when lazy
+    np.testing.assert_allclose(shown.data["DFA"]["lazy"][0], [0, 0, 1], atol=1e-12)
+    np.testing.assert_array_equal(np.isnan(shown.data["DFA"]["lazy"][1]), [True, True, False])
+    assert shown.png() == drawing.save(figures.draw(figures.read_csv(shown.csv())), "png")
+
+
 def test_the_width_figure_subtracts_the_error_of_the_theory(monkeypatch, theory, networks):
     for least, pair in ((17, ("limit", "limit_error")), (16, ("slope", "slope_error"))):  # which is the exponent
         monkeypatch.setattr(figures, "STRAIGHT", least)
