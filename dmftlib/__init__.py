@@ -4,6 +4,7 @@ from . import lazy, machine, meanfield, network, twolayer
 from .activations import Activation
 from .comparison import compare
 from .experiment import Experiment
+from .losses import Loss
 from .results import Dynamics
 from .rules import DFA, FA, GD, GLN, Hebb, Layer, Rule
 from .saved import load, predict, save
@@ -11,7 +12,7 @@ from .stability import Diverged
 from .task import Task
 
 __all__ = [
-    "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Rule", "Task",
+    "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Loss", "Rule", "Task",
     "compare", "lazy", "load", "machine", "meanfield", "network", "predict", "save", "twolayer",
 ]  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .activations import Activation, activation_from, computing
+from .losses import Loss, loss_from
 from .probe import check_rule, needs
 from .rules import Rule
 from .task import Task
@@ -34,8 +35,9 @@ class Experiment:
     hidden_layers  L ≥ 1
     activation     "relu" (√2 max(h, 0)), "tanh", "erf", "linear", or an Activation
     gamma0         richness γ₀ > 0; for the limit γ₀ → 0 use the `lazy` engine
-    lr             step size η > 0 of gradient descent on ℒ = ½ Σ_μ (y_μ − f_μ)²
+    lr             step size η > 0 of gradient descent on ℒ
     steps          T ≥ 1 recorded states; entry t is the state before update t
+    loss           "squared", ℒ = ½ Σ_μ (y_μ − f_μ)²; "logistic" for targets ±1; "cross_entropy" for several classes; or a Loss
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
     """
@@ -47,6 +49,7 @@ class Experiment:
     gamma0: float
     lr: float
     steps: int
+    loss: str | Loss = "squared"
     phi: Activation = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -61,12 +64,29 @@ class Experiment:
             gamma0=positive("gamma0", self.gamma0, "richness; the lazy limit 0 has its own engine, dmftlib.lazy"),
             lr=positive("lr", self.lr, "step size"),
             steps=whole("steps", self.steps, 1),
+            loss=loss_from(self.loss),
         )
+        values["loss"].check(self.task.y.reshape(self.task.P, -1))
         check_rule(self.rule)
         if "gate" in needs(self.rule):
             _check_gate(self.rule, values["phi"])
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    def _by_output(self, f):
+        """Targets and outputs f (…, P), or (…, P, C), as (…, P, C)."""
+        f = np.asarray(f).reshape(*np.shape(f)[: np.ndim(f) - self.task.y.ndim], self.task.P, -1)
+        return np.broadcast_to(self.task.y.reshape(self.task.P, -1), f.shape), f
+
+    def error(self, f):
+        """Δ = −∂ℒ/∂f of outputs f (…, P), or (…, P, C), in that shape."""
+        with computing("float64"):
+            return self.loss.error(*self._by_output(f)).reshape(np.shape(f))
+
+    def losses(self, f):
+        """The loss of each sample, (…, P), of outputs f (…, P), or (…, P, C)."""
+        with computing("float64"):
+            return np.asarray(self.loss.value(*self._by_output(f)))
 
 
 def check_experiment(value):

@@ -16,6 +16,7 @@ import numpy as np
 
 from .activations import ACCURACY, gaussian_average
 from .experiment import Experiment, check_experiment
+from .losses import LOSSES
 from .probe import needs
 from .results import OBSERVABLES, Dynamics, Provenance
 from .stability import check_records, warn
@@ -181,13 +182,17 @@ class Kernels:
 def kernels(experiment, Delta=None):
     """Kernels at γ₀ → 0, derived from the rule's formula. gamma0, lr and steps play no part.
 
-    Delta, of the shape of y, is the error, for rules that depend on it: by default y, its initial value.
+    Delta, of the shape of y, is the error, for rules that depend on it: by default its initial value, y for the squared loss.
 
     Raises TypeError or ValueError, naming the argument, for anything else.
     """
     check_experiment(experiment)
     task = experiment.task
-    Delta = task.y if Delta is None else finite_array("Delta", Delta, task.y.ndim, "of `y`: one error a target")
+    Delta = (
+        experiment.error(0 * task.y)
+        if Delta is None
+        else finite_array("Delta", Delta, task.y.ndim, "of `y`: one error a target")
+    )
     if Delta.shape != task.y.shape:
         raise ValueError(
             f"`Delta` must have the shape {task.y.shape} of `y`; got {Delta.shape}. Pass one error a target."
@@ -244,7 +249,7 @@ class Prediction:
     with different targets (λ = 0: training reaches their mean). f_test_undetermined is the size of what these
     directions add by the time 1/c, and of what the error of K does to the others; what they add later, K does not say.
     Both are NaN where training has no end: outputs grow along an eigenvector of K. Asking for them warns in either case.
-    They are None for a rule whose K depends on the error.
+    They are None for a rule whose K depends on the error, and for other than the squared loss.
 
     With C outputs each has a last axis of that length. K (P + P_test, P) is the eNTK of all points with the training points.
     """
@@ -257,7 +262,8 @@ class Prediction:
 
     def _end(self):
         if "limit" not in vars(self):
-            known = self.f_test is not None and self.K is not None
+            squared = self.experiment.loss is LOSSES["squared"]
+            known = squared and self.f_test is not None and self.K is not None
             vars(self)["limit"] = _limit(self.K, self.experiment.task.y) if known else (None, None)
         return vars(self)["limit"]
 
@@ -309,7 +315,7 @@ def predict(experiment):
     task, P, X = experiment.task, experiment.task.P, experiment.task.X_all
     y = task.y.reshape(P, -1)
     Delta = np.zeros((len(X), y.shape[1]))
-    Delta[:P] = y
+    Delta[:P] = experiment.loss.error(y, 0 * y)
     depends_on_error = "error" in needs(experiment.rule)
     if depends_on_error:
         state = _State(experiment, X, y.shape[1])
@@ -317,7 +323,7 @@ def predict(experiment):
         K = _kernels(experiment, X, Delta[:, :1]).K[:, :P]
     f = np.zeros((experiment.steps, *Delta.shape))
     for t in range(1, experiment.steps):
-        Delta[:P] = y - f[t - 1, :P]
+        Delta[:P] = experiment.loss.error(y, f[t - 1, :P])
         if depends_on_error:
             step = (state.kernels(Delta).K @ Delta.ravel()).reshape(Delta.shape)
         else:

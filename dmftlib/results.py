@@ -50,8 +50,8 @@ class Result:
 
     @property
     def loss(self):
-        """Mean over samples of Δ², summed over outputs. Shape (T,)."""
-        return (self.Delta**2).sum(axis=tuple(range(1, self.Delta.ndim))) / self.experiment.task.P
+        """Mean over samples of the loss of each: Δ², summed over outputs, for the squared loss. Shape (T,)."""
+        return self.experiment.losses(self.f).mean(axis=1)
 
     @property
     def alignment(self):
@@ -148,8 +148,8 @@ class Dynamics(Result):
 
     @property
     def Delta(self):
-        """Δ_μ = y_μ − f_μ, shape (T, P)."""
-        return self.experiment.task.y - self.f
+        """Δ_μ = −∂ℒ/∂f_μ, y_μ − f_μ for the squared loss. Shape (T, P)."""
+        return self.experiment.error(self.f)
 
     def two_time(self):
         """Two-time kernels Phi, G, G_tilde, G_tilde_tilde by name, axes (layer, t, μ, s, ν): ⟨φ_μ(t) φ_ν(s)⟩ etc.

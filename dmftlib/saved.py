@@ -14,6 +14,7 @@ import numpy as np
 from . import lazy, meanfield, network, rules
 from .activations import ACTIVATIONS
 from .experiment import Experiment
+from .losses import LOSSES
 from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
 from .task import Task
@@ -39,7 +40,7 @@ def save(result, path):
         raise TypeError(f"`result` must be one of {', '.join(KINDS)}; got {type(result).__name__}.")
     e, arrays, about = result.experiment, {}, {"format": FORMAT, "kind": type(result).__name__}
     about["rule"] = {"name": type(e.rule).__name__, "settings": asdict(e.rule) if is_dataclass(e.rule) else {}}
-    about["activation"] = e.phi.name
+    about |= {"activation": e.phi.name, "loss": e.loss.name}
     about |= {name: getattr(e, name) for name in SETTINGS}
     about["classes"] = e.task.classes
     arrays |= {f"task.{name}": value for name, value in vars(e.task).items() if isinstance(value, np.ndarray)}
@@ -60,8 +61,8 @@ def save(result, path):
     return path
 
 
-def load(path, rule=None, activation=None):
-    """The result that `save` wrote. `rule` and `activation` are those of one's own that it was run with, by their names.
+def load(path, rule=None, activation=None, loss=None):
+    """The result that `save` wrote. `rule`, `activation` and `loss` are those of one's own that it was run with.
 
     Raises ValueError for a file that `save` did not write, or in another format, and where a rule or activation is unknown.
     """
@@ -84,9 +85,13 @@ def load(path, rule=None, activation=None):
         raise ValueError(f"`rule` must be the {name} that {path} was run with; got {rule!r}.")
     if activation is None and (activation := about["activation"]) not in ACTIVATIONS:
         raise ValueError(f"{path} was run with the activation {activation!r}, one of your own. Pass activation=….")
+    if loss is None and (loss := about["loss"]) not in LOSSES:
+        raise ValueError(f"{path} was run with the loss {loss!r}, one of your own. Pass loss=….")
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     classes = None if about["classes"] is None else tuple(about["classes"])
-    e = Experiment(Task(**task, classes=classes), rule, activation=activation, **{key: about[key] for key in SETTINGS})
+    e = Experiment(
+        Task(**task, classes=classes), rule, activation=activation, loss=loss, **{key: about[key] for key in SETTINGS}
+    )
     kind, more = KINDS[about["kind"]], {}
     if "provenance" in about:
         rank = tuple(tuple(pair) for pair in about["provenance"].pop("rank"))

@@ -35,9 +35,10 @@ def check_records(experiment, records, first_step=0, K=None):
     f = np.asarray(records["f"])
     y = experiment.task.y
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = ((y - f[:, : len(y)]) ** 2).reshape(len(f), -1).mean(axis=1)
-        # At step 0 the outputs are 0 and the loss is ⟨y²⟩; all-zero targets still need a scale.
-        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max((y**2).mean(), 1e-12))
+        known = f[:, : len(y)].reshape(len(f), *y.shape)
+        loss, initial = (experiment.losses(x).mean(axis=1) for x in (known, 0 * known[:1]))
+        # At step 0 the outputs are 0; all-zero targets still need a scale.
+        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max(initial[0], 1e-12))
     for name in records.keys() & {"K", "Phi", "G"}:
         bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
     if not bad.any():
@@ -53,7 +54,7 @@ def check_records(experiment, records, first_step=0, K=None):
         lr = min(lr, bearable_step(experiment, K))
     raise Diverged(
         f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
-        f"{(y**2).mean():.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}, or network.stable_lr, which tries."
+        f"{initial[0]:.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}, or network.stable_lr, which tries."
     )
 
 

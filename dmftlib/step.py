@@ -183,13 +183,13 @@ def backward(rule, weights, layers, Delta, top):
     return g, g_tilde
 
 
-def step(rule, activation, weights, frozen, X, y, gamma0, lr):
+def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr):
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields."""
     (P, C), xp = y.shape, y.__array_namespace__()
     layers = forward(weights, X, lambda l, h: HiddenLayer(rule, activation, h, frozen[l]))
     h, phi = [layer.h for layer in layers], [layer.features for layer in layers]
     f = weights[-1].outputs(phi[-1], gamma0)
-    Delta = y - f[:P]
+    Delta = loss.error(y, f[:P])
     phi = [features[:P] for features in phi]
     g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
     for W, features, g_tilde_above in zip(weights, [X[:P], *phi], g_tilde):

@@ -30,6 +30,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from .experiment import Experiment
+from .losses import LOSSES
 from .results import Provenance, Result
 from .rules import DFA, FA, GD, GLN, Hebb, Rule
 from .task import Task
@@ -293,6 +294,8 @@ def solve(experiment, times=None):
             "rule, ...), or call twolayer.gd, .fa or .hebb with a Task."
         )
     e = experiment
+    if e.loss is not LOSSES["squared"]:
+        raise ValueError(f"`experiment` has the loss {e.loss.name!r}; the closed forms hold for the squared loss.")
     if e.phi.slope != 1:
         raise ValueError(
             f"`experiment` has the activation {e.phi.name!r}, and its φ(h) is not h, for which the closed forms hold. Use "

@@ -64,7 +64,7 @@ def run_of(rule, experiment, drawn, **options):
     return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test, **options)
 
 
-def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False):
+def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False, error=np.subtract):
     """Run `steps` states of one network, or of many: what is drawn, and all results, may have a leading axis of networks.
 
     Layers are lists with index ℓ − 1, samples are rows; with targets (P, C) gradients have rows (sample 1, output 1),
@@ -91,7 +91,7 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
         raw = F[-1] @ W[L].mT / (gamma0 * N)
         f0 = raw if f0 is None else f0
         f = raw - f0
-        Delta = y - f[..., :P, :]
+        Delta = error(y, f[..., :P, :])
         F = [x[..., :P, :] for x in F]
         slope = [rows(gates[k][..., :P, :] if rule == "GLN" else phi_dot(h[k][..., :P, :])) for k in range(L)]
 

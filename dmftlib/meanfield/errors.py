@@ -16,11 +16,12 @@ def lasting(difference):
     return beta
 
 
-def trained_with(K, y, lr, steps):
-    """Outputs (…, T, n) of training with static kernels K (…, n, n): f(t+1) = f(t) + η K (y − f(t)), f(0) = 0."""
-    f = [np.zeros(K.shape[:-1])]
-    for _ in range(1, steps):
-        f.append(f[-1] + lr * np.einsum("...mn,...n->...m", K, y - f[-1]))
+def trained_with(K, experiment):
+    """Outputs (…, T, n) of training with static kernels K (…, n, n): f(t+1) = f(t) + η K Δ(t), f(0) = 0."""
+    f, shape = [np.zeros(K.shape[:-1])], (*K.shape[:-2], *experiment.task.y.shape)
+    for _ in range(1, experiment.steps):
+        Delta = experiment.error(f[-1].reshape(shape)).reshape(f[-1].shape)
+        f.append(f[-1] + experiment.lr * np.einsum("...mn,...n->...m", K, Delta))
     return np.stack(f, axis=-2)
 
 
@@ -63,7 +64,7 @@ def without_known_noise(experiment, samples, sweeps):
         y, f = experiment.task.y, sweeps["f"].copy()
         kernels = np.stack([*sweeps["K"][:, 0], known["K"]])
         with np.errstate(over="ignore", invalid="ignore"):
-            static = trained_with(kernels, y.ravel(), experiment.lr, len(beta))
+            static = trained_with(kernels, experiment)
             miss = (np.cumsum(beta) / np.arange(1, len(beta) + 1))[:, None] * (static[:3] - static[3])
         f[:, :, : len(y)] -= np.nan_to_num(miss, nan=0.0, posinf=0.0, neginf=0.0).reshape(*miss.shape[:2], *y.shape)
         better["f"] = f

@@ -154,7 +154,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
             list(threads.map(in_dtype(HalfSweep.run), {*halves, coarse}))
-    history = _history(halves, experiment.task) if record else None
+    history = _history(halves, experiment.task, experiment.error) if record else None
 
     def training(name, array):
         return array[:, : experiment.task.P] if name == "f" else array
@@ -213,13 +213,13 @@ def average(runs):
     return replace(runs[0], provenance=provenance, f_test=f_test, **mean)
 
 
-def _history(halves, task):
+def _history(halves, task, error):
     """Recorded fields of all samples, (T, L, rows, samples), by name, and what else a half's neurons were run with."""
     names = [name for name in halves[0].records if name not in ("f", "outside", *KERNELS)]
     fields = {name: np.concatenate([half.recorded(name) for half in halves], axis=-1) for name in names}
 
     def driven_by(half):
-        Delta = (task.y - half.recorded("f")[:, : task.P]).reshape(-1, task.y.size)
+        Delta = error(half.recorded("f")[:, : task.P]).reshape(-1, task.y.size)
         return dict(Delta=Delta, frozen=jax.tree.map(lambda rows: np.asarray(rows[: task.P], np.float64), half.frozen))
 
     return fields | dict(halves=[driven_by(half) for half in halves])

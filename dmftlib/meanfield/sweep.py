@@ -66,13 +66,13 @@ def _show_what_was_drawn(matrices, starts):
         W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
 
 
-def _one(rule, activation, problem, weights, frozen, starts, recorded):
+def _one(rule, activation, loss, problem, weights, frozen, starts, recorded):
     """One step: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
     X, _, y, gamma0, lr = problem
     xp = X.__array_namespace__()
-    fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
+    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr)
     shape = fields.g[0].shape
     by_layer = dict(phi=fields.phi, h=[h[: len(y)] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde)
     by_layer |= {name: [xp.broadcast_to(x, shape) for x in rows] for name, rows in fields.images.items()}
@@ -81,7 +81,7 @@ def _one(rule, activation, problem, weights, frozen, starts, recorded):
     return fields, out | dict(f=fields.f)
 
 
-def sweep(rule, activation, problem, weights, frozen, starts, records, slots, start, stop):
+def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slots, start, stop):
     """Steps start … stop − 1, written into `records`; ends early, a basis marked full, when a basis overflows.
 
     starts    the Gaussians that each layer of a linear network starts with; None for other networks
@@ -100,7 +100,7 @@ def sweep(rule, activation, problem, weights, frozen, starts, records, slots, st
     def body(carry):
         t, weights, records, _ = carry
         try:
-            fields, out = _one(rule, activation, problem, weights, frozen, starts, records)
+            fields, out = _one(rule, activation, loss, problem, weights, frozen, starts, records)
         except np.linalg.LinAlgError:  # of numpy: fields are not finite
             records["f"][t:stop] = np.nan
             return stop, weights, records, carry[-1]
@@ -126,7 +126,7 @@ def sweep(rule, activation, problem, weights, frozen, starts, records, slots, st
 
 # Large problems are worth the compiler's full effort, and in single precision the choice of directions feels its rounding.
 FULL_EFFORT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
-compiled_sweep = jax.jit(sweep, static_argnames=("rule", "activation"), compiler_options=FULL_EFFORT)
+compiled_sweep = jax.jit(sweep, static_argnames=("rule", "activation", "loss"), compiler_options=FULL_EFFORT)
 
 
 class HalfSweep:
@@ -270,7 +270,17 @@ class HalfSweep:
             if self.in_numpy:  # which writes in place: a step that overflows is repeated
                 weights, run = jax.tree.map(np.copy, weights), sweep
             t, weights, records, last = run(
-                e.rule, e.phi, self.problem, weights, self.frozen, self.starts, self.records, self.slots, self.t, stop
+                e.rule,
+                e.phi,
+                e.loss,
+                self.problem,
+                weights,
+                self.frozen,
+                self.starts,
+                self.records,
+                self.slots,
+                self.t,
+                stop,
             )
             full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
             for l, name in full:

@@ -100,7 +100,7 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     return [first, *hidden, readout], frozen
 
 
-def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen, count):
+def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen, count):
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
     The arrays of weights, frozen fields and results have an axis for the networks in front.
@@ -109,7 +109,7 @@ def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weight
     L, n, N = len(frozen), y.size, weights[-1].weights.shape[-1]
 
     def one(weights, frozen):
-        fields = step(rule, activation, weights, frozen, X, y, gamma0, lr)
+        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
         out = dict(f=fields.f) | (kernels(K_x, phi, g, g_tilde) if with_kernels else {})
         if record:
@@ -137,7 +137,7 @@ def _run(rule, activation, steps, record, with_kernels, X, y, gamma0, lr, weight
     return jax.vmap(network)(start)
 
 
-_STATIC = ("rule", "activation", "steps", "record", "with_kernels")
+_STATIC = ("rule", "activation", "loss", "steps", "record", "with_kernels")
 # Of a narrow network the compiler's effort takes longer than it saves.
 _COMPILED = {
     narrow: jax.jit(
@@ -221,7 +221,18 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
         weights, frozen = initialize(drawn, X, experiment, width, needs(rule), dtype)
         parts, start = [], 0
         for room, count, with_kernels in _parts(T, chunk, kernels_at):
-            settings = rule, activation, room, record, with_kernels, X, y, experiment.gamma0, experiment.lr
+            settings = (
+                rule,
+                activation,
+                experiment.loss,
+                room,
+                record,
+                with_kernels,
+                X,
+                y,
+                experiment.gamma0,
+                experiment.lr,
+            )
             weights, last, out = run(*settings, weights, frozen, count)
             parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})
             parts[-1]["f"] = parts[-1]["f"].reshape(together, -1, len(X), *task.y.shape[1:])

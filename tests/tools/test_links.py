@@ -39,7 +39,9 @@ def test_the_cell_calls_pip_where_the_package_is_missing_and_does_nothing_elsewh
 def test_what_colab_installs_is_what_the_notebooks_import():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w.-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
-    given = names | {"companion", "dmftlib", "myst_nb", "sklearn"} | set(sys.stdlib_module_names)  # jupyter-book brings myst-nb; scikit-learn
+    given = (
+        names | {"companion", "dmftlib", "myst_nb", "sklearn"} | set(sys.stdlib_module_names)
+    )  # jupyter-book brings myst-nb; scikit-learn
     for chapter in chapters.names():
         for cell in chapters.read(chapters.committed(chapter)).cells:
             if cell.cell_type == "code":
