@@ -33,5 +33,5 @@ def test_the_equation_map_names_labels_and_functions_that_exist():
     labels = re.findall(r"^\s*\$\$ \((eq-[\w-]+)\)", every, re.MULTILINE)
     assert set(re.findall(r"{eq}`([\w-]+)`", text)) <= set(labels) and len(labels) == len(set(labels))
     assert [name for name in CODE.findall(text) if locate(name) is None] == []
-    for row in (*(f"BP Eq. {number}" for number in range(1, 9)), "BP Table 1", "BP Table 2"):
+    for row in (*(f"Eq. {number}" for number in range(1, 9)), "Table 1", "Table 2"):
         assert re.search(rf"^\| {re.escape(row)} \|.*{{eq}}.*dmftlib", text, re.MULTILINE), row
