@@ -23,6 +23,8 @@ class Loss:
     value     ℓ(y, f), of arrays (…, C), C outputs, to (…,): a function of JAX arrays
     gradient  −∂ℓ/∂f, (…, C); by default the automatic derivative of `value`
     targets   which y (P, C) make sense, as a function to True or False, and in words
+    curvature  the largest eigenvalue of ∂²ℓ/∂f², by which K counts for the stability of a step; None if it is not known: then
+              nothing warns of a step that is too large
 
     Raises TypeError for what is no function.
     """
@@ -30,7 +32,8 @@ class Loss:
     name: str
     value: Callable
     gradient: Callable | None = None
-    targets: tuple[Callable, str] = (lambda y: True, "")
+    targets: tuple[Callable, str] | None = None
+    curvature: float | None = None
 
     def __post_init__(self):
         for name in ("value", "gradient"):
@@ -42,7 +45,7 @@ class Loss:
         """Pickled by name if it is one of the library's."""
         if LOSSES.get(self.name) is self:
             return loss_from, (self.name,)
-        return Loss, (self.name, self.value, self.gradient, self.targets)
+        return Loss, (self.name, self.value, self.gradient, self.targets, self.curvature)
 
     def error(self, y, f):
         """Δ (…, C) of targets and outputs (…, C), in numpy or JAX as they are."""
@@ -51,8 +54,8 @@ class Loss:
 
     def check(self, y):
         """Raise ValueError unless the targets (P, C) make sense."""
-        fits, words = self.targets
-        if not fits(y):
+        if self.targets and not self.targets[0](y):
+            words = self.targets[1]
             raise ValueError(
                 f"`y` must be {words} for the loss {self.name!r}; got {y[0].tolist()} for the first sample."
             )
@@ -84,18 +87,23 @@ def _cross_entropy_error(y, f):
     return y + 1 / y.shape[-1] - odds / odds.sum(axis=-1, keepdims=True)
 
 
+def _are_signs(y):
+    return np.isin(y, (-1, 1)).all()
+
+
 def _is_centred(y):
     return y.shape[1] > 1 and np.allclose(np.sort(y + 1 / y.shape[1], axis=1), np.eye(y.shape[1])[-1])
 
 
 # Of the squared loss ½ Σ (y − f)², `value` is Σ (y − f)², as losses are reported.
-SQUARED = Loss("squared", _squared, _difference)
-LOGISTIC = Loss("logistic", _logistic, _logistic_error, (lambda y: np.isin(y, (-1, 1)).all(), "−1 or 1"))
+SQUARED = Loss("squared", _squared, _difference, curvature=1.0)
+LOGISTIC = Loss("logistic", _logistic, _logistic_error, (_are_signs, "−1 or 1"), 0.25)
 CROSS_ENTROPY = Loss(
     "cross_entropy",
     _cross_entropy,
     _cross_entropy_error,
     (_is_centred, "1 − 1/C for a sample's own class and −1/C for the others, as Task.from_labels codes them,"),
+    0.5,
 )
 LOSSES = {loss.name: loss for loss in (SQUARED, LOGISTIC, CROSS_ENTROPY)}
 

@@ -88,18 +88,22 @@ def largest_eigenvalue(K):
 
 
 def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
-    """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K: a step then enlarges errors and differences.
+    """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K, times the curvature of the loss: a step then enlarges
+    errors and differences.
 
     Where the step overshoots, Re lr·λ > 1, it warns at once: for a positive λ this is lr·λ > 2. Where it does not, λ is
     negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences grow tenfold
     or more in the steps that K stands for, after `noise`, K's relative error, is taken off.
     """
+    if experiment.loss.curvature is None:
+        return
     steps = np.arange(len(K)) if kernels_at is None else kernels_at
-    factors = eigenvalues(np.eye(K.shape[-1]) - experiment.lr * K)
+    lr = experiment.lr * experiment.loss.curvature
+    factors = eigenvalues(np.eye(K.shape[-1]) - lr * K)
     overshoot = np.where(factors.real < 0, np.abs(factors), 0.0).max(axis=1)
     steady = np.where(factors.real < 0, 0.0, factors)
     steady = steady[np.arange(len(K)), np.abs(steady).argmax(axis=1)]
-    known = np.abs(steady) - experiment.lr * noise * np.linalg.norm(K, axis=(1, 2))
+    known = np.abs(steady) - lr * noise * np.linalg.norm(K, axis=(1, 2))
     duration = np.diff(steps, append=steps[-1] + 1)
     growth = np.exp(min(duration @ np.log(np.maximum(known, 1.0)), 700.0))
     for size, why, beyond, fix in (

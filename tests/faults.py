@@ -223,7 +223,7 @@ FAULTS = {
     "lazy: gates of the layer below": edit(AVERAGES, "dot_dot(self.K_x),", "dot_dot(below),"),
     "lazy: all random matrices are one": edit(lazy._image_average, " or a.matrix != b.matrix", ""),
     "lazy: coefficients of one sample only": edit(lazy._average, "c * c2.T *", "c * c2 *"),
-    "lazy: error a step too old": edit(lazy.predict, "f[t - 1, :P]\n", "f[max(t - 2, 0), :P]\n"),
+    "lazy: error a step too old": edit(lazy.predict, "f[t - 1, :P])", "f[max(t - 2, 0), :P])"),
     "lazy: mean for sum over samples": edit(lazy.predict, "step = K @ Delta", "step = K / P @ Delta"),
     # Closed forms
     "closed form: GD, the 2 that the print lacks": edit(twolayer.gd, "drive - np.sinh(2 *", "drive - np.sinh(1 *"),

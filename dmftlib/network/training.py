@@ -186,7 +186,7 @@ def stable_lr(experiment, width=256, seed=0):
         for _ in range(21):
             try:
                 run = train(replace(experiment, lr=float(lr)), width, seed, kernels_at=at)
-                if max(map(largest_eigenvalue, run.K)) * lr <= 1:
+                if max(map(largest_eigenvalue, run.K)) * lr * (experiment.loss.curvature or 0) <= 1:
                     return float(lr)
             except Diverged:
                 pass
