@@ -110,7 +110,7 @@ def feature_change(run):
 
 
 def layer_terms(run):
-    """What each weight matrix adds to the eNTK (paper eq. 4): G̃^{ℓ+1} ⊙ Φ^ℓ, input weights first, readout last.
+    """What each weight matrix adds to the eNTK (BP Eq. 4): G̃^{ℓ+1} ⊙ Φ^ℓ, input weights first, readout last.
 
     Shape (T', L+1, P, P). The terms of a network add up to `run.K`; those of the mean field up to its `tol`, those of an
     Ensemble, products of averages, up to order 1/N.

@@ -1,4 +1,4 @@
-"""The lazy limit γ₀ → 0: static kernels of any rule, and its predictions (paper §2, eq. 6 and Table 2).
+"""The lazy limit γ₀ → 0: static kernels of any rule, and its predictions (BP Eq. 6 and Table 2).
 
 As γ₀ → 0 the fields are Gaussian and every one is a sum of products
 

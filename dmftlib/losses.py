@@ -1,4 +1,4 @@
-"""Losses ℒ = Σ_μ ℓ(y_μ, f_μ). Training sees a loss through its error Δ_μ = −∂ℓ/∂f_μ only (paper eq. 2)."""
+"""Losses ℒ = Σ_μ ℓ(y_μ, f_μ). Training sees a loss through its error Δ_μ = −∂ℓ/∂f_μ only (BP Eq. 2)."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Dynamics(Result):
                                 P·C: one field for each sample and output, outputs of a sample side by side
     Phi, G, G_tilde (T, L, P, P)  ⟨φφ⟩, ⟨gg⟩, ⟨g g̃⟩ at equal times (Φ⁰ = K_x and G̃^{L+1} = 1 are not stored);
                                 likewise G_tilde_tilde, ⟨g̃g̃⟩
-    K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4)
+    K (T, P, P)                 eNTK, Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4)
     kernels_at (T',)            steps whose kernels are recorded. Where not all are, T' stands for T in the kernels and in
                                 what is read off them (alignment, corr_g, H_y, h_y), and `kernel_times` for `times`
     final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
@@ -167,7 +167,7 @@ class Dynamics(Result):
     def responses(self, errors=False):
         """Response functions by name (A, B; C, D for rules that have them), axes (gap, t, μ, s, ν), gap 0 is W¹.
 
-        γ₀A^ℓ = ⟨δφ(h^ℓ(t))/δr^ℓ(s)⟩, γ₀B^ℓ = ⟨δg^{ℓ+1}(t)/δu^{ℓ+1}(s)⟩ (paper §3), B including s = t. With errors=True
+        γ₀A^ℓ = ⟨δφ(h^ℓ(t))/δr^ℓ(s)⟩, γ₀B^ℓ = ⟨δg^{ℓ+1}(t)/δu^{ℓ+1}(s)⟩ (BP §3), B including s = t. With errors=True
         their standard errors, in the same shape, of the samples and of `tol`.
 
         A finite network has none. Raises ValueError unless the mean field engine ran with record=True, where φ or the

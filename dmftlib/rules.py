@@ -54,7 +54,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class GD(Rule):
-    """Gradient descent: the pseudo-gradient is the gradient, g̃^ℓ = g^ℓ (paper eq. 3)."""
+    """Gradient descent: the pseudo-gradient is the gradient, g̃^ℓ = g^ℓ (BP Eq. 3)."""
 
     def pseudo_gradient(self, layer):
         return layer.g
@@ -62,7 +62,7 @@ class GD(Rule):
 
 @dataclass(frozen=True)
 class FA(Rule):
-    r"""ρ-aligned feedback alignment (paper eqs. 3 and 7): the backward pass runs through frozen feedback weights
+    r"""ρ-aligned feedback alignment (BP Eqs. 3 and 7): the backward pass runs through frozen feedback weights
 
     $$ \tilde g^\ell = \dot\phi(h^\ell) \odot N^{-1/2} \, [\rho W^\ell(0) + \sqrt{1-\rho^2}\, \tilde W^\ell]^\top \tilde g^{\ell+1} $$
 
@@ -90,7 +90,7 @@ class FA(Rule):
 
 @dataclass(frozen=True)
 class DFA(Rule):
-    """Direct feedback alignment (paper eq. 3): g̃^ℓ = φ̇(h^ℓ) ⊙ z̃^ℓ, z̃^ℓ ~ N(0, 1) frozen. As γ₀ → 0, K = Φ^L."""
+    """Direct feedback alignment (BP Eq. 3): g̃^ℓ = φ̇(h^ℓ) ⊙ z̃^ℓ, z̃^ℓ ~ N(0, 1) frozen. As γ₀ → 0, K = Φ^L."""
 
     def pseudo_gradient(self, layer):
         return layer.gain * layer.fresh_vector
@@ -98,7 +98,7 @@ class DFA(Rule):
 
 @dataclass(frozen=True)
 class GLN(Rule):
-    """Gated linear network: frozen gates φ̇(m) stand for φ̇(h), and φ̇(m) ⊙ h for φ(h); g̃ = g (paper eq. 3).
+    """Gated linear network: frozen gates φ̇(m) stand for φ̇(h), and φ̇(m) ⊙ h for φ(h); g̃ = g (BP Eq. 3).
 
     As γ₀ → 0, K = (L+1) ⟨φ̇(m)φ̇(m)⟩^L K_x: one term a weight matrix (Table 2 prints one term only).
     """
@@ -115,7 +115,7 @@ class GLN(Rule):
 
 @dataclass(frozen=True)
 class Hebb(Rule):
-    """Error-modulated Hebb (paper eqs. 3 and 8): g̃^ℓ = Δ_μ φ(h^ℓ_μ), so updates are Δ² φφᵀ. As γ₀ → 0, K = Φ^L."""
+    """Error-modulated Hebb (BP Eqs. 3 and 8): g̃^ℓ = Δ_μ φ(h^ℓ_μ), so updates are Δ² φφᵀ. As γ₀ → 0, K = Φ^L."""
 
     def pseudo_gradient(self, layer):
         return layer.error * layer.phi

@@ -1,4 +1,4 @@
-r"""One step of learning (paper eqs. 1–4), for any representation of a network's weights.
+r"""One step of learning (BP Eqs. 1–4), for any representation of a network's weights.
 
 Weights stand between two layers: W⁰ below the first hidden layer, W^ℓ above layer ℓ, the readout above the last. An
 engine supplies each of them as an object, as matrices at finite width or as what is known of an infinite one:
@@ -126,7 +126,7 @@ class Readout:
     begun: jax.Array
 
     def outputs(self, features, gamma0):
-        """f = w·φ/(γ₀N) less its value at initialization (paper eq. 1)."""
+        """f = w·φ/(γ₀N) less its value at initialization (BP Eq. 1)."""
         raw = features @ self.weights.T / (gamma0 * features.shape[1])
         xp = raw.__array_namespace__()
         self.f0 = xp.where(self.begun, self.f0, raw)
@@ -199,7 +199,7 @@ def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr):
 
 
 def entk(K_x, Phi, G_tilde):
-    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (paper eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
+    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
     P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
     below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
     above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]

@@ -1,4 +1,4 @@
-r"""Closed forms: one hidden layer, φ(h) = h, whitened data (K_x = I), continuous time (paper eqs. 7 and 8).
+r"""Closed forms: one hidden layer, φ(h) = h, whitened data (K_x = I), continuous time (BP Eqs. 7 and 8).
 
 Put L = 1, φ(h) = h and Φ⁰ = K_x = I into the mean field equations and let the step go to 0. Each sample has its own
 input direction, so a field moves with its own error only, and the readout w is the true gradient of every sample:
@@ -182,7 +182,7 @@ def _along_y(task, rule, gamma0, times, share, H_y, G, G_tilde, G_tilde_tilde):
 
 
 def gd(task, gamma0, times):
-    """Gradient descent (paper eq. 7, with the factor 2 that is missing in print): returns TwoLayer.
+    """Gradient descent (BP Eq. 7, with the factor 2 that is missing in print): returns TwoLayer.
 
     g̃ = w. Then d(h ± w)/dτ = ±(h ± w), so the two combinations are exp(±τ) times their start:
 
@@ -202,7 +202,7 @@ def gd(task, gamma0, times):
 
 
 def fa(task, gamma0, times, rho=0.0):
-    """ρ-aligned feedback alignment (paper eq. 7); ρ = 0 is also direct feedback alignment. Returns TwoLayer.
+    """ρ-aligned feedback alignment (BP Eq. 7); ρ = 0 is also direct feedback alignment. Returns TwoLayer.
 
     g̃ = ρw(0) + √(1−ρ²) w̃ is frozen, ⟨g̃²⟩ = 1 and ⟨w(0) g̃⟩ = ρ. The fields are h = χ + τ g̃ and
     w = w(0) + τ χ + ½τ² g̃, so
@@ -226,7 +226,7 @@ def fa(task, gamma0, times, rho=0.0):
 
 
 def hebb(task, gamma0, times):
-    """Error-modulated Hebb (paper eq. 8): returns TwoLayer.
+    """Error-modulated Hebb (BP Eq. 8): returns TwoLayer.
 
     g̃_μ = Δ_μ h_μ, so dh_μ/dt = γ₀Δ_μ² h_μ: the field is √H_μμ χ_μ, a rescaling. Then
 

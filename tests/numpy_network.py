@@ -1,4 +1,4 @@
-"""A second implementation, for tests: paper §1 as a plain numpy loop over dense matrices, one branch a rule.
+"""A second implementation, for tests: BP §1 as a plain numpy loop over dense matrices, one branch a rule.
 
 It shares nothing with dmftlib: no rule objects, no factored updates, no compilation. Beside it, `RULES`: what it is
 compared with, and `drawn_by`, the draws of the library.

@@ -1,4 +1,4 @@
-r"""Response functions A, B, C, D (paper §3): the single-site process, differentiated along the sampled neurons.
+r"""Response functions A, B, C, D (BP §3): the single-site process, differentiated along the sampled neurons.
 
 A nudge of one Gaussian input of a neuron at step s, δu, δr or δv, moves its fields from then on, with kernels, errors
 and responses held fixed:

@@ -1,4 +1,4 @@
-"""Infinite width in the rich regime: the step of learning in samples, swept once over time (paper §3, eqs. 5, 7, 8).
+"""Infinite width in the rich regime: the step of learning in samples, swept once over time (BP Eqs. 5, 7, 8).
 
 Each layer is a set of sampled neurons, and each infinite random matrix is known where it has acted (`revealed`).
 """

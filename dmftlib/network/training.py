@@ -1,4 +1,4 @@
-"""Finite-width networks trained by a rule: paper eqs. (1)–(4) in discrete time, with no theory in them."""
+"""Finite-width networks trained by a rule: BP Eqs. 1–4 in discrete time, with no theory in them."""
 
 from __future__ import annotations
 
