@@ -129,7 +129,7 @@ def small_tree(tmp_path):
     tree = copied(tmp_path / "a small book")
     (tree / "book" / "_static").mkdir(parents=True)
     kept = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", ".gitignore", "_config.yml")
-    static = ("book/_static/favicon.svg", "book/_static/book.css")
+    static = [f"book/_static/{name}" for name in ("favicon.svg", "book.css", "scorer.js")]
     for name in (*kept, "book/settings.toml", "book/figures.toml", "book/references.bib", *static):
         shutil.copy2(ROOT / name, tree / name)
     for name, text in SMALL_BOOK.items():
