@@ -41,6 +41,9 @@ def save(result, path):
     e, arrays, about = result.experiment, {}, {"format": FORMAT, "kind": type(result).__name__}
     about["rule"] = {"name": type(e.rule).__name__, "settings": asdict(e.rule) if is_dataclass(e.rule) else {}}
     about |= {"activation": e.phi.name, "loss": e.loss.name}
+    known = dict(rule=type(e.rule).__module__ == rules.__name__)
+    known |= dict(activation=ACTIVATIONS.get(e.phi.name) is e.phi, loss=LOSSES.get(e.loss.name) is e.loss)
+    about["own"] = [name for name, ours in known.items() if not ours]  # which may have the name of one of the library's
     about |= {name: getattr(e, name) for name in SETTINGS}
     about["classes"] = e.task.classes
     arrays |= {f"task.{name}": value for name, value in vars(e.task).items() if isinstance(value, np.ndarray)}
@@ -54,9 +57,14 @@ def save(result, path):
             arrays[field.name] = value
         elif field.name in ("width", "seeds"):
             about[field.name] = value
-    path = Path(path).with_suffix(".npz")
+    path = Path(path)
+    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
     with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        np.savez(part, about=np.array(json.dumps(about, default=_plain)), **arrays)
+        try:
+            np.savez(part, about=np.array(json.dumps(about, default=_plain)), **arrays)
+        except BaseException:
+            os.unlink(part.name)
+            raise
     os.replace(part.name, path)
     return path
 
@@ -78,14 +86,14 @@ def load(path, rule=None, activation=None, loss=None):
         )
     name = about["rule"]["name"]
     if rule is None:
-        if not isinstance(kind := getattr(rules, name, None), type):
+        if "rule" in about["own"] or not isinstance(kind := getattr(rules, name, None), type):
             raise ValueError(f"{path} was run with the rule {name}, which is not the library's. Pass rule={name}(…).")
         rule = kind(**about["rule"]["settings"])
     elif type(rule).__name__ != name:
         raise ValueError(f"`rule` must be the {name} that {path} was run with; got {rule!r}.")
-    if activation is None and (activation := about["activation"]) not in ACTIVATIONS:
+    if activation is None and ((activation := about["activation"]) not in ACTIVATIONS or "activation" in about["own"]):
         raise ValueError(f"{path} was run with the activation {activation!r}, one of your own. Pass activation=….")
-    if loss is None and (loss := about["loss"]) not in LOSSES:
+    if loss is None and ((loss := about["loss"]) not in LOSSES or "loss" in about["own"]):
         raise ValueError(f"{path} was run with the loss {loss!r}, one of your own. Pass loss=….")
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     classes = None if about["classes"] is None else tuple(about["classes"])

@@ -1,7 +1,9 @@
 """What people bring: labels, tables and images; a step that works; predictions at new points; results in files."""
 
 import pickle
+from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
@@ -147,3 +149,21 @@ def test_what_is_no_saved_result_is_refused(runs, tmp_path):
     wide = dl.network.extrapolate([runs["ensemble"], dl.network.ensemble(runs["ensemble"].experiment, 64, range(2))])
     with pytest.raises(ValueError, match="of finite size"):
         dl.predict(wide, np.ones((1, 2)))
+
+
+def test_a_rule_or_activation_of_ones_own_is_not_taken_for_the_library_s_of_that_name(tmp_path):
+    @dataclass(frozen=True)
+    class GD(dl.Rule):
+        def pseudo_gradient(self, layer):
+            return 2 * layer.g
+
+    tanh = dl.Activation("tanh", lambda h: 2 * jnp.tanh(h))
+    X, labels, *_ = moons(6)
+    e = dl.Experiment(dl.Task.from_labels(X, labels), GD(), 1, tanh, 1.0, 0.02, 3)
+    path = dl.save(dl.network.train(e, 8), tmp_path / "gamma 0.5")
+    assert path.name == "gamma 0.5.npz" and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match="the rule GD, which is not the library's"):
+        dl.load(path)
+    with pytest.raises(ValueError, match="the activation 'tanh', one of your own"):
+        dl.load(path, rule=GD())
+    assert dl.load(path, rule=GD(), activation=tanh).experiment.phi is tanh
