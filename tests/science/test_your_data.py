@@ -89,7 +89,6 @@ def test_inputs_far_from_scale_one_are_told_once():
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_a_step_that_was_tried_on_one_network_serves_another_and_the_theory(rule):
-    """With the same rule half of 1/λ_max of the initial kernel diverges for most of these (Hebb) or overshoots."""
     X, labels, *_ = moons()
     e = dl.Experiment(dl.Task.from_labels(X, labels), rule, 2, "tanh", 1.0, 1.0, 40)
     e = dl.Experiment(e.task, rule, 2, "tanh", 1.0, dl.network.stable_lr(e), 40)
