@@ -21,7 +21,7 @@ COLUMNS = {
     "theory": "theory",
     "half_step": "theory at half the step",
     "networks": "network mean ± SE (N, seeds)",
-    "paper figure": "paper figure",
+    "BP figure": "BP figure",
 }
 HEAD = tuple(COLUMNS.values())
 

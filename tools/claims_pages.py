@@ -39,7 +39,7 @@ def panels(label: str) -> list[str]:
 
 def about(panel: str, rows: Rows) -> Rows:
     """Claims about a panel, but for those that test a formula as it was printed: see the errata."""
-    named = lambda row: "printed" not in row["claim"] and panel in panels(row["paper figure"])  # noqa: E731
+    named = lambda row: "printed" not in row["claim"] and panel in panels(row["BP figure"])  # noqa: E731
     return [(chapter, row) for chapter, row in rows if named(row)]
 
 

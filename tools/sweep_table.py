@@ -26,13 +26,13 @@ def claims(point: dict, notebook) -> pandas.DataFrame:
     """
     rows, swept = [], {name: str(value) if isinstance(value, list) else value for name, value in point.items()}
     for number, claim in enumerate(run_records.claims(notebook), start=1):
-        words = {name: claim[name] for name in ("claim", "paper figure", "quantity", "baseline")}
+        words = {name: claim[name] for name in ("claim", "BP figure", "quantity", "baseline")}
         rest = {"networks": claim["networks"].rpartition(" (")[2].removesuffix(")")}
         rest |= {name: claim[name] for name in ("verdict", "occurs")}
         for entry in range(len(claim["numbers"]["networks"])):
             values = {name: (claim["numbers"][key] or {entry: None})[entry] for name, key in COLUMNS.items()}
             rows.append(swept | {"number": number} | words | {"entry": entry + 1} | values | rest)
-    return pandas.DataFrame(rows).rename(columns={"paper figure": "paper_figure"})
+    return pandas.DataFrame(rows).rename(columns={"BP figure": "bp_figure"})
 
 
 def matching(rows: pandas.DataFrame, wanted: str) -> pandas.DataFrame:

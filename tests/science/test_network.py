@@ -132,3 +132,16 @@ def test_divergence_names_the_step_and_a_smaller_lr():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.isfinite(network.train(dataclasses.replace(e, steps=step), 12).f).all()
+
+
+def test_features_of_narrow_hebbian_networks_grow_more_than_the_theory_by_order_one_over_width():
+    e = dl.Experiment(dl.Task.random(8, 50, 1), dl.Hebb(), 2, "tanh", 0.5, 0.1, 50)
+    growth = lambda run: np.trace(run.Phi[-1, -1]) / np.trace(run.Phi[0, -1])  # noqa: E731
+    theory = np.mean([growth(dl.meanfield.solve(e, 4096, seed, tol=1e-3, dtype="float32")) for seed in (0, 1)])
+    excess = []
+    for width, networks in ((64, 64), (128, 48)):
+        found = [growth(run) for run in dl.network.groups(e, width, networks, 0, dtype="float32")]
+        mean, error = np.mean(found), np.std(found, ddof=1) / np.sqrt(len(found))
+        excess.append(np.array([width * (mean - theory), width * error]))
+    (narrow, error), (wide, other) = excess
+    assert narrow > 10 * error and wide > 10 * other and abs(narrow - wide) < 3 * np.hypot(error, other)

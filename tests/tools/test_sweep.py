@@ -175,7 +175,7 @@ def test_a_table_has_every_digit_of_the_claims_and_nothing_for_what_is_not_known
         (3, 2, None, None, 2e-05, 2e-05, None),
     ]
     assert read[-1]["networks"] == "N = 8…64, 1 seeds" and read[1]["baseline"] == "the first"
-    assert read[0]["rhos"] == "[0.0, 1.0]" and read[0]["paper_figure"] == "1a"
+    assert read[0]["rhos"] == "[0.0, 1.0]" and read[0]["bp_figure"] == "1a"
 
 
 def test_the_plot_shows_the_claim_named_or_the_first_with_theory_in_a_panel_for_each_combination():
