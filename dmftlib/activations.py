@@ -11,6 +11,7 @@ from functools import cached_property, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 ACCURACY = 1e-9  # of a Gaussian average, relative to the largest of its kernel
 FEWEST_TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula
@@ -316,34 +317,47 @@ def _erf_dot_dot(Sigma):
     return 4 / np.pi / np.sqrt(np.outer(one_plus, one_plus) - 4 * Sigma**2)
 
 
+# These take arrays of numpy as well as of JAX, and return their kind.
 def _relu(h):
-    return jnp.sqrt(2.0).astype(h.dtype) * jnp.maximum(h, 0)
+    return math.sqrt(2) * h.__array_namespace__().maximum(h, 0)
 
 
 def _relu_dot(h):
-    return jnp.sqrt(2.0).astype(h.dtype) * (h > 0).astype(h.dtype)
+    return math.sqrt(2) * (h > 0).astype(h.dtype)
+
+
+def _tanh(h):
+    return h.__array_namespace__().tanh(h)
 
 
 def _tanh_dot(h):
-    return 1 - jnp.tanh(h) ** 2
+    return 1 - _tanh(h) ** 2
+
+
+def _erf(h):
+    return (scipy.special if isinstance(h, np.ndarray) else jax.scipy.special).erf(h)
 
 
 def _erf_dot(h):
-    return 2 / math.sqrt(math.pi) * jnp.exp(-(h**2))
+    return 2 / math.sqrt(math.pi) * h.__array_namespace__().exp(-(h**2))
 
 
 def _identity(h):
     return h
 
 
+def _one(h):
+    return h.__array_namespace__().ones_like(h)
+
+
 # Not probed when the library is imported, but in its tests: nothing is compiled then.
-KNOWN = {_relu, _relu_dot, jnp.tanh, _tanh_dot, jax.scipy.special.erf, _erf_dot, _identity, jnp.ones_like}
+KNOWN = {_relu, _relu_dot, _tanh, _tanh_dot, _erf, _erf_dot, _identity, _one}
 
 ACTIVATIONS = {
     "relu": Activation("relu", _relu, _relu_dot, _relu_phi_phi, _relu_dot_dot),
-    "tanh": Activation("tanh", jnp.tanh, _tanh_dot),
-    "erf": Activation("erf", jax.scipy.special.erf, _erf_dot, _erf_phi_phi, _erf_dot_dot),
-    "linear": Activation("linear", _identity, jnp.ones_like, lambda Sigma: Sigma.copy(), np.ones_like),
+    "tanh": Activation("tanh", _tanh, _tanh_dot),
+    "erf": Activation("erf", _erf, _erf_dot, _erf_phi_phi, _erf_dot_dot),
+    "linear": Activation("linear", _identity, _one, lambda Sigma: Sigma.copy(), np.ones_like),
 }
 
 
@@ -359,8 +373,8 @@ def activation_from(value):
 
 
 def with_derivative(activation, h):
-    """φ(h) and φ̇(h), of numpy arrays as such; compiled, since JAX would take each operation on them by itself."""
-    if isinstance(h, np.ndarray):
+    """φ(h) and φ̇(h). Of numpy arrays they are such arrays, too: functions of one's own are compiled for them."""
+    if isinstance(h, np.ndarray) and not {activation.phi, activation.phi_dot} <= KNOWN:
         return [np.asarray(value) for value in _compiled(activation, h)]
     return activation.phi(h), activation.phi_dot(h)
 

@@ -204,7 +204,7 @@ FAULTS = {
     "activation: relu, ⟨φ̇φ̇⟩ falls half as fast": after(act, "_relu_dot_dot", lambda x: (x > 0) * (1 + x) / 2),
     "activation: relu without √2": after(act, "_relu", lambda x: x / np.sqrt(2)),
     "activation: erf, factor 2 lost in the arcsine": edit(act._erf_phi_phi, "arcsin(2 * Sigma", "arcsin(Sigma"),
-    "activation: tanh, square lost in φ̇": edit(act._tanh_dot, "jnp.tanh(h) ** 2", "jnp.tanh(h)"),
+    "activation: tanh, square lost in φ̇": edit(act._tanh_dot, "_tanh(h) ** 2", "_tanh(h)"),
     "activation: convolution of half the variance": edit(act._convolved, "(2 * c)", "(4 * c)"),
     "activation: φ for φ̇ in ⟨φ̇φ̇⟩": edit((dl.Activation, "dot_dot"), "(self.phi_dot,", "(self.phi,"),
     # Rules
