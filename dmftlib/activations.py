@@ -17,7 +17,8 @@ ACCURACY = 1e-9  # of a Gaussian average, relative to the largest of its kernel
 FEWEST_TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula
 REACH, NODES = 14.0, 2048  # of the grid for its coefficients, in standard deviations
 MOST_NODES, STEEPEST = 65536, 300.0  # where h has a larger standard deviation, these nodes do not resolve tanh
-ROWS_AT_ONCE = 32
+TERMS_AT_ONCE = 32  # Hermite polynomials on the grid
+BLOCK = 64, 512  # entries of a kernel that Mehler's formula takes together
 ROUNDING = 1e-8  # relative; what lies further outside is no covariance
 SNAP = 1e-14  # correlations this near to ±1 are rounding: the inputs are equal or opposite
 PROBED = np.array([[0.0, -3.0, -1.1, -0.31], [0.073, 0.4, 1.0, 2.7]])  # where φ and φ̇ are looked at first
@@ -165,15 +166,15 @@ class Activation:
 
     def phi_phi(self, Sigma):
         """⟨φ(u_μ) φ(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
-        Sigma = _checked_covariance(Sigma)
-        return self.closed_phi_phi(Sigma) if self.closed_phi_phi else gaussian_average(self.phi, self.phi, Sigma)
+        if self.closed_phi_phi:
+            return self.closed_phi_phi(_checked_covariance(Sigma))
+        return gaussian_average(self.phi, self.phi, Sigma)
 
     def dot_dot(self, Sigma):
         """⟨φ̇(u_μ) φ̇(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
-        Sigma = _checked_covariance(Sigma)
-        return (
-            self.closed_dot_dot(Sigma) if self.closed_dot_dot else gaussian_average(self.phi_dot, self.phi_dot, Sigma)
-        )
+        if self.closed_dot_dot:
+            return self.closed_dot_dot(_checked_covariance(Sigma))
+        return gaussian_average(self.phi_dot, self.phi_dot, Sigma)
 
 
 def _on_a_grid(F, sd, nodes):
@@ -199,9 +200,9 @@ def _coefficients(F, sd, count, nodes):
     x, now, values = _on_a_grid(F, sd, nodes)
     # h_k times the root of the Gaussian density, which stays bounded; sums on this grid are integrals to rounding.
     before, coefficients, change = np.zeros_like(x), [], 0.0
-    for start in range(0, count, ROWS_AT_ONCE):
+    for start in range(0, count, TERMS_AT_ONCE):
         rows = []
-        for k in range(start, min(start + ROWS_AT_ONCE, count)):
+        for k in range(start, min(start + TERMS_AT_ONCE, count)):
             rows.append(now)
             now, before = (x * now - np.sqrt(k) * before) / np.sqrt(k + 1), now
         rows = np.stack(rows, axis=1)
@@ -213,16 +214,31 @@ def _coefficients(F, sd, count, nodes):
 
 
 def _mehler(c, d, corr):
-    """Σ_k c_kμ d_kν ρ_μν^k, a few rows at a time: in the processor's cache."""
-    total = np.empty_like(corr)
-    for start in range(0, len(corr), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        power, part = np.ones_like(corr[rows]), np.zeros_like(corr[rows])
-        for left, right in zip(c[rows].T, d.T):
-            if left.any() and right.any():
-                part += left[:, None] * right * power
-            power *= corr[rows]
-        total[rows] = part
+    """Σ_k c_kμ d_kν ρ_μν^k by Horner's scheme, a block at a time: in the processor's cache.
+
+    Of odd and even functions every second term is 0: then the scheme runs in ρ². With c and d the same array the sum is
+    symmetric, and half of it is mirrored.
+    """
+    terms = np.flatnonzero(c.any(axis=0) & d.any(axis=0))
+    if not len(terms):
+        return np.zeros_like(corr)
+    step = int(np.gcd.reduce(np.diff(terms))) or 1
+    total, (rows_at_once, columns_at_once) = np.empty_like(corr), BLOCK
+    sums, term, power = np.empty((3, *BLOCK))
+    for top in range(0, len(c), rows_at_once):
+        for start in range(top // columns_at_once * columns_at_once if c is d else 0, len(d), columns_at_once):
+            block = np.s_[top : top + rows_at_once, start : start + columns_at_once]
+            rho = corr[block]
+            part, new, rho_to_step = (buffer[: rho.shape[0], : rho.shape[1]] for buffer in (sums, term, power))
+            np.power(rho, step, out=rho_to_step)
+            part.fill(0.0)
+            for k in range(terms[-1], terms[0] - 1, -step):
+                part *= rho_to_step
+                np.multiply(c[block[0], k, None], d[block[1], k], out=new)
+                part += new
+            np.multiply(part, rho ** terms[0], out=total[block])
+            if c is d:
+                total[block[::-1]] = total[block].T
     return total
 
 
@@ -259,22 +275,26 @@ def gaussian_average(F, G, Sigma, accuracy=ACCURACY, most_terms=512):
     sd = np.sqrt(np.diag(scale))
     nodes, count = max(_nodes(function, sd, accuracy) for function in {F, G}), FEWEST_TERMS
     while True:
-        (c, left, _), (d, right, _) = (_coefficients(function, sd, count, nodes) for function in (F, G))
+        found = {function: _coefficients(function, sd, count, nodes) for function in {F, G}}
+        (c, left, _), (d, right, _) = found[F], found[G]
         rests = [np.maximum((v**2).sum(axis=1) - (x**2).sum(axis=1), 0) for x, v in ((c, left), (d, right))]
         norms = [np.sqrt((v**2).sum(axis=1).max(initial=0)) for v in (left, right)]
-        missed = np.sqrt(np.outer(*rests)) * np.abs(corr) ** count > accuracy * norms[0] * norms[1]
-        missed &= np.abs(corr) < 1
-        if 2 * count > most_terms or not missed.any():
+        missed = np.zeros((0, 2), int)
+        if np.sqrt(rests[0].max(initial=0) * rests[1].max(initial=0)) > accuracy * norms[0] * norms[1]:
+            missed = np.sqrt(np.outer(*rests)) * np.abs(corr) ** count > accuracy * norms[0] * norms[1]
+            missed = np.argwhere(missed & (np.abs(corr) < 1))
+        if 2 * count > most_terms or not len(missed):
             break
         count *= 2
     for coefficients in (c, d):  # of odd and even functions every second one is rounding
         coefficients[:, np.abs(coefficients).max(axis=0, initial=0) < ROUNDING_OF_A_TERM] = 0
     now = _mehler(c, d, corr)
-    for sign in (1, -1):
-        for mu, equal in enumerate(corr == sign):  # one integral an entry, and few entries: mostly the diagonal
-            if equal.any():
+    # Of equal and opposite inputs the sum converges slowest, and the average is one integral.
+    for mu, row in enumerate(corr):
+        for sign in (1, -1):
+            if (equal := row == sign).any():
                 now[mu, equal] = right[equal, ::sign] @ left[mu]
-    for mu, nu in np.argwhere(missed):
+    for mu, nu in missed:
         now[mu, nu] = _convolved(left[mu], right[nu, :: int(np.sign(corr[mu, nu]))], abs(corr[mu, nu]))
     return now
 
