@@ -55,7 +55,7 @@ def save(result, path):
             arrays |= {f"standard_error.{name}": array for name, array in value.items()}
         elif isinstance(value, np.ndarray):
             arrays[field.name] = value
-        elif field.name in ("width", "seeds"):
+        elif field.name in ("width", "seeds", "dtype"):
             about[field.name] = value
     path = Path(path)
     path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
@@ -102,24 +102,28 @@ def load(path, rule=None, activation=None, loss=None):
     )
     kind, more = KINDS[about["kind"]], {}
     if "provenance" in about:
-        rank = tuple(tuple(pair) for pair in about["provenance"].pop("rank"))
-        more["provenance"] = Provenance(**about["provenance"], rank=rank)
+        more["provenance"] = _provenance(about["provenance"])
     if kind is network.Ensemble:
         names = [key for key in arrays if key.startswith("standard_error.")]
         more["standard_error"] = {key.partition(".")[2]: arrays.pop(key) for key in names}
-        more |= dict(width=about["width"], seeds=tuple(about["seeds"]))
+        more |= dict(width=about["width"], seeds=tuple(about["seeds"]), dtype=about["dtype"])
     if kind is lazy.Prediction:
         arrays = {field.name: arrays.get(field.name) for field in fields(kind) if field.name != "experiment"}
     return kind(experiment=e, **arrays, **more)
+
+
+def _provenance(about):
+    about["rank"] = tuple(tuple(pair) for pair in about["rank"])
+    return Provenance(**about | dict(parts=tuple(map(_provenance, about["parts"]))))
 
 
 def predict(result, X_test, y_test=None):
     """The result again, with outputs f_test at new points (P_test, D): the same run, with the new points carried along.
 
     Test points change nothing of the training, so f and kernels are those of `result` (to rounding), which may come from a
-    file. The lazy limit is exact. A network or a mean field is run once more, an ensemble once a seed, in float64; of an
-    average of mean fields, one of as many samples. Its errors state those of f_test: `standard_error`, or
-    `provenance.errors`.
+    file. The lazy limit is exact. A network or a mean field is run once more, an ensemble or an average once a seed.
+    `relative_error("f_test")` is the standard error of the new outputs, of an ensemble `standard_error["f_test"]` that of each;
+    `provenance.errors` has what a mean field knows of its own.
 
     Raises TypeError for anything but a result, ValueError for points of another dimension, and for an extrapolation to
     infinite width, which is no run: predict with its ensembles and extrapolate those.
@@ -137,7 +141,14 @@ def predict(result, X_test, y_test=None):
             f"`result` must be a run of finite size; got one of {size}. Predict with each run, then extrapolate."
         )
     if not run:
-        return network.ensemble(e, size, result.seeds, kernels_at=kernels_at)
+        return network.ensemble(e, size, result.seeds, result.dtype, kernels_at)
     if run.engine == "network":
         return network.train(e, size, run.seed, run.dtype, kernels_at=kernels_at)
-    return meanfield.solve(e, size, run.seed, run.tol, run.dtype, kernels_at=kernels_at)
+    return _solved_again(e, run, kernels_at)
+
+
+def _solved_again(experiment, run, kernels_at):
+    """The mean field of this Provenance; of an average, the average of its parts."""
+    if run.parts:
+        return meanfield.average([_solved_again(experiment, part, kernels_at) for part in run.parts])
+    return meanfield.solve(experiment, run.size, run.seed, run.tol, run.dtype, kernels_at=kernels_at)

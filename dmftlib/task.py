@@ -66,6 +66,13 @@ class Task:
                 "the training rows."
             )
 
+    def __repr__(self):
+        names = ", ".join(map(repr, self.classes or ()))
+        parts = [f"P {self.P}", f"D {self.D}", *([] if self.X_test is None else [f"P_test {len(self.X_test)}"])]
+        parts += [f"{self.outputs} outputs"] if self.outputs > 1 else []
+        parts += [f"classes {names if len(names) < 60 else f'{names:.50}…'}"] if names else []
+        return f"<Task: {', '.join(parts)}>"
+
     @property
     def P(self):
         """Number of training samples."""

@@ -130,7 +130,8 @@ def test_test_points_change_nothing_of_the_training_result(rule, activation):
     for name in RECORDED:
         np.testing.assert_allclose(getattr(run, name), getattr(alone, name), rtol=0, atol=1e-11, err_msg=name)
     for source, errors in alone.provenance.errors.items():
-        assert run.provenance.errors[source] == pytest.approx(errors, abs=1e-9)
+        known = {name: error for name, error in run.provenance.errors[source].items() if name != "f_test"}
+        assert known == pytest.approx(errors, abs=1e-9)
     # And a test point that is a training point gets its output: up to what tol leaves out, in the samples themselves.
     assert distance(run.f_test[:, :4], run.f) < (1e-12 if activation == "linear" else 3e-3)
 
