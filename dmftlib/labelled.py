@@ -62,8 +62,8 @@ def dataset(result):
         if name in (known := getattr(result, "standard_error", {})):
             about = dict(long_name=f"standard error over seeds of {name}")
             data[f"{name}_se"] = arrays[name], known[name].reshape([sizes[dim] for dim in arrays[name]]), about
-    attributes = dict(rule=repr(e.rule), activation=e.phi.name, hidden_layers=e.hidden_layers, gamma0=e.gamma0)
-    attributes |= dict(lr=e.lr, steps=e.steps, loss=e.loss.name) | result.origin()
+    attributes = dict(rule=repr(e.rule), activation=e.phi.name, loss=e.loss.name)
+    attributes |= {name: value for name, value in vars(e).items() if isinstance(value, (int, float))} | result.origin()
     if "seed" in attributes:
         coords["seed"] = attributes.pop("seed")
     return xarray.Dataset(data, coords, attributes | dict(dmftlib=version("dmftlib")))
