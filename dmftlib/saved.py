@@ -17,7 +17,7 @@ from .experiment import Experiment
 from .losses import LOSSES
 from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
-from .task import Task
+from .task import Scaling, Task
 
 FORMAT = 1  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
@@ -46,6 +46,8 @@ def save(result, path):
     about["own"] = [name for name, ours in known.items() if not ours]  # which may have the name of one of the library's
     about |= {name: getattr(e, name) for name in SETTINGS}
     about["classes"] = e.task.classes
+    if (scaling := e.task.scaling) is not None:
+        arrays |= {f"scaling.{name}": np.asarray(value) for name, value in vars(scaling).items()}
     arrays |= {f"task.{name}": value for name, value in vars(e.task).items() if isinstance(value, np.ndarray)}
     for field in fields(result):
         value = getattr(result, field.name)
@@ -96,9 +98,15 @@ def load(path, rule=None, activation=None, loss=None):
     if loss is None and ((loss := about["loss"]) not in LOSSES or "loss" in about["own"]):
         raise ValueError(f"{path} was run with the loss {loss!r}, one of your own. Pass loss=….")
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
+    scaling = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("scaling.")}
+    scaling = Scaling(**scaling) if scaling else None
     classes = None if about["classes"] is None else tuple(about["classes"])
     e = Experiment(
-        Task(**task, classes=classes), rule, activation=activation, loss=loss, **{key: about[key] for key in SETTINGS}
+        Task(**task, classes=classes, scaling=scaling),
+        rule,
+        activation=activation,
+        loss=loss,
+        **{key: about[key] for key in SETTINGS},
     )
     kind, more = KINDS[about["kind"]], {}
     if "provenance" in about:
@@ -118,7 +126,8 @@ def _provenance(about):
 
 
 def predict(result, X_test, y_test=None):
-    """The result again, with outputs f_test at new points (P_test, D): the same run, with the new points carried along.
+    """The result again, with outputs f_test at new points (P_test, D): the same run, with the new points carried along. Where
+    the task scales its samples, they are passed as they come.
 
     Test points change nothing of the training, so f and kernels are those of `result` (to rounding), which may come from a
     file. The lazy limit is exact. A network or a mean field is run once more, an ensemble or an average once a seed.
@@ -131,7 +140,7 @@ def predict(result, X_test, y_test=None):
     if type(result).__name__ not in KINDS:
         raise TypeError(f"`result` must be one of {', '.join(KINDS)}; got {type(result).__name__}.")
     e = result.experiment
-    e = replace(e, task=replace(e.task, X_test=X_test, y_test=y_test))
+    e = replace(e, task=e.task.with_test(X_test, y_test))
     if isinstance(result, lazy.Prediction):
         return lazy.predict(e)
     kernels_at = None if len(result.K) == e.steps else result.kernels_at

@@ -85,7 +85,57 @@ def test_labels_that_are_none_are_refused(labels, error, match):
 def test_inputs_far_from_scale_one_are_told_once():
     with pytest.warns(UserWarning, match="mean square of 6.5e") as told:
         dl.Task(np.full((3, 2), 255.0), np.ones(3))
-    assert len(told) == 1 and "StandardScaler" in str(told[0].message)
+    assert len(told) == 1 and "standardize" in str(told[0].message)
+
+
+def test_test_inputs_and_targets_of_another_scale_are_told():
+    with pytest.warns(UserWarning, match="`X_test` has a mean square of 1e.04, `X` one of 1. Scale both alike"):
+        dl.Task(np.ones((3, 2)), np.ones(3), np.full((1, 2), 100.0))
+    with pytest.warns(UserWarning, match="`y` has a mean square of 2.25e.*scale_y=True"):
+        dl.Task(np.eye(2), [150.0, 150.0])
+
+
+@pytest.mark.parametrize("bias", (False, True))
+@pytest.mark.parametrize("scale", ("standardize", "pixels", "unit_norm", None))
+def test_a_task_that_scales_takes_everything_as_it_comes(scale, bias, tmp_path):
+    rng = np.random.default_rng(1)
+    X = np.column_stack([rng.normal(2, [1, 2, 3], (12, 3)), np.full(12, 5.0)])
+    X_test, y, y_test = X[:3] + 1, rng.normal([3, -200], [1, 50], (12, 2)), rng.normal([3, -200], [1, 50], (3, 2))
+    task = dl.Task(X, y, X_test, y_test, scale=scale, bias=bias, scale_y=True)
+    inputs = task.X[:, :4]
+    assert task.D == 4 + bias and (not bias or ((task.X[:, 4] == 1).all() and (task.X_test[:, 4] == 1).all()))
+    if scale == "standardize":
+        np.testing.assert_allclose(inputs, np.c_[(X - X.mean(0))[:, :3] / X.std(0)[:3], np.zeros(12)], atol=1e-14)
+        assert (task.X_test[:, 3] == 0).all()  # an input that is constant in training is left out
+    elif scale == "pixels":
+        np.testing.assert_allclose(inputs[:, :3], (X - X.mean(0))[:, :3] / (X - X.mean(0)).std(), atol=1e-14)
+    else:
+        factor = np.sqrt(4) / np.linalg.norm(X, axis=1, keepdims=True) if scale else 1
+        np.testing.assert_allclose(inputs, factor * X, atol=1e-14)
+    np.testing.assert_allclose(task.y, (y - y.mean(0)) / y.std(0))
+    np.testing.assert_allclose(
+        task.decode(np.stack([task.y_test, 0 * task.y_test])), [y_test, np.tile(y.mean(0), (3, 1))]
+    )
+    e = dl.Experiment(task, dl.GD(), 1, "tanh", 1.0, 0.01, 4)
+    run, lazy = dl.network.train(e, 16), dl.lazy.predict(e)
+    for result in (run, lazy):
+        read = dl.load(dl.save(result, tmp_path / "run"))
+        new = dl.predict(read, X_test, y_test)
+        np.testing.assert_allclose(new.f_test, result.f_test, atol=1e-14)
+        np.testing.assert_allclose(new.experiment.task.y_test, task.y_test)
+        with pytest.raises(ValueError, match="D = 4, inputs before they are scaled"):
+            dl.predict(read, task.X[:, :3])
+
+
+def test_images_are_scaled_by_name_and_an_unknown_scale_is_refused():
+    images = np.random.default_rng(0).integers(0, 255, (6, 4, 5, 3), dtype=np.uint8)
+    task = dl.Task.from_labels(images, list("aabbab"), images[:1], ["a"], scale="pixels", bias=True)
+    assert task.X.shape == (6, 61) and (task.X[:, :60] ** 2).mean() == pytest.approx(1)
+    np.testing.assert_array_equal(task.X[0], task.X_test[0])
+    with pytest.raises(
+        ValueError, match="`scale` must be one of 'standardize', 'pixels', 'unit_norm', or None; got 'z'"
+    ):
+        dl.Task.from_labels(images, list("aabbab"), scale="z")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
