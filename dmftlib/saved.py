@@ -45,7 +45,7 @@ def save(result, path):
     known |= dict(activation=ACTIVATIONS.get(e.phi.name) is e.phi, loss=LOSSES.get(e.loss.name) is e.loss)
     about["own"] = [name for name, ours in known.items() if not ours]  # which may have the name of one of the library's
     about |= {name: getattr(e, name) for name in SETTINGS}
-    about["classes"] = e.task.classes
+    about |= dict(classes=e.task.classes, columns=e.task.columns)
     if (scaling := e.task.scaling) is not None:
         arrays |= {f"scaling.{name}": np.asarray(value) for name, value in vars(scaling).items()}
     arrays |= {f"task.{name}": value for name, value in vars(e.task).items() if isinstance(value, np.ndarray)}
@@ -100,9 +100,9 @@ def load(path, rule=None, activation=None, loss=None):
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     scaling = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("scaling.")}
     scaling = Scaling(**scaling) if scaling else None
-    classes = None if about["classes"] is None else tuple(about["classes"])
+    names = {key: None if about[key] is None else tuple(about[key]) for key in ("classes", "columns")}
     e = Experiment(
-        Task(**task, classes=classes, scaling=scaling),
+        Task(**task, **names, scaling=scaling),
         rule,
         activation=activation,
         loss=loss,

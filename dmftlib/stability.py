@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
@@ -22,7 +21,8 @@ class Diverged(RuntimeError):
 def warn(message):
     """Warn at the line outside of this library that called it: Python tells a warning once a line."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and Path(frame.f_code.co_filename).is_relative_to(Path(__file__).parent):
+    # By name, since the __init__ of a dataclass has no file.
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 

@@ -9,7 +9,7 @@ import numpy as np
 from .stability import warn
 from .validate import checked_seed, finite_array, whole
 
-MOST_SCALE = 30.0  # of the mean square of the inputs, and of its inverse: beyond, a warning says how to rescale
+MOST_SCALE = 10.0  # of the mean square of the inputs, and of its inverse: beyond, a warning says how to rescale
 MOST_TARGET = 1000.0  # of the mean square of the targets
 SCALES = ("standardize", "pixels", "unit_norm")
 
@@ -37,6 +37,9 @@ class Scaling:
         """The scaling of training samples X (P, D) and targets y."""
         if scale not in (None, *SCALES):
             raise ValueError(f"`scale` must be one of {', '.join(map(repr, SCALES))}, or None; got {scale!r}.")
+        for name, value in (("bias", bias), ("scale_y", scale_y)):
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"`{name}` must be True or False; got {value!r}.")
         shift, divide = np.zeros(X.shape[1]), np.ones(X.shape[1])
         if scale in ("standardize", "pixels"):
             shift = X.mean(axis=0)
@@ -94,8 +97,12 @@ class Task:
     bias: InitVar[bool] = False
     scale_y: InitVar[bool] = False
     scaling: Scaling | None = field(default=None, kw_only=True)  # that X, y and the like have gone through
+    columns: tuple | None = field(default=None, kw_only=True)  # names of the inputs, of a data frame
 
     def __post_init__(self, scale, bias, scale_y):
+        if hasattr(self.X, "columns"):
+            object.__setattr__(self, "columns", tuple(map(str, self.X.columns)))
+        self._check_tables()
         X = _samples("X", self.X, "(P, D), or (P, height, width)")
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
@@ -120,6 +127,9 @@ class Task:
         if scale is not None or bias or scale_y:
             scaling = Scaling.of(X, y, scale, bias, scale_y)
             X, y = scaling.inputs(X), scaling.targets(y)
+            for name, values in (("X", X), ("y", y)):
+                if not values.any():
+                    raise ValueError(f"`{name}` is the same for all samples: nothing is left of it once it is scaled.")
             X_test = None if X_test is None else scaling.inputs(X_test)
             y_test = None if y_test is None else scaling.targets(y_test)
             object.__setattr__(self, "scaling", scaling)
@@ -128,6 +138,24 @@ class Task:
                 value.setflags(write=False)
             object.__setattr__(self, name, value)
         self._warn_of_scales()
+
+    def _check_columns(self, X_test):
+        found = tuple(map(str, getattr(X_test, "columns", self.columns or ())))
+        if self.columns is not None and found != self.columns:
+            raise ValueError(
+                f"`X_test` must have the columns of `X`, {list(self.columns)}, in this order; got {list(found)}."
+            )
+
+    def _check_tables(self):
+        """Raise ValueError for what a table shows to be mixed up: its columns, or its rows and those of the targets."""
+        self._check_columns(self.X_test)
+        for name, X, y in (("y", self.X, self.y), ("y_test", self.X_test, self.y_test)):
+            if not hasattr(X, "columns") or not hasattr(y, "index") or callable(y.index):
+                continue
+            if not X.index.equals(y.index) and X.index.sort_values().equals(y.index.sort_values()):
+                raise ValueError(
+                    f"`{name}` has the rows of the inputs in another order. Pass {name}.loc[inputs.index]."
+                )
 
     def _warn_of_scales(self):
         size, tested = ((rows**2).mean() if rows is not None else 0.0 for rows in (self.X, self.X_test))
@@ -146,6 +174,7 @@ class Task:
 
     def with_test(self, X_test, y_test=None):
         """The task with other test samples (P_test, D), as they come: scaled here if the task scales its own."""
+        self._check_columns(X_test)
         X_test = _samples("X_test", X_test, "(P_test, D)")
         if self.scaling is not None:
             if X_test.shape[1:] != self.scaling.shift.shape:
@@ -200,7 +229,7 @@ class Task:
         Raises ValueError for fewer than two classes, more than a tenth of the samples (numbers that are no classes),
         missing labels, and test labels that were not taught.
         """
-        labels = _labels("labels", labels)
+        labels = _labels("labels", labels, X)
         classes, index = np.unique(labels, return_inverse=True)
         C = len(classes)
         if C < 2 or C > max(2, len(labels) / 2):
@@ -211,7 +240,7 @@ class Task:
         codes = np.array([-1.0, 1.0]) if C == 2 else np.eye(C) - 1 / C
         y_test = None
         if labels_test is not None:
-            labels_test = _labels("labels_test", labels_test)
+            labels_test = _labels("labels_test", labels_test, X_test)
             if unknown := sorted(set(labels_test.tolist()) - set(classes.tolist())):
                 raise ValueError(f"`labels_test` has {unknown[0]!r}, which is not in `labels`. Leave out such rows.")
             y_test = codes[np.searchsorted(classes, labels_test)]
@@ -220,15 +249,11 @@ class Task:
     def decode(self, f):
         """Names of the classes that outputs f (…,), or (…, C), stand for: the nearest code. Shape (…,).
 
-        Without classes, outputs in the units of the targets as they were passed. Raises ValueError if neither is known.
+        Without classes, outputs in the units of the targets as they were passed.
         """
         f = np.asarray(f)
-        if self.classes is None and self.scaling is not None:
-            return self.scaling.raw_targets(f)
         if self.classes is None:
-            raise ValueError(
-                "`decode` needs a task with classes, from Task.from_labels, or with scale_y; this has neither."
-            )
+            return f if self.scaling is None else self.scaling.raw_targets(f)
         return np.array(self.classes)[(f > 0).astype(int) if self.outputs == 1 else f.argmax(axis=-1)]
 
     @classmethod
@@ -311,13 +336,15 @@ def _samples(name, value, shape_words):
     return array.reshape(len(array), -1) if array.size else array
 
 
-def _labels(name, value):
-    """Labels as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
+def _labels(name, value, X):
+    """Labels of the rows of X as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
     array = np.asarray(value)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
         raise ValueError(f"`{name}` must be (P,) or (P, 1), one label a row; got shape {array.shape}.")
-    entries = array.tolist()
+    if hasattr(X, "__len__") and len(X) != len(array):
+        raise ValueError(f"`{name}` must be one label a row, {len(X)}; got {len(array)}.")
+    entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in array.tolist()]
     kinds = {type(entry) for entry in entries}
     if len(kinds) != 1 or not kinds <= {str, int, bool, float} or any(entry != entry for entry in entries):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))

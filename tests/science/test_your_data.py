@@ -85,7 +85,7 @@ def test_labels_that_are_none_are_refused(labels, error, match):
 def test_inputs_far_from_scale_one_are_told_once():
     with pytest.warns(UserWarning, match="mean square of 6.5e") as told:
         dl.Task(np.full((3, 2), 255.0), np.ones(3))
-    assert len(told) == 1 and "standardize" in str(told[0].message)
+    assert told[0].filename == __file__ and len(told) == 1 and "standardize" in str(told[0].message)
 
 
 def test_test_inputs_and_targets_of_another_scale_are_told():
@@ -99,7 +99,7 @@ def test_test_inputs_and_targets_of_another_scale_are_told():
 @pytest.mark.parametrize("scale", ("standardize", "pixels", "unit_norm", None))
 def test_a_task_that_scales_takes_everything_as_it_comes(scale, bias, tmp_path):
     rng = np.random.default_rng(1)
-    X = np.column_stack([rng.normal(2, [1, 2, 3], (12, 3)), np.full(12, 5.0)])
+    X = np.column_stack([rng.normal(2, [1, 2, 3], (12, 3)), np.full(12, 2.0)])
     X_test, y, y_test = X[:3] + 1, rng.normal([3, -200], [1, 50], (12, 2)), rng.normal([3, -200], [1, 50], (3, 2))
     task = dl.Task(X, y, X_test, y_test, scale=scale, bias=bias, scale_y=True)
     inputs = task.X[:, :4]
@@ -125,6 +125,28 @@ def test_a_task_that_scales_takes_everything_as_it_comes(scale, bias, tmp_path):
         np.testing.assert_allclose(new.experiment.task.y_test, task.y_test)
         with pytest.raises(ValueError, match="D = 4, inputs before they are scaled"):
             dl.predict(read, task.X[:, :3])
+
+
+def test_tables_that_do_not_fit_together_are_refused():
+    X = pandas.DataFrame(np.random.default_rng(0).standard_normal((4, 2)), columns=["a", "b"], index=list("wxyz"))
+    y = pandas.Series([1.0, -1.0, 1.0, 2.0], index=X.index)
+    task = dl.Task(X, y, X[:1], y[:1], scale="standardize")
+    assert task.columns == ("a", "b")
+    run = dl.network.train(dl.Experiment(task, dl.GD(), 1, "tanh", 1.0, 0.1, 2), 8)
+    for call in (lambda: dl.Task(X, y, X[["b", "a"]]), lambda: dl.predict(run, X[["b", "a"]])):
+        with pytest.raises(ValueError, match=r"the columns of `X`, \['a', 'b'\], in this order; got \['b', 'a'\]"):
+            call()
+    with pytest.raises(ValueError, match="`y` has the rows of the inputs in another order"):
+        dl.Task(X, y[::-1])
+    with pytest.raises(TypeError, match=r"at row 0, column 'c'.*get_dummies"):
+        dl.Task(X.assign(c="text"), y)
+    with pytest.raises(ValueError, match="`labels` must be one label a row, 4; got 2"):
+        dl.Task.from_labels(X, ["a", "b"])
+    for bad, match in (((np.ones((3, 2)), [1, 2, 3]), "`X` is the same"), ((np.eye(2), [1, 1]), "`y` is the same")):
+        with pytest.raises(ValueError, match=match):
+            dl.Task(*bad, scale="standardize", scale_y=True)
+    with pytest.raises(ValueError, match=r"K = 0.*Are all inputs 0"):
+        dl.network.stable_lr(dl.Experiment(dl.Task(np.zeros((2, 2)), [1, 2]), dl.GD(), 1, "tanh", 1.0, 0.1, 2), 8)
 
 
 def test_images_are_scaled_by_name_and_an_unknown_scale_is_refused():
