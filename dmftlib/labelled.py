@@ -1,12 +1,10 @@
-"""Results as labelled arrays: an `xarray.Dataset`, which selects by name and writes netCDF."""
+"""Results as labelled arrays of xarray, which selects by name and writes files for other programs."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 
 import numpy as np
-
-from .results import KERNELS
 
 MEANINGS = dict(
     f="output", f_test="output at test points", loss="loss of f, mean over training samples", Phi="<phi phi>", G="<g g>",
@@ -16,7 +14,7 @@ MEANINGS = dict(
 
 
 def dataset(result):
-    """The Dataset of a run, an ensemble, a closed form or a lazy prediction: see `Result.to_xarray`."""
+    """The `xarray.Dataset` of a run, an ensemble, a closed form or a lazy prediction: see `Result.to_xarray`."""
     import xarray  # takes half a second, and only this needs it
 
     e, at = result.experiment, getattr(result, "kernels_at", None)
@@ -31,7 +29,7 @@ def dataset(result):
     sizes |= dict(sample_2=task.P, output_2=task.outputs)
 
     arrays = dict(f=("step", *rows), f_test=("step", *tested), Phi=(*when, "layer", "sample", "sample_2"))
-    arrays |= {name: (*when, "layer", *rows, *columns) for name in KERNELS if name not in ("Phi", "K")}
+    arrays |= {name: (*when, "layer", *rows, *columns) for name in ("G", "G_tilde", "G_tilde_tilde")}
     arrays |= dict(
         K=(*when, *rows, *columns), final_h=("layer", "neuron", "sample"), final_z=("layer", "neuron", *rows)
     )
@@ -43,7 +41,9 @@ def dataset(result):
 
     used = {dim for name in values for dim in arrays[name]} - {"neuron"}
     used |= set() if task.X_test is None else {"sample_test"}
-    coords = {dim: np.arange(sizes[dim]) for dim in used} | dict(time=("step", result.times), y=(rows, task.y))
+    coords = {dim: np.arange(size) for dim, size in sizes.items() if dim in used} | dict(
+        time=("step", result.times), y=(rows, task.y)
+    )
     coords["layer"] = 1 + np.arange(e.hidden_layers)
     if when == ("kernel_step",):
         coords |= dict(kernel_step=at, kernel_time=("kernel_step", result.times[at]))
@@ -52,7 +52,7 @@ def dataset(result):
     if task.classes is not None:
         coords["label"] = "sample", task.decode(task.y)
         coords |= {} if task.y_test is None else dict(label_test=("sample_test", task.decode(task.y_test)))
-        coords |= {dim: np.array(task.classes) for dim in used & {"output", "output_2"}}
+        coords |= {dim: np.array(task.classes) for dim in ("output", "output_2") if dim in used}
 
     data, errors = {}, result.stated_errors()
     for name, value in values.items():

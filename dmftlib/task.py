@@ -9,7 +9,7 @@ import numpy as np
 from .stability import warn
 from .validate import checked_seed, finite_array, whole
 
-MOST_SCALE = 10.0  # of the mean square of the inputs, and of its inverse: beyond, a warning says how to rescale
+LEAST_SCALE, MOST_SCALE = 1 / 30, 10.0  # of the mean square of the inputs: beyond, a warning says how to rescale
 MOST_TARGET = 1000.0  # of the mean square of the targets
 SCALES = ("standardize", "pixels", "unit_norm")
 
@@ -159,7 +159,7 @@ class Task:
 
     def _warn_of_scales(self):
         size, tested = ((rows**2).mean() if rows is not None else 0.0 for rows in (self.X, self.X_test))
-        if size and not 1 / MOST_SCALE <= size <= MOST_SCALE:
+        if size and not LEAST_SCALE <= size <= MOST_SCALE:
             warn(
                 f"`X` has a mean square of {size:.3g}, and so have the first preactivations: large ones saturate, small ones "
                 'learn slowly. Scale the inputs to about 1: scale="standardize" does, or "pixels" for images.'

@@ -46,8 +46,6 @@ class Ensemble(Result):
     def stated_errors(self):
         return dict(relative_error_seeds={name: self.relative_error(name) for name in self.standard_error})
 
-    origin.__doc__, stated_errors.__doc__ = Result.origin.__doc__, Result.stated_errors.__doc__
-
 
 def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
     """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
