@@ -44,6 +44,8 @@ def dataset(result):
     coords = {dim: np.arange(size) for dim, size in sizes.items() if dim in used} | dict(
         time=("step", result.times), y=(rows, task.y)
     )
+    named = dict(sample=task.rows, sample_2=task.rows, sample_test=task.rows_test)
+    coords |= {dim: list(names) for dim, names in named.items() if dim in used and names and len(names) == sizes[dim]}
     coords["layer"] = 1 + np.arange(e.hidden_layers)
     if when == ("kernel_step",):
         coords |= dict(kernel_step=at, kernel_time=("kernel_step", result.times[at]))

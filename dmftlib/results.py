@@ -63,7 +63,7 @@ class Result:
         """The result as an `xarray.Dataset`.
 
         Dimensions are step, sample (of kernels sample, sample_2), sample_test, layer (from 1), neuron and, where y is (P, C),
-        output (of kernels output, output_2). Where kernels of some steps only are recorded, theirs is kernel_step.
+        output (of kernels output, output_2). Samples of a data frame have the names of its rows. Where kernels of some steps only are recorded, theirs is kernel_step.
         Coordinates are time, y, y_test and, of a task with classes, label, label_test and the names of outputs; a seed, by
         which runs can be joined: xarray.concat([run.to_xarray() for run in runs], "seed"). Of an ensemble, variables
         are means, and those that end in _se their standard errors. Attributes say how it was made, and of a variable its

@@ -21,6 +21,7 @@ from .task import Scaling, Task
 
 FORMAT = 1  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
+NAMES = ("classes", "columns", "rows", "rows_test")  # of a task
 SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
 
 
@@ -45,7 +46,7 @@ def save(result, path):
     known |= dict(activation=ACTIVATIONS.get(e.phi.name) is e.phi, loss=LOSSES.get(e.loss.name) is e.loss)
     about["own"] = [name for name, ours in known.items() if not ours]  # which may have the name of one of the library's
     about |= {name: getattr(e, name) for name in SETTINGS}
-    about |= dict(classes=e.task.classes, columns=e.task.columns)
+    about |= {name: getattr(e.task, name) for name in NAMES}
     if (scaling := e.task.scaling) is not None:
         arrays |= {f"scaling.{name}": np.asarray(value) for name, value in vars(scaling).items()}
     arrays |= {f"task.{name}": value for name, value in vars(e.task).items() if isinstance(value, np.ndarray)}
@@ -100,7 +101,7 @@ def load(path, rule=None, activation=None, loss=None):
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     scaling = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("scaling.")}
     scaling = Scaling(**scaling) if scaling else None
-    names = {key: None if about[key] is None else tuple(about[key]) for key in ("classes", "columns")}
+    names = {key: None if about[key] is None else tuple(about[key]) for key in NAMES}
     e = Experiment(
         Task(**task, **names, scaling=scaling),
         rule,

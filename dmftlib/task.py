@@ -98,10 +98,15 @@ class Task:
     scale_y: InitVar[bool] = False
     scaling: Scaling | None = field(default=None, kw_only=True)  # that X, y and the like have gone through
     columns: tuple | None = field(default=None, kw_only=True)  # names of the inputs, of a data frame
+    rows: tuple | None = field(default=None, kw_only=True)  # and of its samples
+    rows_test: tuple | None = field(default=None, kw_only=True)
 
     def __post_init__(self, scale, bias, scale_y):
         if hasattr(self.X, "columns"):
             object.__setattr__(self, "columns", tuple(map(str, self.X.columns)))
+        for name, table in (("rows", self.X), ("rows_test", self.X_test)):
+            if hasattr(table, "columns"):
+                object.__setattr__(self, name, _row_names(table))
         self._check_tables()
         X = _samples("X", self.X, "(P, D), or (P, height, width)")
         if 0 in X.shape:
@@ -175,6 +180,7 @@ class Task:
     def with_test(self, X_test, y_test=None):
         """The task with other test samples (P_test, D), as they come: scaled here if the task scales its own."""
         self._check_columns(X_test)
+        rows = _row_names(X_test) if hasattr(X_test, "columns") else None
         X_test = _samples("X_test", X_test, "(P_test, D)")
         if self.scaling is not None:
             if X_test.shape[1:] != self.scaling.shift.shape:
@@ -184,7 +190,7 @@ class Task:
                 )
             X_test = self.scaling.inputs(X_test)
             y_test = None if y_test is None else self.scaling.targets(np.asarray(y_test, float))
-        return replace(self, X_test=X_test, y_test=y_test)
+        return replace(self, X_test=X_test, y_test=y_test, rows_test=rows)
 
     def __repr__(self):
         names = ", ".join(map(repr, self.classes or ()))
@@ -334,6 +340,13 @@ def _samples(name, value, shape_words):
     """Inputs as an array (samples, entries)."""
     array = finite_array(name, value, range(2, 33), shape_words)
     return array.reshape(len(array), -1) if array.size else array
+
+
+def _row_names(table):
+    """Names of the rows of a data frame: numbers and text as they are, others as text; None where it has none."""
+    if not hasattr(table, "index"):
+        return None
+    return tuple(name if isinstance(name, (int, str)) else str(name) for name in table.index.tolist())
 
 
 def _labels(name, value, X):

@@ -127,12 +127,15 @@ def test_a_task_that_scales_takes_everything_as_it_comes(scale, bias, tmp_path):
             dl.predict(read, task.X[:, :3])
 
 
-def test_tables_that_do_not_fit_together_are_refused():
+def test_rows_of_a_table_keep_their_names_and_tables_that_do_not_fit_together_are_refused(tmp_path):
     X = pandas.DataFrame(np.random.default_rng(0).standard_normal((4, 2)), columns=["a", "b"], index=list("wxyz"))
     y = pandas.Series([1.0, -1.0, 1.0, 2.0], index=X.index)
     task = dl.Task(X, y, X[:1], y[:1], scale="standardize")
     assert task.columns == ("a", "b")
     run = dl.network.train(dl.Experiment(task, dl.GD(), 1, "tanh", 1.0, 0.1, 2), 8)
+    data = dl.load(dl.save(dl.predict(run, X[2:]), tmp_path / "run")).to_xarray()
+    assert data.sample_test.values.tolist() == ["y", "z"] and data.f_test.dims == ("step", "sample_test")
+    assert data.K.sel(step=1, sample="x", sample_2="z") == run.K[1, 1, 3]
     for call in (lambda: dl.Task(X, y, X[["b", "a"]]), lambda: dl.predict(run, X[["b", "a"]])):
         with pytest.raises(ValueError, match=r"the columns of `X`, \['a', 'b'\], in this order; got \['b', 'a'\]"):
             call()
