@@ -51,10 +51,11 @@ def dataset(result):
         coords |= dict(kernel_step=at, kernel_time=("kernel_step", result.times[at]))
     if task.y_test is not None:
         coords["y_test"] = tested, task.y_test
+    if task.y.ndim == 2 and (outputs := task.classes or task.targets) is not None:
+        coords |= {dim: list(outputs) for dim in ("output", "output_2") if dim in used}
     if task.classes is not None:
         coords["label"] = "sample", task.decode(task.y)
         coords |= {} if task.y_test is None else dict(label_test=("sample_test", task.decode(task.y_test)))
-        coords |= {dim: np.array(task.classes) for dim in ("output", "output_2") if dim in used}
 
     data, errors = {}, result.stated_errors()
     for name, value in values.items():

@@ -21,7 +21,7 @@ from .task import Scaling, Task
 
 FORMAT = 1  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
-NAMES = ("classes", "columns", "rows", "rows_test")  # of a task
+NAMES = ("classes", "columns", "targets", "rows", "rows_test")  # of a task
 SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
 
 

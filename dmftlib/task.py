@@ -98,12 +98,14 @@ class Task:
     scale_y: InitVar[bool] = False
     scaling: Scaling | None = field(default=None, kw_only=True)  # that X, y and the like have gone through
     columns: tuple | None = field(default=None, kw_only=True)  # names of the inputs, of a data frame
+    targets: tuple | None = field(default=None, kw_only=True)  # and of the targets
     rows: tuple | None = field(default=None, kw_only=True)  # and of its samples
     rows_test: tuple | None = field(default=None, kw_only=True)
 
     def __post_init__(self, scale, bias, scale_y):
-        if hasattr(self.X, "columns"):
-            object.__setattr__(self, "columns", tuple(map(str, self.X.columns)))
+        for name, table in (("columns", self.X), ("targets", self.y)):
+            if hasattr(table, "columns"):
+                object.__setattr__(self, name, tuple(map(str, table.columns)))
         for name, table in (("rows", self.X), ("rows_test", self.X_test)):
             if hasattr(table, "columns"):
                 object.__setattr__(self, name, _row_names(table))
@@ -144,16 +146,17 @@ class Task:
             object.__setattr__(self, name, value)
         self._warn_of_scales()
 
-    def _check_columns(self, X_test):
-        found = tuple(map(str, getattr(X_test, "columns", self.columns or ())))
-        if self.columns is not None and found != self.columns:
-            raise ValueError(
-                f"`X_test` must have the columns of `X`, {list(self.columns)}, in this order; got {list(found)}."
-            )
+    def _check_columns(self, X_test, y_test):
+        for name, known, table in (("X", self.columns, X_test), ("y", self.targets, y_test)):
+            found = tuple(map(str, getattr(table, "columns", known or ())))
+            if known is not None and found != known:
+                raise ValueError(
+                    f"`{name}_test` must have the columns of `{name}`, {list(known)}, in this order; got {list(found)}."
+                )
 
     def _check_tables(self):
         """Raise ValueError for what a table shows to be mixed up: its columns, or its rows and those of the targets."""
-        self._check_columns(self.X_test)
+        self._check_columns(self.X_test, self.y_test)
         for name, X, y in (("y", self.X, self.y), ("y_test", self.X_test, self.y_test)):
             if not hasattr(X, "columns") or not hasattr(y, "index") or callable(y.index):
                 continue
@@ -179,7 +182,7 @@ class Task:
 
     def with_test(self, X_test, y_test=None):
         """The task with other test samples (P_test, D), as they come: scaled here if the task scales its own."""
-        self._check_columns(X_test)
+        self._check_columns(X_test, y_test)
         rows = _row_names(X_test) if hasattr(X_test, "columns") else None
         X_test = _samples("X_test", X_test, "(P_test, D)")
         if self.scaling is not None:

@@ -139,6 +139,14 @@ def test_rows_of_a_table_keep_their_names_and_tables_that_do_not_fit_together_ar
     for call in (lambda: dl.Task(X, y, X[["b", "a"]]), lambda: dl.predict(run, X[["b", "a"]])):
         with pytest.raises(ValueError, match=r"the columns of `X`, \['a', 'b'\], in this order; got \['b', 'a'\]"):
             call()
+    Y = pandas.DataFrame(dict(load=y, price=2 * y))
+    several = dl.network.train(dl.Experiment(dl.Task(X, Y), dl.GD(), 1, "tanh", 1.0, 0.1, 2), 8)
+    assert (
+        several.to_xarray().K.sel(step=1, sample="x", output="price", sample_2="w", output_2="load")
+        == several.K[1, 3, 0]
+    )
+    with pytest.raises(ValueError, match="`y_test` must have the columns of `y`"):
+        dl.predict(several, X, Y[["price", "load"]])
     with pytest.raises(ValueError, match="`y` has the rows of the inputs in another order"):
         dl.Task(X, y[::-1])
     with pytest.raises(TypeError, match=r"at row 0, column 'c'.*get_dummies"):
