@@ -109,7 +109,9 @@ class Task:
         for name, table in (("rows", self.X), ("rows_test", self.X_test)):
             if hasattr(table, "columns"):
                 object.__setattr__(self, name, _row_names(table))
-        self._check_tables()
+        self._check_columns(self.X_test, self.y_test)
+        _check_rows("y", self.X, self.y)
+        _check_rows("y_test", self.X_test, self.y_test)
         X = _samples("X", self.X, "(P, D), or (P, height, width)")
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
@@ -154,17 +156,6 @@ class Task:
                     f"`{name}_test` must have the columns of `{name}`, {list(known)}, in this order; got {list(found)}."
                 )
 
-    def _check_tables(self):
-        """Raise ValueError for what a table shows to be mixed up: its columns, or its rows and those of the targets."""
-        self._check_columns(self.X_test, self.y_test)
-        for name, X, y in (("y", self.X, self.y), ("y_test", self.X_test, self.y_test)):
-            if not hasattr(X, "columns") or not hasattr(y, "index") or callable(y.index):
-                continue
-            if not X.index.equals(y.index) and X.index.sort_values().equals(y.index.sort_values()):
-                raise ValueError(
-                    f"`{name}` has the rows of the inputs in another order. Pass {name}.loc[inputs.index]."
-                )
-
     def _warn_of_scales(self):
         size, tested = ((rows**2).mean() if rows is not None else 0.0 for rows in (self.X, self.X_test))
         if size and not LEAST_SCALE <= size <= MOST_SCALE:
@@ -192,7 +183,8 @@ class Task:
                     f"{X_test.shape}."
                 )
             X_test = self.scaling.inputs(X_test)
-            y_test = None if y_test is None else self.scaling.targets(np.asarray(y_test, float))
+            if y_test is not None:
+                y_test = self.scaling.targets(finite_array("y_test", y_test, self.y.ndim, "of `y`"))
         return replace(self, X_test=X_test, y_test=y_test, rows_test=rows)
 
     def __repr__(self):
@@ -345,6 +337,15 @@ def _samples(name, value, shape_words):
     return array.reshape(len(array), -1) if array.size else array
 
 
+def _check_rows(name, X, y):
+    """Raise ValueError where two tables have the same rows in another order."""
+    one, other = (getattr(table, "index", None) for table in (X, y))
+    if not hasattr(one, "equals") or not hasattr(other, "equals") or one.equals(other):
+        return
+    if len(one) == len(other) and set(one) == set(other):
+        raise ValueError(f"`{name}` has the rows of the inputs in another order. Pass {name}.loc[inputs.index].")
+
+
 def _row_names(table):
     """Names of the rows of a data frame: numbers and text as they are, others as text; None where it has none."""
     if not hasattr(table, "index"):
@@ -354,6 +355,7 @@ def _row_names(table):
 
 def _labels(name, value, X):
     """Labels of the rows of X as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
+    _check_rows(name, X, value)
     array = np.asarray(value)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:

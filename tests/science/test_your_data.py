@@ -149,6 +149,8 @@ def test_rows_of_a_table_keep_their_names_and_tables_that_do_not_fit_together_ar
         dl.predict(several, X, Y[["price", "load"]])
     with pytest.raises(ValueError, match="`y` has the rows of the inputs in another order"):
         dl.Task(X, y[::-1])
+    with pytest.raises(ValueError, match="`labels` has the rows of the inputs in another order"):
+        dl.Task.from_labels(X, (y > 0)[::-1])
     with pytest.raises(TypeError, match=r"at row 0, column 'c'.*get_dummies"):
         dl.Task(X.assign(c="text"), y)
     with pytest.raises(ValueError, match="`labels` must be one label a row, 4; got 2"):
