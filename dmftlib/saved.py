@@ -19,9 +19,9 @@ from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
 from .task import Scaling, Task
 
-FORMAT = 1  # of the file; another one is refused
-KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
 NAMES = ("classes", "columns", "targets", "rows", "rows_test")  # of a task
+FORMAT = 2  # of the file; another one is refused
+KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
 SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
 
 
