@@ -117,6 +117,8 @@ class Result:
 def describe(result):
     """A result in two lines, without arrays."""
     e, about = result.experiment, result.origin()
+    if len(seeds := about.get("seeds", [])) > 8:
+        about["seeds"] = f"{seeds[0]}, {seeds[1]}, … ({len(seeds)})"
     words = [f"{name} {value}" for name, value in about.items() if name not in ("engine", "rank", "discarded")]
     errors = [
         f"{100 * sizes['K']:.2g} % ({name.removeprefix('relative_error_')})"
@@ -127,6 +129,7 @@ def describe(result):
     settings = [repr(e.rule), f"{e.hidden_layers} hidden layer{'s' * (e.hidden_layers > 1)}", e.phi.name]
     settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]
     settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", f"P {e.task.P}"]
+    settings += [] if result.f_test is None else [f"P_test {result.f_test.shape[1]}"]
     return f"<{type(result).__name__}: {', '.join([about['engine'], *words])};\n {', '.join(settings)}>"
 
 

@@ -15,6 +15,7 @@ from . import lazy, meanfield, network, rules
 from .activations import ACTIVATIONS
 from .experiment import Experiment
 from .losses import LOSSES
+from .meanfield.draws import TooFewSamples
 from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
 from .task import Scaling, Task
@@ -27,6 +28,11 @@ SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
 
 def _plain(value):
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+
+
+def _with_suffix(path):
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
 def save(result, path):
@@ -60,8 +66,7 @@ def save(result, path):
             arrays[field.name] = value
         elif field.name in ("width", "seeds", "dtype"):
             about[field.name] = value
-    path = Path(path)
-    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+    path = _with_suffix(path)
     with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:
             np.savez(part, about=np.array(json.dumps(about, default=_plain)), **arrays)
@@ -78,7 +83,7 @@ def load(path, rule=None, activation=None, loss=None):
     Raises ValueError for a file that `save` did not write, or in another format, and where a rule or activation is unknown.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path := _with_suffix(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").item())
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
@@ -148,7 +153,8 @@ def predict(result, X_test, y_test=None):
     run = None if isinstance(result, network.Ensemble) else result.provenance
     if not np.isfinite(size := run.size if run else result.width):
         raise ValueError(
-            f"`result` must be a run of finite size; got one of {size}. Predict with each run, then extrapolate."
+            f"`result` must be a run of finite size; got one of {size}. Predict with each run, then extrapolate; "
+            "in the lazy limit use lazy.predict."
         )
     if not run:
         return network.ensemble(e, size, result.seeds, result.dtype, kernels_at)
@@ -161,4 +167,10 @@ def _solved_again(experiment, run, kernels_at):
     """The mean field of this Provenance; of an average, the average of its parts."""
     if run.parts:
         return meanfield.average([_solved_again(experiment, part, kernels_at) for part in run.parts])
-    return meanfield.solve(experiment, run.size, run.seed, run.tol, run.dtype, kernels_at=kernels_at)
+    try:
+        return meanfield.solve(experiment, run.size, run.seed, run.tol, run.dtype, kernels_at=kernels_at)
+    except TooFewSamples as error:
+        raise ValueError(
+            f"`result` was solved with samples for its training points alone, {run.size}; new points need a few more. Solve "
+            "it with twice as many, then predict."
+        ) from error

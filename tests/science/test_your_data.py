@@ -1,7 +1,7 @@
 """What people bring: labels, tables and images; a step that works; predictions at new points; results in files."""
 
+import dataclasses
 import pickle
-from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -316,10 +316,14 @@ def test_what_is_no_saved_result_is_refused(runs, tmp_path):
     wide = dl.network.extrapolate([runs["ensemble"], dl.network.ensemble(runs["ensemble"].experiment, 64, range(2))])
     with pytest.raises(ValueError, match="of finite size"):
         dl.predict(wide, np.ones((1, 2)))
+    assert np.array_equal(dl.load(path.with_suffix("")).f, runs["network"].f)  # the name that save was given
+    e = dataclasses.replace(runs["network"].experiment, rule=dl.GD(), task=dl.Task(np.eye(12, 3), np.ones(12)))
+    with pytest.raises(ValueError, match="samples for its training points alone, 256; new points need a few more"):
+        dl.predict(dl.meanfield.solve(e, 256), np.eye(20, 3))
 
 
 def test_a_rule_or_activation_of_ones_own_is_not_taken_for_the_library_s_of_that_name(tmp_path):
-    @dataclass(frozen=True)
+    @dataclasses.dataclass(frozen=True)
     class GD(dl.Rule):
         def pseudo_gradient(self, layer):
             return 2 * layer.g
