@@ -18,7 +18,7 @@ from .activations import ACCURACY, gaussian_average
 from .experiment import Experiment, check_experiment
 from .losses import LOSSES
 from .probe import needs
-from .results import OBSERVABLES, Dynamics, Provenance
+from .results import OBSERVABLES, Dynamics, Provenance, Result
 from .stability import check_records, warn
 from .step import ReceivingLayer, backward, entk, forward
 from .validate import finite_array
@@ -178,6 +178,9 @@ class Kernels:
     G_tilde_tilde: np.ndarray
     K: np.ndarray
 
+    def __repr__(self):
+        return f"<Kernels: lazy limit, {len(self.Phi)} hidden layers, P {self.Phi.shape[-1]}, K {self.K.shape}>"
+
 
 def kernels(experiment, Delta=None):
     """Kernels at γ₀ → 0, derived from the rule's formula. gamma0, lr and steps play no part.
@@ -259,6 +262,16 @@ class Prediction:
     f_test: np.ndarray | None
     K: np.ndarray | None
     experiment: Experiment
+
+    __repr__, to_xarray = Result.__repr__, Result.to_xarray
+
+    def origin(self):
+        """Where it comes from."""
+        return dict(engine="lazy limit")
+
+    def stated_errors(self):
+        """None: it is exact."""
+        return {}
 
     def _end(self):
         if "limit" not in vars(self):

@@ -19,7 +19,7 @@ class Provenance:
 
     `rank` and `discarded` (mean field only): directions kept per gap between layers, and the largest share of
     a step's field variance left outside them. `errors`: estimated relative errors by source and observable. `tol`: the mean
-    field's.
+    field's. `parts`: the Provenance of each run, of an average.
     """
 
     engine: str
@@ -30,6 +30,7 @@ class Provenance:
     discarded: float = 0.0
     errors: dict = field(default_factory=dict)
     tol: float = 0.0
+    parts: tuple = ()
 
 
 class Result:
@@ -42,6 +43,35 @@ class Result:
     def relative_error(self, name):
         """Standard error of the array `name`, ‖SE‖_F/‖array‖_F: 0 for what is exact, NaN where it is unknown."""
         raise NotImplementedError
+
+    def origin(self):
+        """Where it comes from, by name: engine, width or samples, seed or seeds, and the like."""
+        p = self.provenance
+        about = dict(engine=p.engine) | ({"samples" if p.tol else "width": p.size} if p.size else {})
+        about |= dict(seeds=[part.seed for part in p.parts]) if p.parts else dict(seed=p.seed) if p.size else {}
+        about |= dict(dtype=p.dtype)
+        return about | (dict(tol=p.tol, rank=str(p.rank), discarded=p.discarded) if p.tol else {})
+
+    def stated_errors(self):
+        """Relative errors by source and observable, as far as they are known."""
+        return {f"relative_error_{source}": dict(sizes) for source, sizes in self.provenance.errors.items()}
+
+    def __repr__(self):
+        return describe(self)
+
+    def to_xarray(self):
+        """The result as an `xarray.Dataset`.
+
+        Dimensions are step, sample (of kernels sample, sample_2), sample_test, layer (from 1), neuron and, where y is (P, C),
+        output (of kernels output, output_2). Samples of a data frame have the names of its rows. Where kernels of some steps only are recorded, theirs is kernel_step.
+        Coordinates are time, y, y_test and, of a task with classes, label, label_test and the names of outputs; a seed, by
+        which runs can be joined: xarray.concat([run.to_xarray() for run in runs], "seed"). Of an ensemble, variables
+        are means, and those that end in _se their standard errors. Attributes say how it was made, and of a variable its
+        relative errors. Histories of record=True are left out. `to_netcdf(path, engine="scipy")` writes it.
+        """
+        from .labelled import dataset
+
+        return dataset(self)
 
     @property
     def kernel_times(self):
@@ -84,7 +114,26 @@ class Result:
         return self.H_y / np.trace(self.Phi[:, -1], axis1=1, axis2=2)
 
 
-@dataclass(frozen=True, eq=False)
+def describe(result):
+    """A result in two lines, without arrays."""
+    e, about = result.experiment, result.origin()
+    if len(seeds := about.get("seeds", [])) > 8:
+        about["seeds"] = f"{seeds[0]}, {seeds[1]}, … ({len(seeds)})"
+    words = [f"{name} {value}" for name, value in about.items() if name not in ("engine", "rank", "discarded")]
+    errors = [
+        f"{100 * sizes['K']:.2g} % ({name.removeprefix('relative_error_')})"
+        for name, sizes in result.stated_errors().items()
+        if "K" in sizes
+    ]
+    words += [f"error of K {', '.join(errors)}"] if errors else []
+    settings = [repr(e.rule), f"{e.hidden_layers} hidden layer{'s' * (e.hidden_layers > 1)}", e.phi.name]
+    settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]
+    settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", f"P {e.task.P}"]
+    settings += [] if result.f_test is None else [f"P_test {result.f_test.shape[1]}"]
+    return f"<{type(result).__name__}: {', '.join([about['engine'], *words])};\n {', '.join(settings)}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Dynamics(Result):
     """One run of an experiment. Entry t is the state before update t; layer index 0 is ℓ = 1.
 

@@ -15,17 +15,24 @@ from . import lazy, meanfield, network, rules
 from .activations import ACTIVATIONS
 from .experiment import Experiment
 from .losses import LOSSES
+from .meanfield.draws import TooFewSamples
 from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
-from .task import Task
+from .task import Scaling, Task
 
-FORMAT = 1  # of the file; another one is refused
+NAMES = ("classes", "columns", "targets", "rows", "rows_test")  # of a task
+FORMAT = 2  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
 SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
 
 
 def _plain(value):
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+
+
+def _with_suffix(path):
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
 def save(result, path):
@@ -45,7 +52,9 @@ def save(result, path):
     known |= dict(activation=ACTIVATIONS.get(e.phi.name) is e.phi, loss=LOSSES.get(e.loss.name) is e.loss)
     about["own"] = [name for name, ours in known.items() if not ours]  # which may have the name of one of the library's
     about |= {name: getattr(e, name) for name in SETTINGS}
-    about["classes"] = e.task.classes
+    about |= {name: getattr(e.task, name) for name in NAMES}
+    if (scaling := e.task.scaling) is not None:
+        arrays |= {f"scaling.{name}": np.asarray(value) for name, value in vars(scaling).items()}
     arrays |= {f"task.{name}": value for name, value in vars(e.task).items() if isinstance(value, np.ndarray)}
     for field in fields(result):
         value = getattr(result, field.name)
@@ -55,10 +64,9 @@ def save(result, path):
             arrays |= {f"standard_error.{name}": array for name, array in value.items()}
         elif isinstance(value, np.ndarray):
             arrays[field.name] = value
-        elif field.name in ("width", "seeds"):
+        elif field.name in ("width", "seeds", "dtype"):
             about[field.name] = value
-    path = Path(path)
-    path = path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+    path = _with_suffix(path)
     with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:
             np.savez(part, about=np.array(json.dumps(about, default=_plain)), **arrays)
@@ -75,7 +83,7 @@ def load(path, rule=None, activation=None, loss=None):
     Raises ValueError for a file that `save` did not write, or in another format, and where a rule or activation is unknown.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path := _with_suffix(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").item())
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
@@ -96,30 +104,41 @@ def load(path, rule=None, activation=None, loss=None):
     if loss is None and ((loss := about["loss"]) not in LOSSES or "loss" in about["own"]):
         raise ValueError(f"{path} was run with the loss {loss!r}, one of your own. Pass loss=….")
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
-    classes = None if about["classes"] is None else tuple(about["classes"])
+    scaling = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("scaling.")}
+    scaling = Scaling(**scaling) if scaling else None
+    names = {key: None if about[key] is None else tuple(about[key]) for key in NAMES}
     e = Experiment(
-        Task(**task, classes=classes), rule, activation=activation, loss=loss, **{key: about[key] for key in SETTINGS}
+        Task(**task, **names, scaling=scaling),
+        rule,
+        activation=activation,
+        loss=loss,
+        **{key: about[key] for key in SETTINGS},
     )
     kind, more = KINDS[about["kind"]], {}
     if "provenance" in about:
-        rank = tuple(tuple(pair) for pair in about["provenance"].pop("rank"))
-        more["provenance"] = Provenance(**about["provenance"], rank=rank)
+        more["provenance"] = _provenance(about["provenance"])
     if kind is network.Ensemble:
         names = [key for key in arrays if key.startswith("standard_error.")]
         more["standard_error"] = {key.partition(".")[2]: arrays.pop(key) for key in names}
-        more |= dict(width=about["width"], seeds=tuple(about["seeds"]))
+        more |= dict(width=about["width"], seeds=tuple(about["seeds"]), dtype=about["dtype"])
     if kind is lazy.Prediction:
         arrays = {field.name: arrays.get(field.name) for field in fields(kind) if field.name != "experiment"}
     return kind(experiment=e, **arrays, **more)
 
 
+def _provenance(about):
+    about["rank"] = tuple(tuple(pair) for pair in about["rank"])
+    return Provenance(**about | dict(parts=tuple(map(_provenance, about["parts"]))))
+
+
 def predict(result, X_test, y_test=None):
-    """The result again, with outputs f_test at new points (P_test, D): the same run, with the new points carried along.
+    """The result again, with outputs f_test at new points (P_test, D): the same run, with the new points carried along. Where
+    the task scales its samples, they are passed as they come.
 
     Test points change nothing of the training, so f and kernels are those of `result` (to rounding), which may come from a
-    file. The lazy limit is exact. A network or a mean field is run once more, an ensemble once a seed, in float64; of an
-    average of mean fields, one of as many samples. Its errors state those of f_test: `standard_error`, or
-    `provenance.errors`.
+    file. The lazy limit is exact. A network or a mean field is run once more, an ensemble or an average once a seed.
+    `relative_error("f_test")` is the standard error of the new outputs, of an ensemble `standard_error["f_test"]` that of each;
+    `provenance.errors` has what a mean field knows of its own.
 
     Raises TypeError for anything but a result, ValueError for points of another dimension, and for an extrapolation to
     infinite width, which is no run: predict with its ensembles and extrapolate those.
@@ -127,17 +146,31 @@ def predict(result, X_test, y_test=None):
     if type(result).__name__ not in KINDS:
         raise TypeError(f"`result` must be one of {', '.join(KINDS)}; got {type(result).__name__}.")
     e = result.experiment
-    e = replace(e, task=replace(e.task, X_test=X_test, y_test=y_test))
+    e = replace(e, task=e.task.with_test(X_test, y_test))
     if isinstance(result, lazy.Prediction):
         return lazy.predict(e)
     kernels_at = None if len(result.K) == e.steps else result.kernels_at
     run = None if isinstance(result, network.Ensemble) else result.provenance
     if not np.isfinite(size := run.size if run else result.width):
         raise ValueError(
-            f"`result` must be a run of finite size; got one of {size}. Predict with each run, then extrapolate."
+            f"`result` must be a run of finite size; got one of {size}. Predict with each run, then extrapolate; "
+            "in the lazy limit use lazy.predict."
         )
     if not run:
-        return network.ensemble(e, size, result.seeds, kernels_at=kernels_at)
+        return network.ensemble(e, size, result.seeds, result.dtype, kernels_at)
     if run.engine == "network":
         return network.train(e, size, run.seed, run.dtype, kernels_at=kernels_at)
-    return meanfield.solve(e, size, run.seed, run.tol, run.dtype, kernels_at=kernels_at)
+    return _solved_again(e, run, kernels_at)
+
+
+def _solved_again(experiment, run, kernels_at):
+    """The mean field of this Provenance; of an average, the average of its parts."""
+    if run.parts:
+        return meanfield.average([_solved_again(experiment, part, kernels_at) for part in run.parts])
+    try:
+        return meanfield.solve(experiment, run.size, run.seed, run.tol, run.dtype, kernels_at=kernels_at)
+    except TooFewSamples as error:
+        raise ValueError(
+            f"`result` was solved with samples for its training points alone, {run.size}; new points need a few more. Solve "
+            "it with twice as many, then predict."
+        ) from error

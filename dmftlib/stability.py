@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
@@ -22,7 +21,8 @@ class Diverged(RuntimeError):
 def warn(message):
     """Warn at the line outside of this library that called it: Python tells a warning once a line."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and Path(frame.f_code.co_filename).is_relative_to(Path(__file__).parent):
+    # By name, since the __init__ of a dataclass has no file.
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 
@@ -30,7 +30,7 @@ def warn(message):
 def check_records(experiment, records, first_step=0, K=None):
     """Raise Diverged if the outputs in `records` are not finite or their loss has grown without bound.
 
-    K is the kernel (P, P) at the start of the run where it is known: it says which step to try.
+    K is the kernel (P, P) at the start of the run where it is known: then the message has its largest eigenvalue.
     """
     f = np.asarray(records["f"])
     y = experiment.task.y
@@ -49,23 +49,14 @@ def check_records(experiment, records, first_step=0, K=None):
             "outputs or kernels are not finite at step 0, before anything was learned. The activation or its derivative "
             "is probably not finite at some preactivation: check `activation`, and the size of the inputs."
         )
-    lr = experiment.lr / 4
-    if K is not None and np.isfinite(K).all():
-        lr = min(lr, bearable_step(experiment, K))
+    edge, curvature = "", experiment.loss.curvature
+    if K is not None and curvature and np.isfinite(K).all():
+        edge = f", where lr·λ of the largest eigenvalue of K began at {experiment.lr * curvature * largest_eigenvalue(K):.2g} (stable below 2)"
     raise Diverged(
         f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
-        f"{initial[0]:.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel; try lr = {lr:.2g}, or network.stable_lr, which tries."
+        f"{initial[0]:.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel{edge}. "
+        "dmftlib.network.stable_lr(experiment) finds a smaller one by trying."
     )
-
-
-def bearable_step(experiment, K):
-    """A step that a run with the initial kernel K should bear: half of the edge 2/λ_max, with room for K to grow.
-
-    Features that learn grow the kernel by √(1 + γ₀²⟨y²⟩) in a linear network of one hidden layer (`twolayer.gd`), and by at
-    most the square of that at any depth. Hebb's may grow further: then the next proposal is smaller still.
-    """
-    growth = 1 + experiment.gamma0**2 * (experiment.task.y**2).mean()
-    return 1 / (growth * max(largest_eigenvalue(K), 1e-300))
 
 
 def eigenvalues(A):

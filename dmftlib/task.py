@@ -2,17 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
 from .stability import warn
 from .validate import checked_seed, finite_array, whole
 
-MOST_SCALE = 30.0  # of the mean square of the inputs, and of its inverse: beyond, a warning says how to rescale
+LEAST_SCALE, MOST_SCALE = 1 / 30, 10.0  # of the mean square of the inputs: beyond, a warning says how to rescale
+MOST_TARGET = 1000.0  # of the mean square of the targets
+SCALES = ("standardize", "pixels", "unit_norm")
 
 # First row of each sheet of scikit-learn's handwritten digits, and how many rows there are.
 SHEETS, DIGITS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667), 1797
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """What a Task does to raw samples: (x − shift)/divide, then perhaps unit norm, then perhaps a constant input 1.
+
+    shift, divide (D,) are those of the training samples; divide is infinite for an input that is constant there, which is then
+    left out. Targets become (y − y_shift)/y_divide.
+    """
+
+    shift: np.ndarray
+    divide: np.ndarray
+    unit_norm: bool
+    bias: bool
+    y_shift: np.ndarray
+    y_divide: np.ndarray
+
+    @classmethod
+    def of(cls, X, y, scale, bias, scale_y):
+        """The scaling of training samples X (P, D) and targets y."""
+        if scale not in (None, *SCALES):
+            raise ValueError(f"`scale` must be one of {', '.join(map(repr, SCALES))}, or None; got {scale!r}.")
+        for name, value in (("bias", bias), ("scale_y", scale_y)):
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"`{name}` must be True or False; got {value!r}.")
+        shift, divide = np.zeros(X.shape[1]), np.ones(X.shape[1])
+        if scale in ("standardize", "pixels"):
+            shift = X.mean(axis=0)
+            size = X.std(axis=0) if scale == "standardize" else np.sqrt(((X - shift) ** 2).mean())
+            divide = np.where(np.ptp(X, axis=0) == 0, np.inf, size)
+        y_shift, y_divide = np.zeros(y.shape[1:]), np.ones(y.shape[1:])
+        if scale_y:
+            y_shift, y_divide = y.mean(axis=0), np.where(np.ptp(y, axis=0) == 0, 1.0, y.std(axis=0))
+        return cls(shift, divide, scale == "unit_norm", bool(bias), y_shift, y_divide)
+
+    def inputs(self, X):
+        """Raw inputs (P, D), scaled."""
+        X = (X - self.shift) / self.divide
+        if self.unit_norm:
+            norms = np.sqrt((X**2).mean(axis=1, keepdims=True))
+            X = X / np.where(norms == 0, 1.0, norms)
+        return np.column_stack([X, np.ones(len(X))]) if self.bias else X
+
+    def targets(self, y):
+        """Raw targets, scaled."""
+        return (y - self.y_shift) / self.y_divide
+
+    def raw_targets(self, f):
+        """Outputs in the units of raw targets."""
+        return self.y_shift + self.y_divide * f
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +76,16 @@ class Task:
     width) and the like are flattened, a row a sample. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel
     Φ⁰. `classes` are names of classes, from `from_labels`.
 
+    scale     "standardize": each input gets mean 0 and variance 1; "pixels": mean 0, and all inputs together variance 1;
+              "unit_norm": each sample gets mean square 1
+    bias      append an input that is always 1, which acts as a bias of the first layer
+    scale_y   targets get mean 0 and variance 1; `decode` undoes it in outputs
+
+    Means and variances are those of the training samples. The task remembers them as `scaling`, so that test samples, and
+    those of `with_test` and `predict`, are passed as they come. X and y are the scaled ones.
+
     Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0, missing or non-finite entries, masked,
-    sparse and complex data. Warns where the mean square of the inputs is far from 1.
+    sparse and complex data. Warns where the mean square of inputs is far from 1, or that of targets far above.
     """
 
     X: np.ndarray
@@ -33,8 +93,25 @@ class Task:
     X_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
     classes: tuple | None = None
+    scale: InitVar[str | None] = None
+    bias: InitVar[bool] = False
+    scale_y: InitVar[bool] = False
+    scaling: Scaling | None = field(default=None, kw_only=True)  # that X, y and the like have gone through
+    columns: tuple | None = field(default=None, kw_only=True)  # names of the inputs, of a data frame
+    targets: tuple | None = field(default=None, kw_only=True)  # and of the targets
+    rows: tuple | None = field(default=None, kw_only=True)  # and of its samples
+    rows_test: tuple | None = field(default=None, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self, scale, bias, scale_y):
+        for name, table in (("columns", self.X), ("targets", self.y)):
+            if hasattr(table, "columns"):
+                object.__setattr__(self, name, tuple(map(str, table.columns)))
+        for name, table in (("rows", self.X), ("rows_test", self.X_test)):
+            if hasattr(table, "columns"):
+                object.__setattr__(self, name, _row_names(table))
+        self._check_columns(self.X_test, self.y_test)
+        _check_rows("y", self.X, self.y)
+        _check_rows("y_test", self.X_test, self.y_test)
         X = _samples("X", self.X, "(P, D), or (P, height, width)")
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
@@ -56,15 +133,66 @@ class Task:
             y_test = finite_array("y_test", y_test, y.ndim, "(P_test,), or (P_test, C) as `y`")
             if y_test.shape != wanted:
                 raise ValueError(f"`y_test` must have shape {wanted}, a target a row of `X_test`; got {y_test.shape}.")
+        if scale is not None or bias or scale_y:
+            scaling = Scaling.of(X, y, scale, bias, scale_y)
+            X, y = scaling.inputs(X), scaling.targets(y)
+            for name, values in (("X", X), ("y", y)):
+                if not values.any():
+                    raise ValueError(f"`{name}` is the same for all samples: nothing is left of it once it is scaled.")
+            X_test = None if X_test is None else scaling.inputs(X_test)
+            y_test = None if y_test is None else scaling.targets(y_test)
+            object.__setattr__(self, "scaling", scaling)
         for name, value in (("X", X), ("y", y), ("X_test", X_test), ("y_test", y_test)):
+            if value is not None:
+                value.setflags(write=False)
             object.__setattr__(self, name, value)
-        scale = (X**2).mean()
-        if scale and not 1 / MOST_SCALE <= scale <= MOST_SCALE:
+        self._warn_of_scales()
+
+    def _check_columns(self, X_test, y_test):
+        for name, known, table in (("X", self.columns, X_test), ("y", self.targets, y_test)):
+            found = tuple(map(str, getattr(table, "columns", known or ())))
+            if known is not None and found != known:
+                raise ValueError(
+                    f"`{name}_test` must have the columns of `{name}`, {list(known)}, in this order; got {list(found)}."
+                )
+
+    def _warn_of_scales(self):
+        size, tested = ((rows**2).mean() if rows is not None else 0.0 for rows in (self.X, self.X_test))
+        if size and not LEAST_SCALE <= size <= MOST_SCALE:
             warn(
-                f"`X` has a mean square of {scale:.3g}, and so have the first preactivations: large ones saturate, small ones "
-                "learn slowly. Scale the inputs to about 1, such as with sklearn.preprocessing.StandardScaler, fitted on "
-                "the training rows."
+                f"`X` has a mean square of {size:.3g}, and so have the first preactivations: large ones saturate, small ones "
+                'learn slowly. Scale the inputs to about 1: scale="standardize" does, or "pixels" for images.'
             )
+        elif tested > MOST_SCALE * size > 0:
+            warn(f"`X_test` has a mean square of {tested:.3g}, `X` one of {size:.3g}. Scale both alike.")
+        if (size := (self.y**2).sum() / self.P) > MOST_TARGET:
+            warn(
+                f"`y` has a mean square of {size:.3g}. Features learn the more the larger γ₀·y is. Scale the targets to "
+                "about 1: scale_y=True does, and `decode` returns outputs in their own units."
+            )
+
+    def with_test(self, X_test, y_test=None):
+        """The task with other test samples (P_test, D), as they come: scaled here if the task scales its own."""
+        self._check_columns(X_test, y_test)
+        rows = _row_names(X_test) if hasattr(X_test, "columns") else None
+        X_test = _samples("X_test", X_test, "(P_test, D)")
+        if self.scaling is not None:
+            if X_test.shape[1:] != self.scaling.shift.shape:
+                raise ValueError(
+                    f"`X_test` must be (P_test, D) with D = {len(self.scaling.shift)}, inputs before they are scaled; got "
+                    f"{X_test.shape}."
+                )
+            X_test = self.scaling.inputs(X_test)
+            if y_test is not None:
+                y_test = self.scaling.targets(finite_array("y_test", y_test, self.y.ndim, "of `y`"))
+        return replace(self, X_test=X_test, y_test=y_test, rows_test=rows)
+
+    def __repr__(self):
+        names = ", ".join(map(repr, self.classes or ()))
+        parts = [f"P {self.P}", f"D {self.D}", *([] if self.X_test is None else [f"P_test {len(self.X_test)}"])]
+        parts += [f"{self.outputs} outputs"] if self.outputs > 1 else []
+        parts += [f"classes {names if len(names) < 60 else f'{names:.50}…'}"] if names else []
+        return f"<Task: {', '.join(parts)}>"
 
     @property
     def P(self):
@@ -92,16 +220,17 @@ class Task:
         return self.X @ self.X.T / self.D
 
     @classmethod
-    def from_labels(cls, X, labels, X_test=None, labels_test=None):
+    def from_labels(cls, X, labels, X_test=None, labels_test=None, scale=None, bias=False):
         """A classification task: labels (P,) or (P, 1) are numbers, True and False, or text, two or more different ones.
 
         Of two classes, in sorted order, the first is coded as −1, the second as +1; of C > 2 each is one output, 1 − 1/C for
-        its own samples and −1/C for the others. `classes` keeps their names, and `decode` returns them.
+        its own samples and −1/C for the others. `classes` keeps their names, and `decode` returns them. `scale` and `bias` are
+        those of Task.
 
         Raises ValueError for fewer than two classes, more than a tenth of the samples (numbers that are no classes),
         missing labels, and test labels that were not taught.
         """
-        labels = _labels("labels", labels)
+        labels = _labels("labels", labels, X)
         classes, index = np.unique(labels, return_inverse=True)
         C = len(classes)
         if C < 2 or C > max(2, len(labels) / 2):
@@ -112,20 +241,20 @@ class Task:
         codes = np.array([-1.0, 1.0]) if C == 2 else np.eye(C) - 1 / C
         y_test = None
         if labels_test is not None:
-            labels_test = _labels("labels_test", labels_test)
+            labels_test = _labels("labels_test", labels_test, X_test)
             if unknown := sorted(set(labels_test.tolist()) - set(classes.tolist())):
                 raise ValueError(f"`labels_test` has {unknown[0]!r}, which is not in `labels`. Leave out such rows.")
             y_test = codes[np.searchsorted(classes, labels_test)]
-        return cls(X, codes[index], X_test, y_test, tuple(classes.tolist()))
+        return cls(X, codes[index], X_test, y_test, tuple(classes.tolist()), scale, bias)
 
     def decode(self, f):
         """Names of the classes that outputs f (…,), or (…, C), stand for: the nearest code. Shape (…,).
 
-        Raises ValueError unless the task has `classes`.
+        Without classes, outputs in the units of the targets as they were passed.
         """
-        if self.classes is None:
-            raise ValueError("`decode` needs a task with classes, from Task.from_labels; this one has none.")
         f = np.asarray(f)
+        if self.classes is None:
+            return f if self.scaling is None else self.scaling.raw_targets(f)
         return np.array(self.classes)[(f > 0).astype(int) if self.outputs == 1 else f.argmax(axis=-1)]
 
     @classmethod
@@ -208,13 +337,32 @@ def _samples(name, value, shape_words):
     return array.reshape(len(array), -1) if array.size else array
 
 
-def _labels(name, value):
-    """Labels as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
+def _check_rows(name, X, y):
+    """Raise ValueError where two tables have the same rows in another order."""
+    one, other = (getattr(table, "index", None) for table in (X, y))
+    if not hasattr(one, "equals") or not hasattr(other, "equals") or one.equals(other):
+        return
+    if len(one) == len(other) and set(one) == set(other):
+        raise ValueError(f"`{name}` has the rows of the inputs in another order. Pass {name}.loc[inputs.index].")
+
+
+def _row_names(table):
+    """Names of the rows of a data frame: numbers and text as they are, others as text; None where it has none."""
+    if not hasattr(table, "index"):
+        return None
+    return tuple(name if isinstance(name, (int, str)) else str(name) for name in table.index.tolist())
+
+
+def _labels(name, value, X):
+    """Labels of the rows of X as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
+    _check_rows(name, X, value)
     array = np.asarray(value)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
         raise ValueError(f"`{name}` must be (P,) or (P, 1), one label a row; got shape {array.shape}.")
-    entries = array.tolist()
+    if hasattr(X, "__len__") and len(X) != len(array):
+        raise ValueError(f"`{name}` must be one label a row, {len(X)}; got {len(array)}.")
+    entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in array.tolist()]
     kinds = {type(entry) for entry in entries}
     if len(kinds) != 1 or not kinds <= {str, int, bool, float} or any(entry != entry for entry in entries):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))

@@ -42,7 +42,7 @@ MOST_CALLS = 50_000  # of a flow; γ₀ = 100 needs 500 to 700
 LEARNED = 40.0  # the time after which a Δ that decays at a rate of at least 1 is below rounding
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TwoLayer(Result):
     """A two-layer solution at the asked times, exact. Names and shapes are those of Dynamics (L = 1), so that `compare`
     and figures read both.

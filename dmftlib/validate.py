@@ -35,9 +35,11 @@ def finite_array(name, value, ndim, shape_words):
     if array.dtype.kind == "O":  # as of tables whose columns have several types
         for place, entry in np.ndenumerate(array):
             if not isinstance(entry, (Real, np.bool_)):
+                if hasattr(value, "columns"):
+                    place = f"row {place[0]}, column {str(value.columns[place[1]])!r}"
                 raise TypeError(
                     f"{wrong} with the entry {entry!r:.40} of type {type(entry).__name__} at {place}. Leave out or fill what "
-                    "is missing, and code text as numbers."
+                    "is missing, and code text as numbers, such as with pandas.get_dummies."
                 )
     elif array.dtype.kind not in "biuf":
         raise TypeError(f"{wrong} of dtype {array.dtype}. Pass real numbers.")

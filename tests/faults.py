@@ -29,7 +29,7 @@ import numpy as np
 import dmftlib as dl
 from companion import beyond, claims, statistics
 from dmftlib import activations as act
-from dmftlib import comparison, lazy, probe, results, stability, step, twolayer
+from dmftlib import comparison, lazy, probe, results, saved, stability, step, task, twolayer
 from dmftlib.meanfield import draws, errors, responses, revealed, solver, sweep
 from dmftlib.meanfield import span as bases
 from dmftlib.network import ensembles, training
@@ -55,6 +55,7 @@ FIRST = {  # tests that run first, by the beginning of a name
     "responses": ["test_responses.py", "test_equations.py"],
     "result": ["test_results.py"],
     "task": ["test_tasks.py", "test_lazy.py"],
+    "data": ["test_your_data.py"],
     "figure": ["../companion/test_figures.py"],
     "claim": ["../companion/test_claims.py"],
     "beyond": ["../companion/test_beyond.py"],
@@ -280,6 +281,9 @@ FAULTS = {
     "result: negative eigenvalues are never told": value(stability, "NOTICEABLE", 1e9),
     "task: K_x over P": value(dl.Task, "K_x", property(lambda self: self.X @ self.X.T / self.P)),
     "task: whitened inputs of norm 1": edit((dl.Task, "whitened"), "np.sqrt(y.size) * np", "np"),
+    "data: new points scaled by themselves": edit((task.Scaling, "inputs"), "X - self.shift", "X - X.mean(axis=0)"),
+    "data: outputs without the mean of the targets": edit((task.Scaling, "raw_targets"), "self.y_shift + ", ""),
+    "data: predictions of an average from one run": edit(saved._solved_again, "if run.parts:", "if False:"),
     # What figures and claims rest on
     "figure: standard error with n for n − 1": edit(statistics.mean_and_error, "ddof=1", "ddof=0"),
     "figure: bias that keeps the theory's noise": edit(statistics.split_error, ".sum() + floor", ".sum()"),

@@ -57,7 +57,7 @@ def entk():
     """Lazy kernels of ReLU, two hidden layers, against the angle; and predictions on a circle of inputs."""
     above, below = figure.Figure((drawing.WIDTH, 5), layout="constrained").subplots(2)
     theta, grid, degrees = np.linspace(0, 180, 61), np.linspace(0, 360, 181), [20, 70, 110, 190, 230, 300]
-    task, y = dl.Task.circle(np.radians(theta), theta), np.array([1.0, -0.5, 0.5, -1.0, 0.7, 0.0])
+    task, y = dl.Task.circle(np.radians(theta), 0 * theta), np.array([1.0, -0.5, 0.5, -1.0, 0.7, 0.0])
     kernels = dl.lazy.kernels(dl.Experiment(task, dl.GD(), 2, "relu", gamma0=1.0, lr=0.1, steps=1))
     terms = np.array([task.K_x[0], *kernels.Phi[:, 0]]) * [*kernels.G[:, 0], np.ones(61)]
     for term, dash in zip((*terms, kernels.K[0]), ("--", "-.", ":", "-")):

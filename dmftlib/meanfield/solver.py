@@ -156,9 +156,6 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             list(threads.map(in_dtype(HalfSweep.run), {*halves, coarse}))
     history = _history(halves, experiment.task, experiment.error) if record else None
 
-    def training(name, array):
-        return array[:, : experiment.task.P] if name == "f" else array
-
     # Both halves, and the coarser sweep of the first.
     sweeps = {name: np.stack([half.recorded(name) for half in (*halves, coarse)]) for name in RECORDED}
     if not linear and (kernels_at is None or kernels_at[0] == 0):
@@ -166,8 +163,14 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     both = {name: x[:2] for name, x in sweeps.items()}
     records = {name: value.mean(axis=0) for name, value in both.items()}
 
+    def observed(arrays):
+        """With outputs on test points by themselves."""
+        P, f = experiment.task.P, arrays["f"]
+        return arrays | dict(f=f[:, :P]) | (dict(f_test=f[:, P:]) if f.shape[1] > P else {})
+
     def relative(differences):
-        norms = {n: [np.linalg.norm(training(n, array)) for array in (d, records[n])] for n, d in differences.items()}
+        sizes = observed(records)
+        norms = {n: [np.linalg.norm(x) for x in (d, sizes[n])] for n, d in observed(differences).items()}
         return {n: float(error / max(size, 1e-300)) for n, (error, size) in norms.items()}
 
     # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
@@ -202,15 +205,16 @@ def average(runs):
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"`runs` must have different seeds, or their spread says nothing; got {seeds}.")
     one_experiment("`runs`", runs)
-    values = {name: np.stack([getattr(run, name) for run in runs]) for name in RECORDED}
+    names = RECORDED if runs[0].f_test is None else (*RECORDED, "f_test")
+    values = {name: np.stack([getattr(run, name) for run in runs]) for name in names}
     mean = {name: value.mean(axis=0) for name, value in values.items()}
     error = {name: value.std(axis=0, ddof=1) / np.sqrt(len(runs)) for name, value in values.items()}
-    noise = {name: float(np.linalg.norm(error[name]) / max(np.linalg.norm(mean[name]), 1e-300)) for name in RECORDED}
+    noise = {name: float(np.linalg.norm(error[name]) / max(np.linalg.norm(mean[name]), 1e-300)) for name in names}
     first = runs[0].provenance
     errors = first.errors | dict(monte_carlo=noise)
-    f_test = None if runs[0].f_test is None else np.mean([run.f_test for run in runs], axis=0)
-    provenance = replace(first, size=sum(run.provenance.size for run in runs), errors=errors)
-    return replace(runs[0], provenance=provenance, f_test=f_test, **mean)
+    parts = tuple(run.provenance for run in runs)
+    provenance = replace(first, size=sum(part.size for part in parts), errors=errors, parts=parts)
+    return replace(runs[0], provenance=provenance, **mean)
 
 
 def _history(halves, task, error):

@@ -12,7 +12,7 @@ from ..validate import listed, one_experiment, whole
 from .training import train_each
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ensemble(Result):
     """Mean over networks: arrays named and shaped as in Dynamics. `standard_error` has that of every entry, by name.
 
@@ -31,6 +31,7 @@ class Ensemble(Result):
     standard_error: dict
     kernels_at: np.ndarray | None = None
     f_test: np.ndarray | None = None
+    dtype: str = "float64"
 
     __post_init__ = Dynamics.__post_init__
     times, Delta = Dynamics.times, Dynamics.Delta
@@ -38,6 +39,12 @@ class Ensemble(Result):
     def relative_error(self, name):
         """Standard error over seeds, ‖SE‖_F/‖mean‖_F."""
         return float(np.linalg.norm(self.standard_error[name]) / (np.linalg.norm(getattr(self, name)) or 1.0))
+
+    def origin(self):
+        return dict(engine="networks", width=self.width, seeds=list(self.seeds), dtype=self.dtype)
+
+    def stated_errors(self):
+        return dict(relative_error_seeds={name: self.relative_error(name) for name in self.standard_error})
 
 
 def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
@@ -85,8 +92,8 @@ def _average(name, runs):
     if count < 2:
         raise ValueError(f"`{name}` must hold at least two seeds, so that a standard error exists; got {count}.")
     error = {key: np.sqrt(value / (count - 1) / count) for key, value in square.items()}
-    width = run.provenance.size
-    return Ensemble(run.experiment, width, tuple(seeds), **mean, kernels_at=run.kernels_at, standard_error=error)
+    more = dict(kernels_at=run.kernels_at, standard_error=error, dtype=run.provenance.dtype)
+    return Ensemble(run.experiment, run.provenance.size, tuple(seeds), **mean, **more)
 
 
 def average(runs):

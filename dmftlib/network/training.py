@@ -182,7 +182,10 @@ def stable_lr(experiment, width=256, seed=0):
     check_experiment(experiment)
     at = np.unique(np.linspace(0, experiment.steps - 1, 9).round().astype(int))
     with warnings.catch_warnings(action="ignore"):  # of steps that are too large, which is what is looked for
-        lr = 1 / largest_eigenvalue(train(replace(experiment, steps=1), width, seed).K[0])
+        largest = largest_eigenvalue(train(replace(experiment, steps=1), width, seed).K[0])
+        if not largest:
+            raise ValueError("`experiment` has K = 0: no step changes an output. Are all inputs 0?")
+        lr = 1 / largest
         for _ in range(21):
             try:
                 run = train(replace(experiment, lr=float(lr)), width, seed, kernels_at=at)

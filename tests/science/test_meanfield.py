@@ -123,14 +123,15 @@ FEEDBACK = dl.Experiment(dl.Task.random(4, 10, seed=1), dl.FA(0.5), 3, "tanh", g
 @pytest.mark.parametrize("rule, activation", [(dl.FA(0.5), "tanh"), (dl.GLN(), "relu"), (dl.GD(), "linear")])
 def test_test_points_change_nothing_of_the_training_result(rule, activation):
     e = dataclasses.replace(FEEDBACK, rule=rule, activation=activation, hidden_layers=2)
-    far = 100 * np.random.default_rng(0).standard_normal((20, 10))
+    far = 3 * np.random.default_rng(0).standard_normal((20, 10))
     task = dl.Task(e.task.X, e.task.y, np.concatenate([e.task.X, far]))
     # Kernels of these steps leave f as the samples have it.
     alone, run = (dl.meanfield.solve(x, 2048, kernels_at=(0, 7)) for x in (e, dataclasses.replace(e, task=task)))
     for name in RECORDED:
         np.testing.assert_allclose(getattr(run, name), getattr(alone, name), rtol=0, atol=1e-11, err_msg=name)
     for source, errors in alone.provenance.errors.items():
-        assert run.provenance.errors[source] == pytest.approx(errors, abs=1e-9)
+        known = {name: error for name, error in run.provenance.errors[source].items() if name != "f_test"}
+        assert known == pytest.approx(errors, abs=1e-9)
     # And a test point that is a training point gets its output: up to what tol leaves out, in the samples themselves.
     assert distance(run.f_test[:, :4], run.f) < (1e-12 if activation == "linear" else 3e-3)
 

@@ -121,7 +121,7 @@ def test_extrapolation_is_exact_for_a_line_in_one_over_N(widths):
 def test_divergence_names_the_step_and_a_smaller_lr():
     e = experiment(activation="relu", lr=1.5, steps=60)
     with pytest.raises(
-        dl.Diverged, match=r"at step \d+ .*`lr` = 1.5 is probably too large.*try lr = 0.0\d+,"
+        dl.Diverged, match=r"at step \d+ .*`lr` = 1.5 is probably too large.*stable_lr\(experiment\) finds"
     ) as caught:
         network.train(e, 12)
     step = int(str(caught.value).split("at step ")[1].split()[0])

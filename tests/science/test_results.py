@@ -126,7 +126,7 @@ def test_divergence_names_the_first_bad_step(value, step):
     check_records(E, {"f": f})
     f[step:, 1] = value
     for first in (0, 40):  # a later part of the same run
-        with pytest.raises(dl.Diverged, match=rf"at step {first + step} the loss is .*`lr` = 0.25 .*try lr = 0.062"):
+        with pytest.raises(dl.Diverged, match=rf"at step {first + step} the loss is .*`lr` = 0.25 .*stable_lr"):
             check_records(E, {"f": f}, first)
     K[3, 0, 1] = np.nan
     with pytest.raises(dl.Diverged, match=r"at step 3"):
@@ -136,25 +136,27 @@ def test_divergence_names_the_first_bad_step(value, step):
     assert "lr" not in str(caught.value)  # which is not to blame before any step
 
 
-def test_the_step_proposed_after_divergence_is_one_that_runs():
+def test_divergence_tells_how_far_the_step_is_off_and_who_finds_one_that_runs():
     # Inputs as large as pixels make a kernel of 1e5: a quarter of the step diverges as well, and a quarter of that.
     task = dl.Task.random(6, 10, 0)
     with pytest.warns(UserWarning, match="mean square"):
         task = dl.Task(100 * np.abs(task.X), task.y)
     e = dl.Experiment(task, dl.GD(), 1, "relu", 1.0, 0.1, 12)
+    edge = 0.1 * stability.largest_eigenvalue(dl.lazy.kernels(e).K)
+    lr = dl.network.stable_lr(e, 64)
+    assert 1e-6 < lr < 1e-4  # the edge of the lazy kernel is near 1e-5: neither wild nor timid
     for run in (
-        lambda e: dl.network.train(e, 32),
+        lambda e: dl.network.train(e, 64),
         lambda e: dl.meanfield.solve(e, 64),
         lambda e: dl.lazy.predict(dataclasses.replace(e, gamma0=1e-3)),
     ):
-        with pytest.raises(dl.Diverged) as caught:
+        with pytest.raises(dl.Diverged, match=r"stable_lr\(experiment\) finds a smaller one by trying") as caught:
             run(e)
-        lr = float(str(caught.value).split("try lr = ")[1].split(",")[0])
+        assert float(str(caught.value).split("began at ")[1].split()[0]) == pytest.approx(edge, rel=0.4)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             better = run(dataclasses.replace(e, lr=lr))
         assert ((task.y - better.f[-1]) ** 2).mean() < 1
-        assert 1e-6 < lr < 1e-4  # the edge of the lazy kernel is near 1e-5: neither wild nor timid
 
 
 def told(K, **options):
