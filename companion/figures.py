@@ -32,11 +32,11 @@ from .statistics import (
 )
 
 __all__ = [
-    "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
-    "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change",
-    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "kernels_over_time", "layer_terms",
-    "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
-    "squared_error", "terms_of_runs", "until", "with_baseline",
+    "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves",
+    "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change", "fit_slope",
+    "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "kernels_over_time", "layer_terms",
+    "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs",
+    "split_error", "spread", "squared_error", "terms_of_runs", "until", "with_baseline",
 ]  # fmt: skip
 
 # With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
@@ -75,9 +75,9 @@ class FigureWithData:
         """The picture, drawn from `panels`, as bytes that depend on nothing else."""
         return save(draw(self.panels), "png", dpi)
 
-    def csv(self, header=None):
-        """What the picture shows, as text that `read_csv` turns into panels; `header` has lines of comment by name."""
-        return to_csv(self.panels, header)
+    def csv(self):
+        """What the picture shows, as text that `read_csv` turns into panels."""
+        return to_csv(self.panels)
 
     _repr_png_ = png
 
@@ -254,21 +254,22 @@ def overview(theory, networks):
     return FigureWithData([loss, *pair], data | more)
 
 
-def _densities(rows, bins):
-    """Preactivations of theory, networks, and a Gaussian at initialization, a panel a row.
+def densities_of_runs(runs, initial_variances, bins=40):
+    """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
 
-    `rows` lists (name in the data, layer as an index, label, theory, networks, variances at initialization).
+    `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,). Networks are a histogram,
+    theory is a line, the Gaussian at initialization a guide.
     """
-    networks = rows[0][4]
-    panels, data = [], dict(N=networks[0].final_h[0].shape[0], seeds=len(networks))
-    for name, layer, label, theory, networks, variances in rows:
-        h, nets = theory.final_h[layer], [network.final_h[layer] for network in networks]
+    networks = _first("runs", runs)[1]
+    panels, data = [], dict(N=networks[0].final_h[-1].shape[0], seeds=len(networks))
+    for name, (theory, networks) in runs.items():
+        h, nets = theory.final_h[-1], [network.final_h[-1] for network in networks]
         edge = np.quantile(np.abs(h), 0.995)
         edges = np.linspace(-edge, edge, bins + 1)
         middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
         shown, *nets_shown = (np.histogram(values, edges)[0] / values.size / size for values in (h, *nets))
         mean, error = mean_and_error(nets_shown)
-        sd = np.sqrt(variances)[:, None]
+        sd = np.sqrt(initial_variances)[:, None]
         before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
         text, style = f"{len(nets)} networks, N = {len(nets[0])}", rule_name(theory.experiment.rule)
         series = [
@@ -277,28 +278,10 @@ def _densities(rows, bins):
             Series("guide", middle, before, label="at initialization"),
         ]
         limits = dict(x_limits=(-edge, edge), y_limits=(0, 1.05 * max(map(np.max, (before, mean, shown)))))
-        panels.append(Panel(series, label, "density", **limits))
+        panels.append(Panel(series, f"final $h^L$, {name}", "density", **limits))
         data |= {f"h_{name}": middle, f"density_{name}": shown, f"initial_{name}": before}
         data |= _named(f"density_{name}", shown, (mean, error))
     return FigureWithData(panels, data)
-
-
-def densities(theory, runs, initial_variances, bins=40):
-    """Density of final preactivations h^ℓ over neurons and samples, one panel a layer.
-
-    `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
-    """
-    layers = enumerate(initial_variances, 1)
-    return _densities([(l, l - 1, f"final $h^{{{l}}}$", theory, runs, variances) for l, variances in layers], bins)
-
-
-def densities_of_runs(runs, initial_variances, bins=40):
-    """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
-
-    `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
-    """
-    runs = _filled("runs", runs).items()
-    return _densities([(label, -1, f"final $h^L$, {label}", *run, initial_variances) for label, run in runs], bins)
 
 
 def richness(gammas, theories, networks, lazy_f, lazy_alignment):

@@ -16,12 +16,9 @@ class ToolError(click.ClickException):
 def git(root: Path, *words: str) -> str:
     """What git prints, or '' without git, without a repository, or where `root` lies inside another repository."""
 
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace").stdout.strip()
-
+    here = os.environ | {"GIT_CEILING_DIRECTORIES": str(root.parent)}
+    options = dict(env=here, capture_output=True, encoding="utf-8", errors="replace")
     try:
-        top = ask("rev-parse", "--show-toplevel")
-        return ask(*words) if top and os.path.samefile(top, root) else ""
+        return subprocess.run(["git", "-C", str(root), *words], **options).stdout.strip()
     except OSError:  # no git on the PATH
         return ""

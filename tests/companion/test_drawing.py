@@ -31,9 +31,9 @@ EVERY_KIND = [
 
 
 def test_a_picture_drawn_from_its_file_is_the_same_to_the_last_byte():
-    text = drawing.to_csv(EVERY_KIND, {"id": "fig-x"})
+    text = drawing.to_csv(EVERY_KIND)
     again = figures.read_csv(text)
-    assert drawing.to_csv(again, {"id": "fig-x"}) == text
+    assert drawing.to_csv(again) == text
     for kind, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
         first, second = (drawing.save(figures.draw(panels), kind) for panels in (EVERY_KIND, again))
         assert first == second and first.startswith(start)
@@ -41,9 +41,9 @@ def test_a_picture_drawn_from_its_file_is_the_same_to_the_last_byte():
 
 def test_the_file_has_named_columns_and_says_what_they_are(tmp_path):
     path = tmp_path / "figure.csv"
-    path.write_text(drawing.to_csv(EVERY_KIND, {"parameters": {"P": 4}}), encoding="utf-8")
+    path.write_text(drawing.to_csv(EVERY_KIND), encoding="utf-8")
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert comments[0] == "# parameters: {'P': 4}" and "# panel 1: x: width N, y: error (title)" in comments
+    assert "# panel 1: x: width N, y: error (title)" in comments
     assert any(line.startswith("# units: ") for line in comments)
     rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
     assert list(rows[0]) == ["panel", "series", "kind", "label", "x", "y", "standard_error", "value"]
