@@ -1,7 +1,9 @@
 """Runs the chapters and builds the book. No physics here, and dmftlib imports none of it."""
 
+import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -22,3 +24,11 @@ def git(root: Path, *words: str) -> str:
         return subprocess.run(["git", "-C", str(root), *words], **options).stdout.strip()
     except OSError:  # no git on the PATH
         return ""
+
+
+def digest(root: Path, patterns: Iterable[str], *texts: str) -> str:
+    """A hash of the files below `root` that match, with their names, and of texts."""
+    found = hashlib.sha256("\0".join(texts).encode())
+    for path in sorted(path for pattern in patterns for path in root.glob(pattern) if path.is_file()):
+        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()

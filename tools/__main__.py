@@ -167,7 +167,7 @@ def accept(chapter):
 
 
 @dmft.command()
-@click.argument("chapter", type=click.Choice(list(full_results.SOURCES)))
+@click.argument("chapter", type=click.Choice(full_results.CHAPTERS))
 def full(chapter):
     """Measure the full result of a chapter that shows a part of it."""
     full_results.full(chapter)

@@ -21,7 +21,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, figures, git, remember
+from . import ROOT, ToolError, digest, figures, git, remember
 from .atomic import borrow, give_back, put, scratch, write_bytes
 from .parameters import read_notebook, similar, written
 
@@ -75,11 +75,7 @@ def key(chapter: str, values: dict) -> str:
     """A hash of everything that a chapter's outputs depend on."""
     notebook = strip(read(committed(chapter)))
     cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
-    digest = hashlib.sha256(json.dumps([cells, values, sys.version_info[:2]], sort_keys=True).encode())
-    for pattern in INPUTS:
-        for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return digest(ROOT, INPUTS, json.dumps([cells, values, sys.version_info[:2]], sort_keys=True))
 
 
 def state() -> dict:

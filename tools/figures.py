@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from . import ROOT, git
+from . import ROOT, digest, git
 from .atomic import write_bytes
 from .parameters import read_notebook
 
@@ -120,8 +120,7 @@ def renamed_in(text: str, names: dict[str, str]) -> str:
 
 def places(csv: str, note: str) -> dict[str, Path]:
     """Where a picture is kept by format: files in _build/figures are named after all that it depends on."""
-    source = (ROOT / "companion" / "drawing.py").read_bytes() + (ROOT / "requirements.lock").read_bytes()
-    key = hashlib.sha256(source + b"\0" + note.encode() + b"\0" + csv.encode()).hexdigest()
+    key = digest(ROOT, ["companion/drawing.py", "requirements.lock"], note, csv)
     return {kind: ROOT / "_build" / "figures" / f"{key}.{kind}" for kind in ("png", "svg", "pdf")}
 
 
