@@ -14,8 +14,6 @@ from .markdown import TEMPLATES
 
 NAME = "learning-rules.pdf"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = "disable-quic disable-background-networking disable-component-update disable-sync"
-FLAGS = [f"--{flag}" for flag in f"no-sandbox disable-gpu no-first-run {QUIET}".split()]
 FOOTER = (
     '<div style="font-size: 8pt; width: 100%; text-align: center; color: #444">'
     '<span class="pageNumber"></span> of <span class="totalPages"></span></div>'
@@ -132,7 +130,7 @@ def write(html: Path, place: Path) -> None:
     text = assemble(html)
     document.write_text(text, encoding="utf-8")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=BROWSER)
         page = browser.new_page()
         page.set_default_timeout(600_000)
         page.goto(document.resolve().as_uri(), wait_until="load")

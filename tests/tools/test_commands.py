@@ -11,7 +11,6 @@ import tomllib
 
 import pytest
 import yaml
-from click.shell_completion import ShellComplete
 from conftest import SMALL_CHAPTER, commit, dmft, tools, write_chapter
 
 from tools import ROOT
@@ -123,8 +122,6 @@ def test_help_lists_the_commands_the_chapters_or_the_parameters_of_one(tree):
     for command in ("run", "sweep"):
         told = dmft(command, "small", "--help").output
         assert "  n: int = 3  how many [1, 10]\n  word: str = 'a'  what {a, b}\nor --preset paper" in told
-    completed = ShellComplete(commands, {}, "dmft", "_DMFT_COMPLETE").get_completions(["run"], "sm")
-    assert [item.value for item in completed] == ["small"]
 
 
 def test_make_takes_the_words_that_it_knows_from_the_command_line_alone_as_they_are(checkout):
