@@ -12,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -267,25 +268,32 @@ def cached(chapter: str, values: dict, folder: Path, at_once: int = 1, preset: s
     return path
 
 
+@contextmanager
+def side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that execute chapters; Ctrl-C ends those chapters, and none that waits begins."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def run_all(rows: dict[str, dict]) -> dict[str, Path]:
     """Every chapter with its defaults, two at a time, the longest by their `rows` of costs first; a failure lets others finish."""
     for chapter in names():
         read_notebook(read(committed(chapter)))  # a parameters cell outside the grammar stops the build at once
     folder, found, failures = ROOT / "_build" / "chapters", {}, []
     at_once = min(AT_ONCE, len(names())) or 1
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            order = sorted(names(), key=lambda chapter: -rows.get(chapter, {}).get("seconds", 0))
-            jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in order}
-            for chapter, job in jobs.items():
-                try:
-                    found[chapter] = job.result()
-                except ToolError as error:
-                    failures.append(str(error))
-        except KeyboardInterrupt:  # also between two results: left alone, the pool would run all chapters first
-            interrupted.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    order = sorted(names(), key=lambda chapter: -rows.get(chapter, {}).get("seconds", 0))
+    with side_by_side(at_once) as pool:
+        jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in order}
+        for chapter, job in jobs.items():
+            try:
+                found[chapter] = job.result()
+            except ToolError as error:
+                failures.append(str(error))
     if failures:
         raise ToolError("\n".join(failures))
     return found
