@@ -154,17 +154,12 @@ def _named(name, values, nets):
     return dict(zip((name, f"{name}_mean", f"{name}_standard_error"), (values, *nets)))
 
 
-def _beside(name, x, values, nets, origin, rule):
-    """Theory as a line and networks as markers: series and their data."""
-    series = [line(x, values, THEORY), markers(x, *nets, _networks(origin), rule_name(rule))]
-    return series, _named(name, values, nets)
-
-
 def _curve(theory, networks, metric, label, **axes):
-    """One metric against training time: a panel and its data."""
+    """One metric against training time, theory as a line and networks as markers: a panel and its data."""
     origin, nets = _origin(networks), mean_and_error([getattr(e, metric) for e in networks])
-    shown, data = _beside(metric, theory.times, getattr(theory, metric), nets, origin, theory.experiment.rule)
-    return Panel(shown, TIME, label, **axes), data
+    times, values, style = theory.times, getattr(theory, metric), rule_name(theory.experiment.rule)
+    shown = [line(times, values, THEORY), markers(times, *nets, _networks(origin), style)]
+    return Panel(shown, TIME, label, **axes), _named(metric, values, nets)
 
 
 def _loss(theory, networks):

@@ -41,11 +41,10 @@ LINKS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure in a notebook: its cell, the output that shows it, its id."""
+    """A figure in a notebook: its cell, and the output that shows it."""
 
     cell: object
     output: object
-    id: str
 
     @property
     def carried(self) -> dict:
@@ -58,17 +57,19 @@ class Shown:
         return self.cell.metadata.get("mystnb", {}).get("figure", {})
 
     @property
+    def id(self) -> str:
+        """Its name; without one, as under sliders, it is named after its cell."""
+        return self.named.get("name") or self.carried.get("id", f"fig-{self.cell.id}")
+
+    @property
     def caption(self) -> str:
         return self.named.get("caption", "Figure with sliders: the two-layer closed forms of every rule")
 
 
 def shown(notebook) -> Iterator[Shown]:
-    """The figures of a notebook, in order; one without a name, which has sliders, is named after its cell."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if carried := output.get("metadata", {}).get("dmftlib", {}):
-                name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-                yield Shown(cell, output, name or carried.get("id", f"fig-{cell.id}"))
+    """The figures of a notebook, in order."""
+    every = (Shown(cell, output) for cell in notebook.cells for output in cell.get("outputs", []))
+    return (figure for figure in every if figure.carried)
 
 
 # --- Other parameters -------------------------------------------------------------------------------------------------

@@ -4,11 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from IPython.core.formatters import DisplayFormatter
 from matplotlib.colors import to_rgb
 
 import dmftlib as dl
-from companion import drawing, figures, sliders
+from companion import drawing, figures
 from companion.drawing import Panel, Series, look, styles
 
 x = np.array([1.0, 2, 4, 8])
@@ -79,16 +78,6 @@ def test_limits_and_ticks_that_a_notebook_changes_reach_the_files():
     (panel,) = figures.read_csv(shown.csv())
     assert (panel.x_limits, panel.y_limits) == ([1, 4], [0.5, 5])
     assert (panel.ticks, panel.tick_labels) == ([1, 3], ["one", "three"])
-
-
-def test_a_figure_hands_its_data_to_whoever_shows_it():
-    shown = figures.curves({"loss": ({"line": (x, x)}, {})}, "t")
-    data, metadata = DisplayFormatter().format(shown)
-    assert metadata["dmftlib"]["csv"] == shown.csv() and data["image/png"] and data["text/plain"]
-    shown = sliders.two_layer()
-    _, metadata = DisplayFormatter().format(shown)
-    panels = figures.read_csv(metadata["dmftlib"]["csv"])
-    np.testing.assert_allclose(panels[1].series[0].y, shown.curve("GD", "H_y"), rtol=1e-5)
 
 
 def test_a_rule_looks_the_same_wherever_it_is_shown():
