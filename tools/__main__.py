@@ -10,19 +10,7 @@ from pathlib import Path
 
 import click
 
-from . import (
-    ROOT,
-    ToolError,
-    chapters,
-    comparison,
-    costs,
-    full_results,
-    links,
-    pages,
-    pdf,
-    run_records,
-    sweep,
-)
+from . import ROOT, ToolError, chapters, comparison, costs, full_results, links, pages, pdf, run_records, sweep
 from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
 
 

@@ -111,15 +111,7 @@ def provenance(swept: dict[str, list], fixed: dict, notebook) -> dict:
     return {"grid": swept, **other, **chapters.state(), "licence": figures.LICENCE}
 
 
-def sweep(
-    chapter: str,
-    grid: str,
-    settings: str = "",
-    preset: str = "",
-    wanted: str = "",
-    jobs: int = chapters.AT_ONCE,
-    scheduler: str = "",
-) -> None:
+def sweep(chapter: str, grid: str, settings: str, preset: str, wanted: str, jobs: int, scheduler: str) -> None:
     """Run what is missing of a grid, then write its table and its plot; raise, after that, if a run failed."""
     committed = chapters.read(chapters.committed(chapter))
     parameters = read_notebook(committed)
