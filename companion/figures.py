@@ -249,7 +249,7 @@ def overview(theory, networks):
     return FigureWithData([loss, *pair], data | more)
 
 
-def densities_of_runs(runs, initial_variances, bins=40):
+def densities_of_runs(runs, initial_variances):
     """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
 
     `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,). Networks are a histogram,
@@ -260,7 +260,7 @@ def densities_of_runs(runs, initial_variances, bins=40):
     for name, (theory, networks) in runs.items():
         h, nets = theory.final_h[-1], [network.final_h[-1] for network in networks]
         edge = np.quantile(np.abs(h), 0.995)
-        edges = np.linspace(-edge, edge, bins + 1)
+        edges = np.linspace(-edge, edge, 41)
         middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
         shown, *nets_shown = (np.histogram(values, edges)[0] / values.size / size for values in (h, *nets))
         mean, error = mean_and_error(nets_shown)
@@ -501,8 +501,8 @@ def terms_of_runs(runs):
     return FigureWithData(panels, data)
 
 
-def spread(runs, name="K"):
-    """Share of single networks whose relative error is below a value, for several runs.
+def spread(runs):
+    """Share of single networks whose relative error of the eNTK is below a value, for several runs.
 
     `runs` maps a label to (theory, single networks, narrower ones): lines are Gaussian fluctuations whose size is
     taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
@@ -511,7 +511,7 @@ def spread(runs, name="K"):
     data, drawn = {}, {}
     for label, (theory, singles, narrower) in runs.items():
         data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
-        expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
+        expected, found = gaussian_errors(narrower, theory, data["N"]), relative_errors(singles, theory)
         share, below = ((np.arange(len(values)) + 0.5) / len(values) for values in (found, expected))
         drawn[label] = (expected, below), (found, share, 0 * share)
         data[label] = dict(theory=expected, networks=found, share=share)
@@ -520,8 +520,8 @@ def spread(runs, name="K"):
     ticks = [tick for tick in 0.1 * 2.0 ** np.arange(-12, 8) if low <= tick <= high]
     axes = dict(x_scale="log", x_limits=(low, high), ticks=ticks, tick_labels=[f"{tick:.2g}" for tick in ticks])
     title = f"lines: Gaussian, from N = {data['narrower']}; markers: {_networks(data)}"
-    label = f"relative error of ${SYMBOLS[name]}$ of one network"
-    return FigureWithData([Panel(_pairs(rules, drawn), label, "share below it", legend=title, **axes)], data)
+    panel = Panel(_pairs(rules, drawn), "relative error of $K$ of one network", "share below it", legend=title, **axes)
+    return FigureWithData([panel], data)
 
 
 def change_against_richness(runs, guides=()):

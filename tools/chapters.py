@@ -100,7 +100,7 @@ def compiled() -> Path:
     return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ROOT / "_build" / "jax-cache"))
 
 
-def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
+def environment(at_once: int, cache: Path) -> dict[str, str]:
     """Threads that `at_once` kernels can share, and a place for compiled functions."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
@@ -112,7 +112,7 @@ def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
     )
     quick = {"XLA_FLAGS": " ".join(f"--{flag}" for flag in flags)}
     # Whatever the locale, files are read and written in UTF-8.
-    return {**quick, **os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
+    return {**quick, **os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache)}
 
 
 def say(line: str) -> None:
