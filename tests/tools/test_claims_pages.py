@@ -58,14 +58,6 @@ def test_every_panel_of_the_paper_has_a_figure_and_claims_with_expected_values(b
         assert bool(slopes) == ("slope" in home[2]), panel
 
 
-@pytest.mark.parametrize(
-    "label, panels",
-    [("1c, 1f", ["1c", "1f"]), ("2d–f, 3", ["2d", "2e", "2f", "3"]), ("(7), 5a", ["5a"]), ("Table 2", []), ("6a", [])],
-)
-def test_a_label_names_panels(label, panels):
-    assert claims_pages.panels(label) == panels
-
-
 RISING = [[1.0, 1.2], [2.0, 2.2]]
 
 
