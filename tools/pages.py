@@ -69,7 +69,6 @@ def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
         costs=costs.sentences(chapter, measured=True),
         trial=trials().get(chapter),
         parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
-        cited=any("## Cite and rerun" in cell.source for cell in notebook.cells),  # a chapter may say more itself
     )
 
 
