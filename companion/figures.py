@@ -43,7 +43,7 @@ __all__ = [
 # assumed, not measured (tests/companion/test_figures.py computes the rest).
 STRAIGHT = 64
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
-SYMBOLS_IN_WORDS, RAISED = {"Phi": "Φ", "G": "G", "G_tilde": "G̃", "K": "K"}, str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 CUT = 1e-3  # a loss below this share of the first is not shown
 TIME, THEORY, LAZY = "time t (lr × step)", "theory, N = ∞", "lazy limit"
 
@@ -87,12 +87,8 @@ class FigureWithData:
 
     def distances(self):
         """Relative distances of theory from networks that the figure shows, in words for a caption."""
-        words = []
-        for name in (name.removesuffix("_distance") for name in self.data if name.endswith("_distance")):
-            symbol = SYMBOLS_IN_WORDS.get(name.rstrip("_0123456789"))
-            label = name if symbol is None else symbol + name[-1].translate(RAISED) * name[-1].isdigit()
-            words.append(f"{label} {100 * self.data[name + '_distance']:.2g} %")
-        return ", ".join(words)
+        found = {name.removesuffix("_distance"): value for name, value in self.data.items() if name.endswith("_distance")}
+        return ", ".join(f"{label} {100 * distance:.2g} %" for label, distance in found.items())
 
     def __repr__(self):
         return f"Figure with data: {', '.join(self.data)}"
