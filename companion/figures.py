@@ -87,7 +87,9 @@ class FigureWithData:
 
     def distances(self):
         """Relative distances of theory from networks that the figure shows, in words for a caption."""
-        found = {name.removesuffix("_distance"): value for name, value in self.data.items() if name.endswith("_distance")}
+        found = {
+            name.removesuffix("_distance"): value for name, value in self.data.items() if name.endswith("_distance")
+        }
         return ", ".join(f"{label} {100 * distance:.2g} %" for label, distance in found.items())
 
     def __repr__(self):
