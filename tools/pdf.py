@@ -1,6 +1,5 @@
 """The whole book as one PDF: the built pages in one document, equations set, solutions open, printed by Chromium."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,8 +41,6 @@ def anchor(article, page: str, known: set[str], root: str) -> None:
     """
     for node in article.find_all(id=True):
         node["id"] = f"{slug(page)}--{node['id']}"
-    for node in article.find_all(attrs={"for": True}):
-        node["for"] = f"{slug(page)}--{node['for']}"
     for node in article.find_all("a", href=True):
         address, fragment = urldefrag(urljoin(f"{page}.html", node["href"]))
         target = address.removesuffix(".html")
@@ -121,13 +118,12 @@ def check() -> None:
 
 
 def write(html: Path, place: Path) -> None:
-    """Print the pages in `html` into one file, complete or not at all."""
+    """Print the pages in `html` into one file."""
     check()
     from playwright.sync_api import sync_playwright
 
     chapters.say("printing the PDF")
-    document, part = place.with_suffix(".html"), place.with_suffix(".part")
-    text = assemble(html)
+    document, text = place.with_suffix(".html"), assemble(html)
     document.write_text(text, encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER)
@@ -137,7 +133,7 @@ def write(html: Path, place: Path) -> None:
         if unset := page.evaluate(READY):
             raise ToolError(f"{unset} equations of the book were not set, so that the PDF would show TeX.")
         page.pdf(
-            path=part,
+            path=place,
             outline=True,
             tagged=True,
             prefer_css_page_size=True,
@@ -148,5 +144,4 @@ def write(html: Path, place: Path) -> None:
         )
         browser.close()
     document.unlink()
-    name_outline(part, titles(text))
-    os.replace(part, place)
+    name_outline(place, titles(text))
