@@ -202,7 +202,6 @@ def _draw_images(figure, row):
         frame = dict(cbar=False, xticklabels=False, yticklabels=False, square=True)
         sns.heatmap(panel.series[0].y, vmin=-scale, vmax=scale, cmap="vlag", ax=axes, **frame)
         axes.collections[0].set_gid(gid)
-        axes.set_title(panel.title, loc="left", fontsize=9)
         axes.set_xlabel(panel.x_label, loc="left")
         size = 13 if len(panel.y_label) < 16 else 10
         axes.set_ylabel(panel.y_label, rotation=0, ha="right", va="center", fontsize=size)
@@ -283,6 +282,7 @@ def draw(panels: Sequence[Panel], note: str = "") -> Figure:
                 for spot in row:
                     _draw_curves(*spot)
         for panel, axes in place.items():
+            axes.set_title(panel.title, loc="left", fontsize=9)
             if not panel.is_image:  # what the axes chose is part of the data, and so has its six digits
                 axes.set(xlim=rounded(axes.get_xlim()), ylim=rounded(axes.get_ylim()))
         lines = _legend(figure, panels)
@@ -313,14 +313,14 @@ def _numbers(series):
     return [(f"{x:.6g}", f"{y:.6g}", e, "") for x, y, e in zip(series.x, series.y, error)]
 
 
-def to_csv(panels: Sequence[Panel], header: Mapping[str, object] | None = None) -> str:
+def to_csv(panels: Sequence[Panel]) -> str:
     """The data of a picture as comma-separated values, one row a point, below lines of comment that begin with #."""
     layout = [
         {name: getattr(panel, name) for name in DESCRIBED}
         | {"series": [{name: getattr(s, name) for name in ("kind", "label", "style")} for s in panel.series]}
         for panel in panels
     ]
-    lines = [f"{name}: {' '.join(str(value).split())}" for name, value in (header or {}).items()]
+    lines = []
     for k, panel in enumerate(panels, 1):
         meaning = "x: column, y: row, value: entry of the matrix"
         meaning = meaning if panel.is_image else f"x: {panel.x_label}, y: {panel.y_label}"

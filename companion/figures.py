@@ -32,18 +32,18 @@ from .statistics import (
 )
 
 __all__ = [
-    "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves", "densities",
-    "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change",
-    "fit_slope", "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "kernels_over_time", "layer_terms",
-    "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs", "split_error", "spread",
-    "squared_error", "terms_of_runs", "until", "with_baseline",
+    "FigureWithData", "Panel", "Series", "Table", "bias_and_variance", "change_against_richness", "curves",
+    "densities_of_runs", "draw", "error_against_width", "error_of_runs", "excess_kurtosis", "feature_change", "fit_slope",
+    "gaussian_errors", "kernel_against_angle", "kernels", "kernels_of_runs", "kernels_over_time", "layer_terms",
+    "learning_curves", "mean_and_error", "overview", "read_csv", "relative_errors", "richness", "several_runs",
+    "split_error", "spread", "squared_error", "terms_of_runs", "until", "with_baseline",
 ]  # fmt: skip
 
 # With an error Ω/N + Ω′/N² a straight line is too steep. From this width on by less than 0.1 if Ω′/Ω is at most 10, which is
 # assumed, not measured (tests/companion/test_figures.py computes the rest).
 STRAIGHT = 64
 SYMBOLS = {"f": "f", "Phi": r"\Phi", "G": "G", "G_tilde": r"\tilde G", "K": "K"}
-SYMBOLS_IN_WORDS, RAISED = {"Phi": "Φ", "G": "G", "G_tilde": "G̃", "K": "K"}, str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 CUT = 1e-3  # a loss below this share of the first is not shown
 TIME, THEORY, LAZY = "time t (lr × step)", "theory, N = ∞", "lazy limit"
 
@@ -75,9 +75,9 @@ class FigureWithData:
         """The picture, drawn from `panels`, as bytes that depend on nothing else."""
         return save(draw(self.panels), "png", dpi)
 
-    def csv(self, header=None):
-        """What the picture shows, as text that `read_csv` turns into panels; `header` has lines of comment by name."""
-        return to_csv(self.panels, header)
+    def csv(self):
+        """What the picture shows, as text that `read_csv` turns into panels."""
+        return to_csv(self.panels)
 
     _repr_png_ = png
 
@@ -87,12 +87,10 @@ class FigureWithData:
 
     def distances(self):
         """Relative distances of theory from networks that the figure shows, in words for a caption."""
-        words = []
-        for name in (name.removesuffix("_distance") for name in self.data if name.endswith("_distance")):
-            symbol = SYMBOLS_IN_WORDS.get(name.rstrip("_0123456789"))
-            label = name if symbol is None else symbol + name[-1].translate(RAISED) * name[-1].isdigit()
-            words.append(f"{label} {100 * self.data[name + '_distance']:.2g} %")
-        return ", ".join(words)
+        found = {
+            name.removesuffix("_distance"): value for name, value in self.data.items() if name.endswith("_distance")
+        }
+        return ", ".join(f"{label} {100 * distance:.2g} %" for label, distance in found.items())
 
     def __repr__(self):
         return f"Figure with data: {', '.join(self.data)}"
@@ -154,17 +152,12 @@ def _named(name, values, nets):
     return dict(zip((name, f"{name}_mean", f"{name}_standard_error"), (values, *nets)))
 
 
-def _beside(name, x, values, nets, origin, rule):
-    """Theory as a line and networks as markers: series and their data."""
-    series = [line(x, values, THEORY), markers(x, *nets, _networks(origin), rule_name(rule))]
-    return series, _named(name, values, nets)
-
-
 def _curve(theory, networks, metric, label, **axes):
-    """One metric against training time: a panel and its data."""
+    """One metric against training time, theory as a line and networks as markers: a panel and its data."""
     origin, nets = _origin(networks), mean_and_error([getattr(e, metric) for e in networks])
-    shown, data = _beside(metric, theory.times, getattr(theory, metric), nets, origin, theory.experiment.rule)
-    return Panel(shown, TIME, label, **axes), data
+    times, values, style = theory.times, getattr(theory, metric), rule_name(theory.experiment.rule)
+    shown = [line(times, values, THEORY), markers(times, *nets, _networks(origin), style)]
+    return Panel(shown, TIME, label, **axes), _named(metric, values, nets)
 
 
 def _loss(theory, networks):
@@ -254,21 +247,22 @@ def overview(theory, networks):
     return FigureWithData([loss, *pair], data | more)
 
 
-def _densities(rows, bins):
-    """Preactivations of theory, networks, and a Gaussian at initialization, a panel a row.
+def densities_of_runs(runs, initial_variances):
+    """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
 
-    `rows` lists (name in the data, layer as an index, label, theory, networks, variances at initialization).
+    `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,). Networks are a histogram,
+    theory is a line, the Gaussian at initialization a guide.
     """
-    networks = rows[0][4]
-    panels, data = [], dict(N=networks[0].final_h[0].shape[0], seeds=len(networks))
-    for name, layer, label, theory, networks, variances in rows:
-        h, nets = theory.final_h[layer], [network.final_h[layer] for network in networks]
+    networks = _first("runs", runs)[1]
+    panels, data = [], dict(N=networks[0].final_h[-1].shape[0], seeds=len(networks))
+    for name, (theory, networks) in runs.items():
+        h, nets = theory.final_h[-1], [network.final_h[-1] for network in networks]
         edge = np.quantile(np.abs(h), 0.995)
-        edges = np.linspace(-edge, edge, bins + 1)
+        edges = np.linspace(-edge, edge, 41)
         middle, size = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
         shown, *nets_shown = (np.histogram(values, edges)[0] / values.size / size for values in (h, *nets))
         mean, error = mean_and_error(nets_shown)
-        sd = np.sqrt(variances)[:, None]
+        sd = np.sqrt(initial_variances)[:, None]
         before = (np.exp(-((middle / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)).mean(axis=0)
         text, style = f"{len(nets)} networks, N = {len(nets[0])}", rule_name(theory.experiment.rule)
         series = [
@@ -277,28 +271,10 @@ def _densities(rows, bins):
             Series("guide", middle, before, label="at initialization"),
         ]
         limits = dict(x_limits=(-edge, edge), y_limits=(0, 1.05 * max(map(np.max, (before, mean, shown)))))
-        panels.append(Panel(series, label, "density", **limits))
+        panels.append(Panel(series, f"final $h^L$, {name}", "density", **limits))
         data |= {f"h_{name}": middle, f"density_{name}": shown, f"initial_{name}": before}
         data |= _named(f"density_{name}", shown, (mean, error))
     return FigureWithData(panels, data)
-
-
-def densities(theory, runs, initial_variances, bins=40):
-    """Density of final preactivations h^ℓ over neurons and samples, one panel a layer.
-
-    `runs` are single networks (Dynamics); `initial_variances` (L, P) gives the Gaussian at initialization.
-    """
-    layers = enumerate(initial_variances, 1)
-    return _densities([(l, l - 1, f"final $h^{{{l}}}$", theory, runs, variances) for l, variances in layers], bins)
-
-
-def densities_of_runs(runs, initial_variances, bins=40):
-    """Density of final preactivations of the last layer, one panel a run; all start from one Gaussian.
-
-    `runs` maps a label to (theory, single networks); `initial_variances` has shape (P,).
-    """
-    runs = _filled("runs", runs).items()
-    return _densities([(label, -1, f"final $h^L$, {label}", *run, initial_variances) for label, run in runs], bins)
 
 
 def richness(gammas, theories, networks, lazy_f, lazy_alignment):
@@ -523,8 +499,8 @@ def terms_of_runs(runs):
     return FigureWithData(panels, data)
 
 
-def spread(runs, name="K"):
-    """Share of single networks whose relative error is below a value, for several runs.
+def spread(runs):
+    """Share of single networks whose relative error of the eNTK is below a value, for several runs.
 
     `runs` maps a label to (theory, single networks, narrower ones): lines are Gaussian fluctuations whose size is
     taken from the narrower networks. Data by label: theory and networks, errors that rise; share, of the networks.
@@ -533,7 +509,7 @@ def spread(runs, name="K"):
     data, drawn = {}, {}
     for label, (theory, singles, narrower) in runs.items():
         data |= dict(N=singles[0].provenance.size, seeds=len(singles), narrower=narrower[0].provenance.size)
-        expected, found = gaussian_errors(narrower, theory, data["N"], name), relative_errors(singles, theory, name)
+        expected, found = gaussian_errors(narrower, theory, data["N"]), relative_errors(singles, theory)
         share, below = ((np.arange(len(values)) + 0.5) / len(values) for values in (found, expected))
         drawn[label] = (expected, below), (found, share, 0 * share)
         data[label] = dict(theory=expected, networks=found, share=share)
@@ -542,8 +518,8 @@ def spread(runs, name="K"):
     ticks = [tick for tick in 0.1 * 2.0 ** np.arange(-12, 8) if low <= tick <= high]
     axes = dict(x_scale="log", x_limits=(low, high), ticks=ticks, tick_labels=[f"{tick:.2g}" for tick in ticks])
     title = f"lines: Gaussian, from N = {data['narrower']}; markers: {_networks(data)}"
-    label = f"relative error of ${SYMBOLS[name]}$ of one network"
-    return FigureWithData([Panel(_pairs(rules, drawn), label, "share below it", legend=title, **axes)], data)
+    panel = Panel(_pairs(rules, drawn), "relative error of $K$ of one network", "share below it", legend=title, **axes)
+    return FigureWithData([panel], data)
 
 
 def change_against_richness(runs, guides=()):

@@ -22,6 +22,6 @@ TEMPLATES = Environment(
 
 
 def fill(template, script, data, **values):
-    """A template with values, the script that belongs to it, in which NAME and SOURCE are replaced, and its data as JSON."""
-    text = _read(script).replace("NAME", values["name"]).replace("SOURCE", values.get("source", ""))
+    """A template with values, the script that belongs to it, in which NAME is replaced, and its data as JSON."""
+    text = _read(script).replace("NAME", values["name"])
     return TEMPLATES.get_template(template).render(script=Markup(text), data=Markup(data), **values)

@@ -66,9 +66,9 @@ def predict(name, text, answer, why, low="", high="", unit="", tolerance=0.1):
     return _question(name, text, answer, tolerance, unit, told=dict(why=why, low=low, high=high), open=True)
 
 
-def self_check(name, text, answer, low="", high="", unit="", tolerance=0.02):
+def self_check(name, text, answer, low="", high="", tolerance=0.02):
     """Whether the reader's own result is right, without showing it: for an exercise without a solution. Returns Question.
 
     Raises as `predict`.
     """
-    return _question(name, text, answer, tolerance, unit, told=dict(why="", low=low, high=high), open=False)
+    return _question(name, text, answer, tolerance, "", told=dict(why="", low=low, high=high), open=False)

@@ -20,7 +20,7 @@ from .drawing import DASHES, Panel, line, look, styles
 from .figures import TIME, FigureWithData
 from .markup import fill
 
-PLOTLY = "../_static/plotly/plotly.min.js"  # where the book keeps it, seen from a chapter
+NAME = "two-layer"  # begins the id of every element
 RULES = ("GD", "FA(ρ)", "DFA = FA(0)", "Hebb")
 PLOTLY_DASHES = dict(zip(DASHES, ("solid", "dash", "dashdot", "dot", "10px,2px,2px,2px,2px,2px")))
 QUANTITIES = {  # label on the page, label on paper, how to read it from a closed form
@@ -39,13 +39,10 @@ class Sliders:
     data       times (T,) and, by rule and quantity, curves (γ₀, ρ, T) and ends (γ₀, ρ), the values at t = ∞; the ρ
                axis has one entry for a rule without feedback weights
     at         indices of the γ₀ and the ρ shown at first
-    name       begins the id of every element, so that a page may hold several
     """
 
     data: dict
     at: tuple
-    name: str
-    source: str
 
     def curve(self, rule, quantity, part="curves"):
         """What is shown of a rule and quantity at first: (T,), or a number with part="ends"."""
@@ -91,8 +88,7 @@ class Sliders:
             "two_layer.html",
             "two_layer.js",
             json.dumps(data, ensure_ascii=False, separators=(",", ":")),
-            name=self.name,
-            source=self.source,
+            name=NAME,
             controls=zip(("gamma0", "rho"), ("Richness γ₀", "Feedback correlation ρ"), (GAMMA0, RHO), self.at),
             alt=self.alt,
             png=base64.b64encode(self.picture().png(110)).decode(),
@@ -120,13 +116,11 @@ def _index(name, value, choices):
     return choices.index(value)
 
 
-def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source=PLOTLY):
+def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0):
     """Δ, H_y and G̃ of GD, FA(ρ), DFA and Hebb against time, for one whitened sample with target y: returns Sliders.
 
     gamma0, rho   where the sliders stand at first, one of the values in GAMMA0 and RHO
     duration      last time shown; times are denser at the start, where rich networks learn
-    name          begins the id of every element
-    source        where the page finds plotly.js
 
     The grid is computed by `twolayer` (about a second). Raises ValueError for a γ₀ or ρ that the sliders do not have,
     and as `twolayer` does for y and duration.
@@ -141,4 +135,4 @@ def two_layer(y=1.5, gamma0=1.0, rho=0.5, duration=4.0, name="two-layer", source
         values = {q: np.array([[read(run) for run in row] for row in runs]) for q, (*_, read) in QUANTITIES.items()}
         parts = {"curves": np.s_[..., :-1], "ends": np.s_[..., -1]}
         rules[rule] = {part: {q: x[where] for q, x in values.items()} for part, where in parts.items()}
-    return Sliders(dict(times=times[:-1], gamma0=GAMMA0, rho=RHO, rules=rules), at, name, source)
+    return Sliders(dict(times=times[:-1], gamma0=GAMMA0, rho=RHO, rules=rules), at)

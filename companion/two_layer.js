@@ -74,7 +74,7 @@
   };
 
   const script = document.createElement("script");
-  script.src = "SOURCE";
+  script.src = "../_static/plotly/plotly.min.js";
   script.onload = start;
   document.head.append(script);
 })();

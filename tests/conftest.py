@@ -63,7 +63,7 @@ def pytest_runtest_logreport(report):
 
 
 SMALL_BOOK = {
-    "_toc.yml": "format: jb-book\nroot: book/welcome\nchapters:\n  - file: notebooks/small\n",
+    "_toc.yml": "format: jb-book\nroot: book/welcome\nparts:\n- caption: All\n  chapters:\n  - file: notebooks/small\n",
     "book/welcome.md": "# Welcome\n\nThe paper is {cite:t}`bordelon2023influence`.\n\n```{bibliography}\n```\n",
 }
 SMALL_CHAPTER = [

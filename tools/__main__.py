@@ -9,21 +9,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
-from . import (
-    ROOT,
-    ToolError,
-    chapters,
-    comparison,
-    costs,
-    full_results,
-    links,
-    pages,
-    pdf,
-    run_records,
-    sweep,
-)
+from . import ROOT, ToolError, chapters, comparison, costs, full_results, links, pages, pdf, run_records, sweep
 from .parameters import listing, read_notebook, read_preset, read_presets, read_settings
 
 
@@ -49,15 +36,9 @@ class Commands(click.Group):
             ) from None
 
 
-class Chapter(click.ParamType):
-    name = "chapter"
-
-    def convert(self, value, parameter, context):
-        chapters.committed(value)
-        return value
-
-    def shell_complete(self, context, parameter, begun):
-        return [CompletionItem(name) for name in chapters.names() if name.startswith(begun)]
+def known(chapter: str) -> str:
+    chapters.committed(chapter)  # which raises for another name
+    return chapter
 
 
 class Runner(click.Command):
@@ -88,7 +69,7 @@ def words(command):
     """What a command needs to say which chapter, and with what."""
     settings = click.argument("settings", nargs=-1, metavar="name=value ...")
     preset = click.option("--preset", default="", help="Many values at once, those of notebooks/presets.toml.")
-    return click.argument("chapter", type=Chapter())(settings(preset(command)))
+    return click.argument("chapter", type=known)(settings(preset(command)))
 
 
 @click.group(cls=Commands)
@@ -119,14 +100,14 @@ def whole_book():
 def run(chapter, settings, preset):
     """Run a chapter with your parameters: dmft run gd gamma0=0.5 P=8."""
     committed = chapters.read(chapters.committed(chapter))
-    known = read_notebook(committed)
-    given = read_settings(" ".join(settings), known, chapter)
-    values = read_preset(run_records.presets(), preset, known, chapter) | given
+    allowed = read_notebook(committed)
+    given = read_settings(" ".join(settings), allowed, chapter)
+    values = read_preset(run_records.presets(), preset, allowed, chapter) | given
     folder = chapters.run_folder(chapter, given, preset)
     notebook = chapters.cached(chapter, values, folder, preset=preset)
     # Other parameters may make a sentence or a reference of the chapter moot, so warnings are not errors here.
     pages.build(folder / "html", {chapter: notebook}, strict=False)
-    print(comparison.report(known, values, committed, chapters.read(notebook)))
+    print(comparison.report(allowed, values, committed, chapters.read(notebook)))
     print(f"Notebook: {notebook}\nPage:     {folder / 'html' / 'notebooks' / f'{chapter}.html'}")
 
 
@@ -154,7 +135,7 @@ def check(exercise, answer):
 
 
 @dmft.command()
-@click.argument("chapter", type=Chapter())
+@click.argument("chapter", type=known)
 def accept(chapter):
     """Run a chapter and commit its new outputs to notebooks/."""
     parameters(chapter)
@@ -167,14 +148,14 @@ def accept(chapter):
 
 
 @dmft.command()
-@click.argument("chapter", type=click.Choice(list(full_results.SOURCES)))
+@click.argument("chapter", type=click.Choice(full_results.CHAPTERS))
 def full(chapter):
     """Measure the full result of a chapter that shows a part of it."""
     full_results.full(chapter)
 
 
 @dmft.command()
-@click.argument("chapter", type=Chapter())
+@click.argument("chapter", type=known)
 @click.option("--preset", required=True)
 def record(chapter, preset):
     """Run a chapter with a preset, unless that was done, and keep its record."""
@@ -184,7 +165,7 @@ def record(chapter, preset):
 
 
 @dmft.command()
-@click.argument("chapter", type=Chapter(), required=False)
+@click.argument("chapter", type=known, required=False)
 def bench(chapter):
     """Measure the cost of a chapter, or run all of benchmarks/ (hours)."""
     scripts = [ROOT / "benchmarks" / "chapters.py"] if chapter else sorted((ROOT / "benchmarks").glob("*.py"))

@@ -17,19 +17,8 @@ def signature(value: object) -> str:
         found = inspect.signature(value)
     except ValueError:  # such as an exception class
         return ""
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
-    shown = [p.replace(default=_Shown(p.default)) if p.default is not p.empty else p for p in bare]
-    return str(found.replace(parameters=shown, return_annotation=inspect.Signature.empty))
-
-
-class _Shown:
-    """A default as one would write it: a long or addressed representation becomes dots."""
-
-    def __init__(self, value):
-        self.text = repr(value)
-
-    def __repr__(self):
-        return "…" if " at 0x" in self.text or len(self.text) > 40 else self.text
+    bare = [parameter.replace(annotation=parameter.empty) for parameter in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
 def documented(value: object) -> str:

@@ -21,12 +21,9 @@ def scratch(place: Path) -> Iterator[Path]:
     for old in place.parent.glob(f"{escape(prefix)}*"):
         if not psutil.pid_exists(int(old.name.removeprefix(prefix).partition("-")[0])):
             shutil.rmtree(old, ignore_errors=True)
-    own = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=place.parent))
-    own.chmod(0o755)
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+    own = dict(prefix=f"{prefix}{os.getpid()}-", dir=place.parent, ignore_cleanup_errors=True)
+    with tempfile.TemporaryDirectory(**own) as folder:
+        yield Path(folder)
 
 
 def put(made: Path, place: Path) -> None:

@@ -12,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from . import ROOT, ToolError, figures, git, remember
+from . import ROOT, ToolError, digest, figures, git, remember
 from .atomic import borrow, give_back, put, scratch, write_bytes
 from .parameters import read_notebook, similar, written
 
@@ -75,11 +76,7 @@ def key(chapter: str, values: dict) -> str:
     """A hash of everything that a chapter's outputs depend on."""
     notebook = strip(read(committed(chapter)))
     cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
-    digest = hashlib.sha256(json.dumps([cells, values, sys.version_info[:2]], sort_keys=True).encode())
-    for pattern in INPUTS:
-        for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return digest(ROOT, INPUTS, json.dumps([cells, values, sys.version_info[:2]], sort_keys=True))
 
 
 def state() -> dict:
@@ -103,7 +100,7 @@ def compiled() -> Path:
     return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ROOT / "_build" / "jax-cache"))
 
 
-def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
+def environment(at_once: int, cache: Path) -> dict[str, str]:
     """Threads that `at_once` kernels can share, and a place for compiled functions."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     limits = {name: threads for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # NPROC is XLA's
@@ -115,7 +112,7 @@ def environment(at_once: int, cache: Path | None = None) -> dict[str, str]:
     )
     quick = {"XLA_FLAGS": " ".join(f"--{flag}" for flag in flags)}
     # Whatever the locale, files are read and written in UTF-8.
-    return {**quick, **os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache or compiled())}
+    return {**quick, **os.environ, **limits, "PYTHONUTF8": "1", "JAX_COMPILATION_CACHE_DIR": str(cache)}
 
 
 def say(line: str) -> None:
@@ -271,25 +268,32 @@ def cached(chapter: str, values: dict, folder: Path, at_once: int = 1, preset: s
     return path
 
 
+@contextmanager
+def side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that execute chapters; Ctrl-C ends those chapters, and none that waits begins."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def run_all(rows: dict[str, dict]) -> dict[str, Path]:
     """Every chapter with its defaults, two at a time, the longest by their `rows` of costs first; a failure lets others finish."""
     for chapter in names():
         read_notebook(read(committed(chapter)))  # a parameters cell outside the grammar stops the build at once
     folder, found, failures = ROOT / "_build" / "chapters", {}, []
     at_once = min(AT_ONCE, len(names())) or 1
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            order = sorted(names(), key=lambda chapter: -rows.get(chapter, {}).get("seconds", 0))
-            jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in order}
-            for chapter, job in jobs.items():
-                try:
-                    found[chapter] = job.result()
-                except ToolError as error:
-                    failures.append(str(error))
-        except KeyboardInterrupt:  # also between two results: left alone, the pool would run all chapters first
-            interrupted.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    order = sorted(names(), key=lambda chapter: -rows.get(chapter, {}).get("seconds", 0))
+    with side_by_side(at_once) as pool:
+        jobs = {chapter: pool.submit(cached, chapter, {}, folder, at_once) for chapter in order}
+        for chapter, job in jobs.items():
+            try:
+                found[chapter] = job.result()
+            except ToolError as error:
+                failures.append(str(error))
     if failures:
         raise ToolError("\n".join(failures))
     return found

@@ -8,7 +8,6 @@ from . import contents, costs, figures, run_records
 from .markdown import chapter_link, commit, table
 from .parameters import read_presets
 
-PANEL = re.compile("[12][a-f]?|3[a-e]?|4[a-d]?|5[a-c]?")
 MEANT = re.compile("printed|continuous time|lazy|5c")  # what claims say that are meant to fail
 Rows = list[tuple[str, dict]]  # claims, each with its chapter
 
@@ -26,20 +25,9 @@ def holding(rows: Rows) -> str:
     return f"{verdicts.count('holds')} of {len(verdicts)}" if verdicts else "—"
 
 
-def panels(label: str) -> list[str]:
-    """The panels, or whole figures, that a label of a claim names: '2d–f, 3' is 2d, 2e, 2f and 3; others name none."""
-    found = []
-    for part in label.split(", "):
-        if match := re.fullmatch(r"([1-5])([a-f])–([a-f])", part):
-            found += [match[1] + chr(n) for n in range(ord(match[2]), ord(match[3]) + 1)]
-        elif PANEL.fullmatch(part):
-            found.append(part)
-    return found
-
-
 def about(panel: str, rows: Rows) -> Rows:
-    """Claims about a panel, but for those that test a formula as it was printed: see the errata."""
-    named = lambda row: "printed" not in row["claim"] and panel in panels(row["BP figure"])  # noqa: E731
+    """Claims whose label names a panel, but for those that test a formula as it was printed: see the errata."""
+    named = lambda row: "printed" not in row["claim"] and panel in row["BP figure"].split(", ")  # noqa: E731
     return [(chapter, row) for chapter, row in rows if named(row)]
 
 

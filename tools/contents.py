@@ -10,10 +10,8 @@ from . import chapters
 def parts() -> list[tuple[str, list[str]]]:
     """Captions and their pages; the first part, without a caption, is the page that the book begins with."""
     toc = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    first = [toc["root"], *(page["file"] for page in toc.get("chapters", []))]
-    return [("", first)] + [
-        (part["caption"], [page["file"] for page in part["chapters"]]) for part in toc.get("parts", [])
-    ]
+    rest = [(part["caption"], [page["file"] for page in part["chapters"]]) for part in toc["parts"]]
+    return [("", [toc["root"]]), *rest]
 
 
 def in_order(names: list[str]) -> list[str]:

@@ -54,9 +54,8 @@ def memory(row: dict) -> str:
 
 
 def machine(row: dict) -> str:
-    """The processor's name where the system tells, else how many there are, and the kind of machine."""
-    name = row.get("processor", f"{row['processors']} CPUs")
-    return ", ".join(filter(None, [name, row["architecture"], row["system"]]))
+    """The processor's name where the system tells, and the kind of machine."""
+    return ", ".join(filter(None, [row["processor"], row["architecture"], row["system"]]))
 
 
 def sentences(chapter: str, measured: bool = False) -> list[str]:

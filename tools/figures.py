@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from . import ROOT, git
+from . import ROOT, digest, git
 from .atomic import write_bytes
 from .parameters import read_notebook
 
@@ -41,11 +41,10 @@ LINKS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure in a notebook: its cell, the output that shows it, its id."""
+    """A figure in a notebook: its cell, and the output that shows it."""
 
     cell: object
     output: object
-    id: str
 
     @property
     def carried(self) -> dict:
@@ -58,17 +57,19 @@ class Shown:
         return self.cell.metadata.get("mystnb", {}).get("figure", {})
 
     @property
+    def id(self) -> str:
+        """Its name; without one, as under sliders, it is named after its cell."""
+        return self.named.get("name") or self.carried.get("id", f"fig-{self.cell.id}")
+
+    @property
     def caption(self) -> str:
         return self.named.get("caption", "Figure with sliders: the two-layer closed forms of every rule")
 
 
 def shown(notebook) -> Iterator[Shown]:
-    """The figures of a notebook, in order; one without a name, which has sliders, is named after its cell."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if carried := output.get("metadata", {}).get("dmftlib", {}):
-                name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-                yield Shown(cell, output, name or carried.get("id", f"fig-{cell.id}"))
+    """The figures of a notebook, in order."""
+    every = (Shown(cell, output) for cell in notebook.cells for output in cell.get("outputs", []))
+    return (figure for figure in every if figure.carried)
 
 
 # --- Other parameters -------------------------------------------------------------------------------------------------
@@ -120,8 +121,7 @@ def renamed_in(text: str, names: dict[str, str]) -> str:
 
 def places(csv: str, note: str) -> dict[str, Path]:
     """Where a picture is kept by format: files in _build/figures are named after all that it depends on."""
-    source = (ROOT / "companion" / "drawing.py").read_bytes() + (ROOT / "requirements.lock").read_bytes()
-    key = hashlib.sha256(source + b"\0" + note.encode() + b"\0" + csv.encode()).hexdigest()
+    key = digest(ROOT, ["companion/drawing.py", "requirements.lock"], note, csv)
     return {kind: ROOT / "_build" / "figures" / f"{key}.{kind}" for kind in ("png", "svg", "pdf")}
 
 

@@ -12,17 +12,17 @@ from importlib.metadata import version
 
 import pandas
 
-from . import ROOT, chapters, remember
+from . import ROOT, chapters, digest, remember
 
-# A module with a list FULL of points, each with `measure`, and a file `<chapter>.csv` beside it.
-SOURCES = {"beyond": "companion.beyond"}
+# Each has a module in `companion` with a list FULL of points, each with `measure`, and a file `<chapter>.csv` beside it.
+CHAPTERS = ["beyond"]
 
 
 def full(chapter: str) -> None:
     """Measure what is missing of a chapter's points and write the committed table."""
-    module = import_module(SOURCES[chapter])
-    points, about = module.FULL, {"chapter": chapter, "command": f"dmft full {chapter}", **chapters.state()}
-    code = hashlib.sha256((remember.version() + (ROOT / "companion" / "beyond.py").read_text()).encode()).hexdigest()
+    points = import_module(f"companion.{chapter}").FULL
+    about = {"chapter": chapter, "command": f"dmft full {chapter}", **chapters.state()}
+    code = digest(ROOT, [f"companion/{chapter}.py"], remember.version())
     folder = ROOT / "_build" / "full" / f"{chapter}-{code[:12]}"  # other code begins anew
     place = {point: folder / f"{hashlib.sha256(repr(point).encode()).hexdigest()[:16]}.json" for point in points}
     missing = [point for point in points if not place[point].exists()]

@@ -32,12 +32,12 @@ def chapter_link(chapter: str, text: str = "") -> str:
     return f"[{text or chapter}](../notebooks/{chapter}.ipynb)"
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Rounded to significant digits, without powers of ten: 0.59, 2.3, 41, 27000; 'never' for None."""
+def number(value: float | None) -> str:
+    """Rounded to two significant digits, without powers of ten: 0.59, 2.3, 41, 27000; 'never' for None."""
     if value is None:
         return "never"
-    rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:.0f}" if abs(rounded) >= 10 else f"{rounded:.2g}"
 
 
 def percent(share: float) -> str:

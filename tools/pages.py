@@ -1,6 +1,5 @@
 """Stages the book and builds its HTML: pages filled with what was measured, executed chapters with a closing block, scripts."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from . import (
     claims_pages,
     contents,
     costs,
+    digest,
     figures,
     markdown,
     pdf,
@@ -33,8 +33,6 @@ from .atomic import put, scratch
 from .markdown import TEMPLATES
 from .parameters import read_notebook
 
-LOCK = ROOT / "requirements.lock"
-SETTINGS = ROOT / "book" / "settings.toml"
 # What pages load, from locked packages that carry it: the place under _static, the package, the file in it.
 ASSETS = {
     "mathjax/tex-svg.js": ("sphinx-mathjax-offline", "sphinx-mathjax-offline/static/mathjax/tex-svg.js"),
@@ -42,13 +40,13 @@ ASSETS = {
 }
 
 
-def settings(path: Path = SETTINGS) -> dict:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+def settings(name: str = "book/settings.toml") -> dict:
+    return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
 
 
 def trials() -> dict[str, list[str]]:
     """What to change when one reruns each chapter, and what to look for."""
-    return settings(ROOT / "notebooks" / "rerun.toml")
+    return settings("notebooks/rerun.toml")
 
 
 def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
@@ -71,7 +69,6 @@ def closing_block(chapter: str, notebook, links: dict[str, str]) -> str:
         costs=costs.sentences(chapter, measured=True),
         trial=trials().get(chapter),
         parameters=markdown.table(("parameter", "here", "meaning", "allowed"), rows),
-        cited=any("## Cite and rerun" in cell.source for cell in notebook.cells),  # a chapter may say more itself
     )
 
 
@@ -101,8 +98,9 @@ def configuration(links: dict[str, str]) -> dict:
     return config
 
 
-def stage(tree: Path, executed: dict[str, Path], links: dict[str, str], with_pdf: bool = False) -> None:
+def stage(tree: Path, executed: dict[str, Path], with_pdf: bool = False) -> None:
     """Lay out in `tree` all that Jupyter Book reads; a chapter that is not in `executed` keeps its committed outputs."""
+    links = settings()
     shutil.copytree(ROOT / "book", tree / "book")
     for name, (package, file) in ASSETS.items():
         asset = tree / "book" / "_static" / name
@@ -140,9 +138,7 @@ def fill(book: Path, notebooks: dict, known: dict[str, dict]) -> None:
         book=claims_pages.Book(notebooks, known),
         claims=claims_pages,
         columns=COLUMNS,
-        costs=costs,
         exercise=exercises.field,
-        markdown=markdown,
         paper=contents.paper(),
         speed=speed_page,
         stated_errors=stated_errors,
@@ -153,29 +149,16 @@ def fill(book: Path, notebooks: dict, known: dict[str, dict]) -> None:
     diagrams.fill(book / "_static" / "theory")
 
 
-def key_of(tree: Path) -> str:
-    """A hash of all that the pages of a staged tree depend on."""
-    digest = hashlib.sha256(Path(typography.__file__).read_bytes() + LOCK.read_bytes())
-    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(tree)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def build(
-    html: Path,
-    executed: dict[str, Path],
-    links: dict[str, str] | None = None,
-    strict: bool = True,
-    with_pdf: bool = False,
-) -> None:
+def build(html: Path, executed: dict[str, Path], strict: bool = True, with_pdf: bool = False) -> None:
     """The book in `html`, complete or not at all; any warning stops a strict build. `with_pdf` adds it as one file.
 
     Nothing is built where `html` was made of the same pages.
     """
     with scratch(html) as own:
         tree = own / "stage"
-        stage(tree, executed, settings() if links is None else links, with_pdf)
-        key, made = key_of(tree), html / ".made"
+        stage(tree, executed, with_pdf)
+        own_code = digest(ROOT, ["tools/typography.py", "requirements.lock"])
+        key, made = digest(tree, ["**/*"], own_code), html / ".made"
         if made.exists() and made.read_text() == key:
             chapters.say("the pages are as they were")
             return

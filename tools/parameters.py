@@ -22,13 +22,13 @@ from pathlib import Path
 from . import ToolError
 
 LINE = re.compile(
-    r"(?P<name>[A-Za-z_]\w*): (?P<type>int|float|str|bool|list\[(?:int|float|str)\]) = (?P<default>\S.*?)"
-    r"  # (?P<help>\S.*?)(?: (?P<allowed>[\[(][^\[\](){}]*, [^\[\](){}]*[\])]|\{[^{}]+\}))?"
+    r"(?P<name>[A-Za-z_]\w*): (?P<type>int|float|str|list\[(?:int|float)\]) = (?P<default>\S.*?)"
+    r"  # (?P<help>\S.*?) (?P<allowed>[\[(][^\[\](){}]*, [^\[\](){}]*[\])]|\{[^{}]+\})"
 )
 COUNTS = {word: n for n, word in enumerate("two three four five six seven eight nine".split(), start=2)}
 _COUNT = "|".join(COUNTS)
 LENGTH = re.compile(rf"\b(?P<least>at least )?(?P<low>{_COUNT})\b(?:(?P<more> or more)| to (?P<high>{_COUNT}))?")
-KINDS = {"int": int, "float": float, "str": str, "bool": lambda text: {"true": True, "false": False}[text.lower()]}
+KINDS = {"int": int, "float": float, "str": str}
 
 
 class ParameterError(ToolError):
@@ -41,7 +41,7 @@ class Parameter:
     type: str
     default: object
     help: str
-    allowed: str  # "(0, 10]", "{relu, tanh}" or "" (bool)
+    allowed: str  # "(0, 10]" or "{relu, tanh}"
 
     @property
     def is_list(self) -> bool:
@@ -61,14 +61,14 @@ class Parameter:
         return low, inf if match["least"] or match["more"] else COUNTS.get(match["high"], low)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}".rstrip()
+        return f"{self.name}: {self.type} = {self.default!r}  {self.help} {self.allowed}"
 
     def parse(self, text: str) -> object:
         """The checked value that `text`, typed on a command line, stands for."""
-        items = [item.strip(" '\"") for item in text.strip("[]").split(",")] if self.is_list else [text]
+        items = text.strip("[]").split(",") if self.is_list else [text]
         try:
             values = [KINDS[self.kind](item) for item in items]
-        except (KeyError, ValueError):
+        except ValueError:
             raise ParameterError(
                 f"`{self.name}` must be {self.type}; got {text!r}. Write for example {self.name}={written(self.default)}, "
                 "with spaces, and no commas, before the next parameter."
@@ -103,8 +103,6 @@ class Parameter:
         raise ParameterError(f"`{self.name}` {wanted}; got {value!r}.")
 
     def allows(self, item: object) -> bool:
-        if not self.allowed:
-            return True
         if self.allowed[0] == "{":
             return str(item) in self.allowed[1:-1].split(", ")
         low, high = map(float, self.allowed[1:-1].split(", "))
@@ -114,18 +112,16 @@ class Parameter:
 
 def written(value: object) -> str:
     """As one types it."""
-    return str(value).replace(" ", "").replace("'", "")
+    return str(value).replace(" ", "")
 
 
 def read_line(line: str) -> Parameter:
     match = LINE.fullmatch(line)
     if not match:
-        raise ParameterError(f"not `name: type = default  # meaning [low, high]`: {line!r}")
-    fields = match.groupdict(default="")
+        raise ParameterError(f"not `name: type = default  # meaning [low, high]` or `{{a, b}}`: {line!r}")
+    fields = match.groupdict()
     try:
         parameter = Parameter(**fields | {"default": ast.literal_eval(fields["default"])})
-        if (parameter.allowed == "") != (parameter.kind == "bool"):
-            raise ValueError("it must say what it allows, [low, high] or {a, b}")
         parameter.check(parameter.default)
     except (SyntaxError, ValueError, TypeError) as error:  # of the default, or of the ends of the range
         raise ParameterError(f"`{fields['name']}`: {error}: {line!r}") from None

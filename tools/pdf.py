@@ -1,6 +1,5 @@
 """The whole book as one PDF: the built pages in one document, equations set, solutions open, printed by Chromium."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +13,6 @@ from .markdown import TEMPLATES
 
 NAME = "learning-rules.pdf"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = "disable-quic disable-background-networking disable-component-update disable-sync"
-FLAGS = [f"--{flag}" for flag in f"no-sandbox disable-gpu no-first-run {QUIET}".split()]
 FOOTER = (
     '<div style="font-size: 8pt; width: 100%; text-align: center; color: #444">'
     '<span class="pageNumber"></span> of <span class="totalPages"></span></div>'
@@ -44,8 +41,6 @@ def anchor(article, page: str, known: set[str], root: str) -> None:
     """
     for node in article.find_all(id=True):
         node["id"] = f"{slug(page)}--{node['id']}"
-    for node in article.find_all(attrs={"for": True}):
-        node["for"] = f"{slug(page)}--{node['for']}"
     for node in article.find_all("a", href=True):
         address, fragment = urldefrag(urljoin(f"{page}.html", node["href"]))
         target = address.removesuffix(".html")
@@ -123,23 +118,22 @@ def check() -> None:
 
 
 def write(html: Path, place: Path) -> None:
-    """Print the pages in `html` into one file, complete or not at all."""
+    """Print the pages in `html` into one file."""
     check()
     from playwright.sync_api import sync_playwright
 
     chapters.say("printing the PDF")
-    document, part = place.with_suffix(".html"), place.with_suffix(".part")
-    text = assemble(html)
+    document, text = place.with_suffix(".html"), assemble(html)
     document.write_text(text, encoding="utf-8")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=BROWSER)
         page = browser.new_page()
         page.set_default_timeout(600_000)
         page.goto(document.resolve().as_uri(), wait_until="load")
         if unset := page.evaluate(READY):
             raise ToolError(f"{unset} equations of the book were not set, so that the PDF would show TeX.")
         page.pdf(
-            path=part,
+            path=place,
             outline=True,
             tagged=True,
             prefer_css_page_size=True,
@@ -150,5 +144,4 @@ def write(html: Path, place: Path) -> None:
         )
         browser.close()
     document.unlink()
-    name_outline(part, titles(text))
-    os.replace(part, place)
+    name_outline(place, titles(text))

@@ -21,7 +21,7 @@ from functools import wraps
 from importlib import import_module
 from pathlib import Path
 
-from . import ROOT
+from . import ROOT, digest
 from .atomic import write_bytes
 
 ENGINES = {"dmftlib.meanfield": ["solve"], "dmftlib.network": ["train", "ensemble", "groups"]}
@@ -31,10 +31,7 @@ MOST_BYTES = 2**24  # of a result; larger ones are computed again
 
 def version() -> str:
     """A hash of all that every result depends on."""
-    digest = hashlib.sha256(platform.python_version().encode())
-    for path in [*sorted((ROOT / "dmftlib").rglob("*.py")), ROOT / "requirements.lock"]:
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest(ROOT, ["dmftlib/**/*.py", "requirements.lock"], platform.python_version())[:16]
 
 
 class Hasher(pickle.Pickler):

@@ -1,18 +1,17 @@
 """A grid of runs of one chapter, several at a time, on this machine or on a cluster: dmft sweep.
 
-The engine is dask. Its scheduler and workers are plain Python, start on this machine without set-up, and are the same on a
-cluster; Snakemake would need a file of rules and its own profiles. A worker returns the executed notebook and this process
-writes it, so a cluster needs no shared folder; what stands in runs/ is not run again, whenever a sweep was killed.
+On a cluster the engine is dask, whose scheduler and workers are plain Python; Snakemake would need a file of rules and its
+own profiles. A worker returns the executed notebook and this process writes it, so a cluster needs no shared folder; what
+stands in runs/ is not run again, whenever a sweep was killed.
 """
 
 import json
-import logging
 import math
 import os
-import signal
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -72,35 +71,24 @@ def keep(run: Run, key: str, text: str, error: str) -> str:
     return ""
 
 
-def connect(where):
-    """A client of a scheduler, given by its address or as a cluster."""
+@contextmanager
+def workers(scheduler: str) -> Iterator[Executor]:
+    """The workers of a dask scheduler that is running, given by its address."""
     from distributed import Client  # slow to import, and of use to this command only
 
     try:
-        return Client(where, timeout=30)
+        client = Client(scheduler, timeout=30)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ToolError(f"no dask scheduler answers at {where!r}, as in tcp://host:8786: {error}") from None
-
-
-def ignore_interrupts() -> None:
-    """On a worker of this machine: Ctrl-C reaches every process, and this one is ended by the sweep, without a word.
-
-    A handler, unlike SIG_IGN, is not handed down, so the chapters that the worker runs stop by themselves.
-    """
-    signal.signal(signal.SIGINT, lambda *_: None)
+        raise ToolError(f"no dask scheduler answers at {scheduler!r}, as in tcp://host:8786: {error}") from None
+    with client:
+        yield client.get_executor(pure=False)
 
 
 def run_all(runs: Iterable[Run], jobs: int, scheduler: str, tell: Callable[[Run, str], None]) -> None:
-    """Run on the scheduler, or in `jobs` processes of this machine; `tell` each run as it ends, with what went wrong."""
-    from distributed import LocalCluster, as_completed
-
-    local = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    quiet = {"silence_logs": logging.CRITICAL}  # what matters of a lost worker is in the exception of its run
+    """Run on the scheduler, or `jobs` at a time on this machine; `tell` each run as it ends, with what went wrong."""
     at_once = None if scheduler else jobs  # a worker of a cluster gives each of its threads one core
-    with nullcontext(scheduler) if scheduler else LocalCluster(**local, **quiet) as where, connect(where) as client:
-        if not scheduler:
-            client.run(ignore_interrupts)
-        futures = {client.submit(compute, run.chapter, run.values, at_once, pure=False): run for run in runs}
+    with workers(scheduler) if scheduler else chapters.side_by_side(jobs) as pool:
+        futures = {pool.submit(compute, run.chapter, run.values, at_once): run for run in runs}
         for future in as_completed(futures):
             lost = future.exception()  # of the worker: what goes wrong in a chapter is returned
             tell(futures[future], str(lost) if lost else keep(futures[future], *future.result()))
@@ -123,15 +111,7 @@ def provenance(swept: dict[str, list], fixed: dict, notebook) -> dict:
     return {"grid": swept, **other, **chapters.state(), "licence": figures.LICENCE}
 
 
-def sweep(
-    chapter: str,
-    grid: str,
-    settings: str = "",
-    preset: str = "",
-    wanted: str = "",
-    jobs: int = chapters.AT_ONCE,
-    scheduler: str = "",
-) -> None:
+def sweep(chapter: str, grid: str, settings: str, preset: str, wanted: str, jobs: int, scheduler: str) -> None:
     """Run what is missing of a grid, then write its table and its plot; raise, after that, if a run failed."""
     committed = chapters.read(chapters.committed(chapter))
     parameters = read_notebook(committed)

@@ -1,8 +1,6 @@
 """What a sweep found: one table of all the claims of all its runs, and one plot."""
 
 import re
-import textwrap
-from io import StringIO
 
 import pandas
 
@@ -52,36 +50,21 @@ def plot(swept: dict[str, list], results: list[pandas.DataFrame], wanted: str, n
 
     Every combination of the other parameters has a panel. `note` stands in small print along the lower edge.
     """
-    import matplotlib
-    import seaborn
-    from matplotlib import pyplot
-
-    from companion.drawing import REST, STYLE, THEORY
+    from companion.drawing import Panel, Series, draw, save  # slow to import
 
     numeric = [name for name, values in swept.items() if isinstance(values[0], int | float)]
-    x = (numeric or list(swept))[0]
-    drawn = pandas.concat([matching(rows, wanted) for rows in results])
-    drawn = drawn.astype({"theory": float, "standard_error": float}).sort_values(
-        x if numeric else "entry", kind="stable"
-    )
-    if not numeric:
-        drawn[x] = drawn[x].map(written)  # matplotlib places words one after another
+    x, *_ = numeric or swept
+    words = [] if numeric else [written(value) for value in swept[x]]
+    drawn = pandas.concat([matching(rows, wanted) for rows in results], ignore_index=True)
+    drawn["at"] = drawn[x] if numeric else drawn[x].map(written).map(words.index)
     titles = [f"{name} = " + drawn[name].map(written) for name in swept if name != x]
-    drawn["panel"] = pandas.concat(titles, axis=1).agg(", ".join, axis=1) if titles else ""
-
-    def draw(data, **_):
-        for entry, line in data.groupby("entry"):
-            told = ("theory", "networks ± SE") if entry == 1 else (None, None)
-            pyplot.plot(line[x], line["theory"], color=THEORY, label=told[0])
-            pyplot.errorbar(line[x], line["mean"], line["standard_error"], fmt="o", color=REST, label=told[1])
-
-    with matplotlib.rc_context(STYLE):
-        grid = seaborn.FacetGrid(drawn, col="panel", col_wrap=min(3, drawn["panel"].nunique()), height=2.8)
-        grid.map_dataframe(draw).set_titles("{col_name}").set_axis_labels(x, common(drawn["quantity"]))
-        grid.axes[0].legend()
-        grid.figure.suptitle(common(drawn["claim"]), fontsize=10)
-        grid.figure.supxlabel(textwrap.fill(note, 55), x=0.01, ha="left", fontsize=8)
-        grid.figure.set_layout_engine("constrained")
-        grid.savefig(out := StringIO(), format="svg", metadata={"Date": None})
-        pyplot.close(grid.figure)
-    return out.getvalue()
+    drawn["title"] = pandas.concat(titles, axis=1).agg(", ".join, axis=1) if titles else ""
+    axes = dict(legend=common(drawn["claim"]), ticks=range(len(words)), tick_labels=words)
+    panels = []
+    for title, rows in drawn.sort_values("at", kind="stable").groupby("title", sort=False):
+        series = []
+        for _, points in rows.groupby("entry"):
+            at, theory, mean, error = points[["at", "theory", "mean", "standard_error"]].to_numpy(float).T
+            series += [Series("line", at, theory, label="theory"), Series("markers", at, mean, error, "networks ± SE")]
+        panels.append(Panel(series, x, common(drawn["quantity"]), title, beside=len(panels) % 2 > 0, **axes))
+    return save(draw(panels, note), "svg").decode()

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
-from test_book import ABSENT, PAGES, small_book  # noqa: F401  fixture
+from test_book import PAGES, small_book  # noqa: F401  fixture
 from test_browser import need_browser
 
 from tools import ToolError, pages, pdf
@@ -68,7 +68,7 @@ def test_the_first_page_links_the_file_that_is_made_with_it(small_book):  # noqa
     (small_book / "book" / "welcome.md").write_text(
         "# Welcome\n\n```{include} pdf.txt\n```\n\n{cite}`bordelon2023influence` $x^2$\n\n```{bibliography}\n```\n"
     )
-    pages.build(small_book / "html", {}, ABSENT, with_pdf=True)
+    pages.build(small_book / "html", {}, with_pdf=True)
     page = small_book / "html" / "book" / "welcome.html"
     link = BeautifulSoup(page.read_text(), "html.parser").find(href=re.compile("pdf$"))
     titles = ["Learning rules in wide networks", "Welcome", "small", "Cite and rerun", "What is shown here"]

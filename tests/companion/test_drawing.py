@@ -4,11 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from IPython.core.formatters import DisplayFormatter
 from matplotlib.colors import to_rgb
 
 import dmftlib as dl
-from companion import drawing, figures, sliders
+from companion import drawing, figures
 from companion.drawing import Panel, Series, look, styles
 
 x = np.array([1.0, 2, 4, 8])
@@ -31,9 +30,9 @@ EVERY_KIND = [
 
 
 def test_a_picture_drawn_from_its_file_is_the_same_to_the_last_byte():
-    text = drawing.to_csv(EVERY_KIND, {"id": "fig-x"})
+    text = drawing.to_csv(EVERY_KIND)
     again = figures.read_csv(text)
-    assert drawing.to_csv(again, {"id": "fig-x"}) == text
+    assert drawing.to_csv(again) == text
     for kind, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
         first, second = (drawing.save(figures.draw(panels), kind) for panels in (EVERY_KIND, again))
         assert first == second and first.startswith(start)
@@ -41,9 +40,9 @@ def test_a_picture_drawn_from_its_file_is_the_same_to_the_last_byte():
 
 def test_the_file_has_named_columns_and_says_what_they_are(tmp_path):
     path = tmp_path / "figure.csv"
-    path.write_text(drawing.to_csv(EVERY_KIND, {"parameters": {"P": 4}}), encoding="utf-8")
+    path.write_text(drawing.to_csv(EVERY_KIND), encoding="utf-8")
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert comments[0] == "# parameters: {'P': 4}" and "# panel 1: x: width N, y: error (title)" in comments
+    assert "# panel 1: x: width N, y: error (title)" in comments
     assert any(line.startswith("# units: ") for line in comments)
     rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
     assert list(rows[0]) == ["panel", "series", "kind", "label", "x", "y", "standard_error", "value"]
@@ -79,16 +78,6 @@ def test_limits_and_ticks_that_a_notebook_changes_reach_the_files():
     (panel,) = figures.read_csv(shown.csv())
     assert (panel.x_limits, panel.y_limits) == ([1, 4], [0.5, 5])
     assert (panel.ticks, panel.tick_labels) == ([1, 3], ["one", "three"])
-
-
-def test_a_figure_hands_its_data_to_whoever_shows_it():
-    shown = figures.curves({"loss": ({"line": (x, x)}, {})}, "t")
-    data, metadata = DisplayFormatter().format(shown)
-    assert metadata["dmftlib"]["csv"] == shown.csv() and data["image/png"] and data["text/plain"]
-    shown = sliders.two_layer()
-    _, metadata = DisplayFormatter().format(shown)
-    panels = figures.read_csv(metadata["dmftlib"]["csv"])
-    np.testing.assert_allclose(panels[1].series[0].y, shown.curve("GD", "H_y"), rtol=1e-5)
 
 
 def test_a_rule_looks_the_same_wherever_it_is_shown():

@@ -42,11 +42,13 @@ def claim(method, *values):
 
 def test_every_panel_of_the_paper_has_a_figure_and_claims_with_expected_values(book, tmp_path):
     paper = contents.paper()
+    counts = {"1": "abcdef", "2": "abcdef", "3": "abcde", "4": "abcd", "5": "abc"}
+    assert list(paper["shows"]) == [figure + panel for figure, letters in counts.items() for panel in letters]
     assert list(paper["panels"]) == list(paper["shows"]) and set(paper["printed"]) <= set(paper["shows"])
     rows = cells(filled(tmp_path, "reproduction", book))
     for panel in paper["shows"]:
         (home,) = [row for row in rows if row[0].startswith(f"{panel}: ")]
-        assert home[1].count("{numref}`fig-") == len(paper["panels"][panel])
+        assert home[1].count("{numref}`fig-") == len(paper["panels"][panel]) > 0
         assert home[2].startswith(paper["printed"].get(panel, "only the setting"))
         assert re.match(r"[1-9]\d* of \d", home[3]), panel
         claims = [row for row in rows if row[0] == panel]
@@ -54,14 +56,6 @@ def test_every_panel_of_the_paper_has_a_figure_and_claims_with_expected_values(b
         assert all(" ± " in row[6] and re.match(r"\d.*; \d", row[7]) for row in claims), panel
         slopes = re.fullmatch(r".* \(here: (−[01]\.\d+ ± 0\.\d+(, )?)+\)", home[2])
         assert bool(slopes) == ("slope" in home[2]), panel
-
-
-@pytest.mark.parametrize(
-    "label, panels",
-    [("1c, 1f", ["1c", "1f"]), ("2d–f, 3", ["2d", "2e", "2f", "3"]), ("(7), 5a", ["5a"]), ("Table 2", []), ("6a", [])],
-)
-def test_a_label_names_panels(label, panels):
-    assert claims_pages.panels(label) == panels
 
 
 RISING = [[1.0, 1.2], [2.0, 2.2]]

@@ -25,10 +25,9 @@ def test_a_chapter_says_what_it_costs_and_one_that_was_not_measured_nothing(tmp_
     for name in ("small", "other"):
         write_chapter(tmp_path / "notebooks" / f"{name}.ipynb")
     chapters.write_text(json.dumps({"small": ROW, "gone": ROW}), costs.place())
-    where = "about 1 min and 0.9 GB on one core of Motorola 68000, m68k, AmigaOS"
-    assert costs.sentences("small") == [f"With its default parameters the chapter runs in {where}; no GPU needed."]
-    measured = "Measured on 2026-01-02 at commit `abc1234`, Python 3.11.7, jax 0.10.2, functions compiled anew."
-    assert costs.sentences("small", measured=True)[1:] == [measured] and costs.sentences("other") == []
+    (sentence,) = costs.sentences("small")
+    assert "about 1 min and 0.9 GB on one core of Motorola 68000, m68k, AmigaOS" in sentence
+    assert costs.sentences("other") == []
     record = {"seconds": 5.0, "peak_memory_MB": 100, "commit": "c", "dirty": True, "date": "d", "key": "0f"}
     row = costs.keep(
         "other", record | {"machine": {name: ROW[name] for name in ("processors", "architecture", "system")}}

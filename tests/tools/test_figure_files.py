@@ -12,7 +12,7 @@ import pytest
 from pybtex.database import parse_string
 
 from companion import drawing, figures, sliders
-from tools import chapters, contents, pages
+from tools import chapters, pages
 from tools import figures as shelf
 
 MACHINE = {"processors": 2, "architecture": "m68k", "system": "AmigaOS"}
@@ -128,17 +128,3 @@ def test_in_the_book_the_data_of_every_figure_give_it_again(html):
     for id in ids:
         csv, svg = (html / shelf.FOLDER / f"{id}.{kind}" for kind in ("csv", "svg"))
         assert drawing.save(figures.draw(figures.read_csv(csv)), "svg") == svg.read_bytes(), id
-
-
-def test_every_panel_of_the_paper_has_one_home_that_exists():
-    named = {
-        cell.metadata.get("mystnb", {}).get("figure", {}).get("name"): chapter
-        for chapter in chapters.names()
-        for cell in chapters.read(chapters.committed(chapter)).cells
-    }
-    counts = {"1": "abcdef", "2": "abcdef", "3": "abcde", "4": "abcd", "5": "abc"}
-    panels = contents.paper()["panels"]
-    assert list(panels) == [figure + panel for figure, letters in counts.items() for panel in letters]
-    for panel, ids in panels.items():
-        assert ids and set(ids) <= set(named), panel
-        assert len({named[id] for id in ids}) == 1, panel

@@ -23,10 +23,9 @@ class Square:
 
 
 def test_an_interrupted_run_goes_on_where_it_was_and_other_code_is_measured_anew(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "squares", module := ModuleType("squares"))
-    monkeypatch.setitem(full_results.SOURCES, "squares", "squares")
+    monkeypatch.setitem(sys.modules, "companion.squares", module := ModuleType("companion.squares"))
     module.FULL, Square.measured, Square.broken = [Square(x) for x in (3, 1, 2)], [], 2
-    for file in ("companion/beyond.py", "dmftlib/code.py", "requirements.lock", "notebooks/small.ipynb"):
+    for file in ("companion/squares.py", "dmftlib/code.py", "requirements.lock", "notebooks/small.ipynb"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("")
     for module in (full_results, chapters, remember):
