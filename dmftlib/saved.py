@@ -21,7 +21,7 @@ from .task import Task
 
 FORMAT = 1  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
-SETTINGS = ("hidden_layers", "gamma0", "lr", "steps")
+SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches")
 
 
 def _plain(value):
@@ -98,7 +98,7 @@ def load(path, rule=None, activation=None, loss=None):
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     classes = None if about["classes"] is None else tuple(about["classes"])
     e = Experiment(
-        Task(**task, classes=classes), rule, activation=activation, loss=loss, **{key: about[key] for key in SETTINGS}
+        Task(**task, classes=classes), rule, activation=activation, loss=loss, **{key: about[key] for key in SETTINGS if key in about}
     )
     kind, more = KINDS[about["kind"]], {}
     if "provenance" in about:
