@@ -135,8 +135,8 @@ class _Weights:
         self.scale = scale
 
     def apply(self, features):
-        self.below = features.layer
-        return self.scale * self.scale.T * _average(features, features)
+        self.below, self.Phi = features.layer, _average(features, features)
+        return self.scale * self.scale.T * self.Phi
 
     def transpose(self, v):
         return self.scale * self.below.image("W", v)
@@ -241,7 +241,8 @@ class _State:
             return _Kernels(experiment, kernel, self.K_x, self.top.field)
 
         self.layers = forward(self.weights, X, layer)
-        self.Phi = [W.apply(layer.features) for W, layer in zip(self.weights[1:], self.layers)]
+        self.weights[-1].apply(self.layers[-1].features)
+        self.Phi = [W.Phi for W in self.weights[1:]]
 
     def kernels(self, Delta):
         """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
@@ -397,14 +398,13 @@ def predict(experiment):
     for t in range(1, experiment.steps):
         Delta = np.zeros((len(X), C))
         Delta[:P] = experiment.loss.error(y, f[t - 1, :P])
-        learned = Delta[:P] if masks is None else masks[t - 1][:, None] * Delta[:P]
-        sent = share[t - 1][:, None, None] * learned
+        sent = share[t - 1][:, None, None] * Delta
+        if masks is not None:
+            sent[:, :P] *= masks[t - 1][:, None]
         if depends_on_error:
-            tiled = np.tile(Delta, (len(scales), 1))
-            K = state.kernels(tiled).K.reshape(len(tiled) * C, len(scales), -1)[..., : P * C]
-            step = K.reshape(len(K), -1) @ sent.ravel()
+            step = state.kernels(np.tile(Delta, (len(scales), 1))).K @ sent.ravel()
         else:
-            step = K @ sent.reshape(-1, C)
+            step = K @ sent[:, :P].reshape(-1, C)
         at_scales = keep * at_scales + experiment.lr * step.reshape(at_scales.shape)
         f[t] = (share[t][:, None, None] * at_scales).sum(axis=0)
     f = f.reshape(-1, len(X), *task.y.shape[1:])

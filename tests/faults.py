@@ -224,7 +224,7 @@ FAULTS = {
     "lazy: all random matrices are one": edit(lazy._image_average, " or a.matrix != b.matrix", ""),
     "lazy: coefficients of one sample only": edit(lazy._average, "c * c2.T *", "c * c2 *"),
     "lazy: error a step too old": edit(lazy.predict, "f[t - 1, :P])", "f[max(t - 2, 0), :P])"),
-    "lazy: mean for sum over samples": edit(lazy.predict, "step = K @ sent", "step = K / P @ sent"),
+    "lazy: mean for sum over samples": edit(lazy.predict, "step = K @ sent[", "step = K / P @ sent["),
     # Closed forms
     "closed form: GD, the 2 that the print lacks": edit(twolayer.gd, "drive - np.sinh(2 *", "drive - np.sinh(1 *"),
     "closed form: FA, 1 − ρ for ρ in G̃": edit(twolayer.fa, "1 + tau**2, G, rho +", "1 + tau**2, G, 1 - rho +"),
