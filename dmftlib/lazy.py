@@ -31,7 +31,7 @@ ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
 INTERPOLATED = 1e-7  # of the largest entry of K: how well it is known between scales of the weights
-MOST_SCALES, MOST_ROWS = 40, 6000  # of weights, and of samples × outputs × scales
+MOST_SCALES, MOST_ROWS = 40, 4000  # of weights, and of samples × outputs × scales
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,11 @@ def load(path, rule=None, activation=None, loss=None):
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     classes = None if about["classes"] is None else tuple(about["classes"])
     e = Experiment(
-        Task(**task, classes=classes), rule, activation=activation, loss=loss, **{key: about[key] for key in SETTINGS if key in about}
+        Task(**task, classes=classes),
+        rule,
+        activation=activation,
+        loss=loss,
+        **{key: about[key] for key in SETTINGS if key in about},
     )
     kind, more = KINDS[about["kind"]], {}
     if "provenance" in about:

@@ -97,9 +97,10 @@ def train(
 
     for t in range(steps):
         h, F, raw = forward(W)
-        if t == 0 or weight_decay:  # outputs of a network that decays and learns nothing
+        if t == 0:
+            f0 = start = raw
+        elif weight_decay:  # outputs of a network that decays and learns nothing
             start = forward([(1 - lr * weight_decay) ** t * w for w in W0])[2]
-        f0 = start if t == 0 else f0
         f = raw - start
         Delta = error(y, f[..., :P, :])
         F = [x[..., :P, :] for x in F]
