@@ -40,7 +40,7 @@ class Experiment:
     lr             step size η > 0 of gradient descent on ℒ
     steps          T ≥ 1 recorded states; entry t is the state before update t
     loss           "squared", ℒ = ½ Σ_μ (y_μ − f_μ)²; "logistic" for targets ±1; "cross_entropy" for several classes; or a Loss
-    weight_decay   λ ≥ 0: every trained weight is multiplied by 1 − η λ at each step, before it learns
+    weight_decay   ϑ ≥ 0: every trained weight is multiplied by 1 − ηϑ at each step, before it learns
     batches        lists of the samples that each step learns from, whose losses are summed; after the last the first follows.
                    None for all samples at every step. `batches` draws some
 
@@ -89,12 +89,12 @@ class Experiment:
 
     @property
     def keep(self):
-        """What a step leaves of every weight, 1 − η λ; None without decay."""
+        """What a step leaves of every weight, 1 − ηϑ; None without decay."""
         return 1 - self.lr * self.weight_decay if self.weight_decay else None
 
     @property
     def left(self):
-        """What is left of the initial weights at each step, (1 − η λ)^t, (T,)."""
+        """What is left of the initial weights at each step, (1 − ηϑ)^t, (T,)."""
         return (self.keep or 1.0) ** np.arange(self.steps)
 
     @property
@@ -124,7 +124,7 @@ class Experiment:
 
 
 def batches(P, size, steps, seed):
-    """Batches of `size` of P samples for an Experiment of so many steps: a tuple of tuples.
+    """Batches of `size` of P samples for an Experiment of so many steps: lists of samples, one a step.
 
     Each epoch goes through all samples once, in an order of its own; its last batch is smaller if `size` does not divide P.
     Raises ValueError for a bad argument.

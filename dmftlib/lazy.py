@@ -7,7 +7,7 @@ As γ₀ → 0 the fields are Gaussian and every one is a sum of products
 where images are independent of h. The rule runs on such symbolic fields, and averages of two fields follow
 from Gaussian averages of the functions and the averages of the layer above.
 
-Weight decay shrinks the weights to (1 − ηλ)^t W(0) while what is learned stays small beside them. Then kernels change:
+Weight decay shrinks the weights to (1 − ηϑ)^t W(0) while what is learned stays small beside them. Then kernels change:
 K_μν(t, s) of outputs at step t with what was learned at step s is that of networks with weights c W(0), at two scales c.
 It is made at a few scales, and interpolated between them by polynomials.
 """
@@ -376,7 +376,7 @@ def _scaled(experiment, X, Delta, scales):
 def predict(experiment):
     """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
 
-    With weight decay λ, f(t) = η Σ_s (1 − ηλ)^{t−1−s} K(t, s) Δ(s), with kernels of weights at the scales of both steps.
+    With weight decay ϑ, f(t) = η Σ_s (1 − ηϑ)^{t−1−s} K(t, s) Δ(s), with kernels of weights at the scales of both steps.
 
     Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2), ValueError where a weight decay asks for too much.
     """

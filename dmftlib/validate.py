@@ -77,7 +77,7 @@ def number(name, value, meaning):
 
 
 def checked_batches(value, P):
-    """Batches as a tuple of tuples of samples, or None. Raises ValueError, naming the argument, unless each has some of P."""
+    """Batches as an Experiment keeps them, or None. Raises ValueError, naming the argument, unless each has some of P samples."""
     if value is None:
         return None
     fix = f"Pass lists of whole numbers from 0 to {P - 1}, one a step, such as dmftlib.batches({P}, size, steps, seed)."

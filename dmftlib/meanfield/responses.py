@@ -7,7 +7,7 @@ and responses held fixed:
     δz^ℓ(t) = δr + γ₀ Σ_{s'≤t} [B^ℓ(t,s') + η 1_{s'<t} G̃^{ℓ+1}(t,s') Δ(s')] δφ(s')
 
 With weight decay all but what is learned, and what passes through W(0) itself, is multiplied by what is left of W(0) at
-step t, and what was learned at s' by (1 − ηλ)^{t−1−s'}. Samples outside a step's batch have Δ = 0 there.
+step t, and what was learned at s' by (1 − ηϑ)^{t−1−s'}. Samples outside a step's batch have Δ = 0 there.
 
 likewise what W(0)ᵀ and W(t)ᵀ make of g̃, with δv, D and ⟨g̃g̃⟩; the derivatives of the rule's own φ, g and g̃ do the rest.
 The means over neurons of δφ/δr, δφ/δv, δg/δu and δg̃/δu are γ₀A, γ₀C, γ₀B and γ₀D. A nudge at s meets responses to s and

@@ -182,7 +182,7 @@ def _parts(T, chunk, kernels_at):
 def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels_at=None):
     """Train one network of the given width; returns Dynamics with the kernels before each update.
 
-    The output at initialization is subtracted, so f starts from 0. `record` keeps all fields for two-time
+    The output at initialization is subtracted, so f starts from 0; where weights decay that of a copy which learns nothing. `record` keeps all fields for two-time
     kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument,
     Diverged (with the step) when the loss is not finite or grows without bound. Warns where |1 − lr·λ| exceeds 1 for an
     eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.

@@ -94,7 +94,7 @@ def squared_distances(e, theory, widths=(64, 128, 256, 512)):
     """
     squares = dict.fromkeys(theory, ())
     for N in widths:
-        runs = list(network.training.train_each(e, N, range(3072 // N), "float32"))
+        runs = list(network.training.train_each(e, N, range(N, N + 96), "float32"))
         for name, (values, noise) in theory.items():
             squares[name] += (np.mean([distance(getattr(run, name), values) ** 2 for run in runs]) - noise**2,)
     for name, values in squares.items():
