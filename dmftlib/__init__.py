@@ -3,7 +3,7 @@
 from . import lazy, machine, meanfield, network, twolayer
 from .activations import Activation
 from .comparison import compare
-from .experiment import Experiment
+from .experiment import Experiment, batches
 from .losses import Loss
 from .results import Dynamics
 from .rules import DFA, FA, GD, GLN, Hebb, Layer, Rule
@@ -13,7 +13,7 @@ from .task import Task
 
 __all__ = [
     "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Loss", "Rule", "Task",
-    "compare", "lazy", "load", "machine", "meanfield", "network", "predict", "save", "twolayer",
+    "batches", "compare", "lazy", "load", "machine", "meanfield", "network", "predict", "save", "twolayer",
 ]  # fmt: skip
 
 

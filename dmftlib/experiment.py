@@ -11,7 +11,9 @@ from .losses import Loss, loss_from
 from .probe import check_rule, needs
 from .rules import Rule
 from .task import Task
-from .validate import instance, positive, whole
+from .validate import checked_batches, checked_seed, instance, number, positive, whole
+
+LEAST_LEFT = 1e-30  # of the initial weights: theirs is the unit in which the mean field keeps what is learned
 
 
 def _check_gate(rule, activation):
@@ -38,6 +40,9 @@ class Experiment:
     lr             step size η > 0 of gradient descent on ℒ
     steps          T ≥ 1 recorded states; entry t is the state before update t
     loss           "squared", ℒ = ½ Σ_μ (y_μ − f_μ)²; "logistic" for targets ±1; "cross_entropy" for several classes; or a Loss
+    weight_decay   ϑ ≥ 0: every trained weight is multiplied by 1 − ηϑ at each step, before it learns
+    batches        lists of the samples that each step learns from, whose losses are summed; after the last the first follows.
+                   None for all samples at every step. `batches` draws some
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
     """
@@ -50,6 +55,8 @@ class Experiment:
     lr: float
     steps: int
     loss: str | Loss = "squared"
+    weight_decay: float = 0.0
+    batches: tuple | None = None
     phi: Activation = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -65,6 +72,8 @@ class Experiment:
             lr=positive("lr", self.lr, "step size"),
             steps=whole("steps", self.steps, 1),
             loss=loss_from(self.loss),
+            weight_decay=number("weight_decay", self.weight_decay, "rate at which weights decay"),
+            batches=checked_batches(self.batches, self.task.P),
         )
         values["loss"].check(self.task.y.reshape(self.task.P, -1))
         check_rule(self.rule)
@@ -72,6 +81,31 @@ class Experiment:
             _check_gate(self.rule, values["phi"])
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if self.keep is not None and not (self.keep > 0 and self.left[-1] >= LEAST_LEFT):
+            raise ValueError(
+                f"`weight_decay` = {self.weight_decay:g} leaves (1 − lr·weight_decay)^(steps − 1) of the initial weights, which "
+                f"must be {LEAST_LEFT:g} at least; lr = {self.lr:g} and {self.steps} steps. Take less of one of the three."
+            )
+
+    @property
+    def keep(self):
+        """What a step leaves of every weight, 1 − ηϑ; None without decay."""
+        return 1 - self.lr * self.weight_decay if self.weight_decay else None
+
+    @property
+    def left(self):
+        """What is left of the initial weights at each step, (1 − ηϑ)^t, (T,)."""
+        return (self.keep or 1.0) ** np.arange(self.steps)
+
+    @property
+    def masks(self):
+        """1 for a sample that a step learns from, 0 for the others, (T, P); None where all steps learn from all."""
+        if self.batches is None:
+            return None
+        masks = np.zeros((self.steps, self.task.P))
+        for t in range(self.steps):
+            masks[t, list(self.batches[t % len(self.batches)])] = 1
+        return masks
 
     def _by_output(self, f):
         """Targets and outputs f (…, P), or (…, P, C), as (…, P, C)."""
@@ -87,6 +121,22 @@ class Experiment:
         """The loss of each sample, (…, P), of outputs f (…, P), or (…, P, C)."""
         with computing("float64"):
             return np.asarray(self.loss.value(*self._by_output(f)))
+
+
+def batches(P, size, steps, seed):
+    """Batches of `size` of P samples for an Experiment of so many steps: lists of samples, one a step.
+
+    Each epoch goes through all samples once, in an order of its own; its last batch is smaller if `size` does not divide P.
+    Raises ValueError for a bad argument.
+    """
+    P, size, steps, seed = whole("P", P, 1), whole("size", size, 1), whole("steps", steps, 1), checked_seed(seed)
+    if size > P:
+        raise ValueError(f"`size` must be at most P = {P}, the number of samples; got {size}.")
+    found = []
+    for epoch in range(-(-steps // -(-P // size))):
+        order = np.random.default_rng((seed, epoch)).permutation(P).tolist()
+        found += [tuple(sorted(order[start : start + size])) for start in range(0, P, size)]
+    return tuple(found[:steps])
 
 
 def check_experiment(value):

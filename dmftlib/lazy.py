@@ -6,6 +6,10 @@ As γ₀ → 0 the fields are Gaussian and every one is a sum of products
 
 where images are independent of h. The rule runs on such symbolic fields, and averages of two fields follow
 from Gaussian averages of the functions and the averages of the layer above.
+
+Weight decay shrinks the weights to (1 − ηϑ)^t W(0) while what is learned stays small beside them. Then kernels change:
+K_μν(t, s) of outputs at step t with what was learned at step s is that of networks with weights c W(0), at two scales c.
+It is made at a few scales, and interpolated between them by polynomials.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from .validate import finite_array
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
+INTERPOLATED = 1e-7  # of the largest entry of K: how well it is known between scales of the weights
+MOST_SCALES, MOST_ROWS = 40, 4000  # of weights, and of samples × outputs × scales
 
 
 @dataclass(frozen=True)
@@ -120,16 +126,25 @@ class _Kernels(ReceivingLayer):
 
 
 class _Weights:
-    """W^ℓ at γ₀ → 0, which do not move: fields of the layer above have images in the layer below, `apply` gives ⟨hh⟩."""
+    """W^ℓ at γ₀ → 0: fields of the layer above have images in the layer below, `apply` gives ⟨hh⟩.
+
+    `scale` (rows, 1) is what decay left of W(0) where each row stands.
+    """
+
+    def __init__(self, scale):
+        self.scale = scale
 
     def apply(self, features):
-        self.below = features.layer
-        return _average(features, features)
+        self.below, self.Phi = features.layer, _average(features, features)
+        return self.scale * self.scale.T * self.Phi
 
     def transpose(self, v):
-        return self.below.image("W", v)
+        return self.scale * self.below.image("W", v)
 
-    transpose_initial = transpose_recorded = transpose
+    transpose_recorded = transpose
+
+    def transpose_initial(self, v):
+        return self.below.image("W", v)
 
     def transpose_fresh(self, v):
         return self.below.image("fresh", v)
@@ -138,8 +153,11 @@ class _Weights:
 class _InputWeights:
     """W⁰, for which ⟨hh⟩ is the kernel of the inputs."""
 
+    def __init__(self, scale):
+        self.scale = scale
+
     def apply(self, X):
-        return X @ X.T / X.shape[1]
+        return self.scale * self.scale.T * (X @ X.T / X.shape[1])
 
 
 def _image_average(a, b):
@@ -212,18 +230,22 @@ def initial(experiment):
 
 
 class _State:
-    """The layers at initialization for the rows of X, one symbolic row for each sample and output."""
+    """The layers for the rows of X, one symbolic row for each sample and output, with all weights times `scales`, a number a
+    row of X; by default those at initialization.
+    """
 
-    def __init__(self, experiment, X, C):
+    def __init__(self, experiment, X, C, scales=None):
+        scale = np.ones((len(X) * C, 1)) if scales is None else np.repeat(scales, C)[:, None]
         X, self.top = np.repeat(X, C, axis=0), _Output(len(X), C)
         self.rule, self.C, self.K_x = experiment.rule, C, X @ X.T / X.shape[1]
-        self.weights = [_InputWeights(), *(_Weights() for _ in range(experiment.hidden_layers))]
+        self.weights = [_InputWeights(scale), *(_Weights(scale) for _ in range(experiment.hidden_layers))]
 
         def layer(_, kernel):
             return _Kernels(experiment, kernel, self.K_x, self.top.field)
 
         self.layers = forward(self.weights, X, layer)
-        self.Phi = [W.apply(layer.features) for W, layer in zip(self.weights[1:], self.layers)]
+        self.weights[-1].apply(self.layers[-1].features)
+        self.Phi = [W.Phi for W in self.weights[1:]]
 
     def kernels(self, Delta):
         """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
@@ -252,9 +274,10 @@ class Prediction:
     with different targets (λ = 0: training reaches their mean). f_test_undetermined is the size of what these
     directions add by the time 1/c, and of what the error of K does to the others; what they add later, K does not say.
     Both are NaN where training has no end: outputs grow along an eigenvector of K. Asking for them warns in either case.
-    They are None for a rule whose K depends on the error, and for other than the squared loss.
+    They are None for a rule whose K depends on the error, for other than the squared loss, and with batches or weight decay.
 
-    With C outputs each has a last axis of that length. K (P + P_test, P) is the eNTK of all points with the training points.
+    With C outputs each has a last axis of that length. K (P + P_test, P) is the eNTK of all points with the training points;
+    None where it depends on the error, or changes as weights decay.
     """
 
     times: np.ndarray
@@ -275,7 +298,7 @@ class Prediction:
 
     def _end(self):
         if "limit" not in vars(self):
-            squared = self.experiment.loss is LOSSES["squared"]
+            squared = self.experiment.loss is LOSSES["squared"] and self.experiment.batches is None
             known = squared and self.f_test is not None and self.K is not None
             vars(self)["limit"] = _limit(self.K, self.experiment.task.y) if known else (None, None)
         return vars(self)["limit"]
@@ -319,31 +342,87 @@ def _limit(K, y):
     return limit, undetermined
 
 
+def _between(scales, nodes):
+    """Polynomials that are 1 at one of the `nodes` and 0 at the others, at the `scales`: (scales, nodes)."""
+    apart = scales[:, None, None] - nodes
+    ratios = apart / (nodes[:, None] - nodes + np.eye(len(nodes)))
+    ratios[:, np.arange(len(nodes)), np.arange(len(nodes))] = 1.0
+    return ratios.prod(axis=2)
+
+
+def _scales(experiment, X, Delta):
+    """Scales of the weights at which K is made, and what makes K of them at each step, (T, scales).
+
+    Raises ValueError if so many do not determine it between them.
+    """
+    left, count = experiment.left, experiment.hidden_layers + 2
+    if experiment.keep is None:
+        return np.ones(1), np.ones((len(left), 1))
+    largest = np.argsort(-(X**2).sum(axis=1))[:2]  # samples that are looked at: at these φ is the least polynomial
+    while True:
+        rows = min(count, len(left)) * Delta.size
+        if count > MOST_SCALES or rows > MOST_ROWS:
+            raise ValueError(
+                f"`weight_decay` = {experiment.weight_decay:g} asks for kernels at {min(count, len(left))} scales of the weights, "
+                f"{rows} rows of samples, outputs and scales, in the lazy limit; at most {MOST_ROWS} rows and {MOST_SCALES} "
+                "scales are made. Use fewer samples or a smaller `weight_decay`."
+            )
+        if count >= len(left):
+            return left, np.eye(len(left))
+        nodes = left[-1] + (1 - left[-1]) * (1 - np.cos(np.pi * (np.arange(count) + 0.5) / count)) / 2
+        between = (nodes[[0, count // 2]] + nodes[[1, count // 2 - 1]]) / 2
+        K = _scaled(experiment, X[largest], Delta[largest], np.concatenate([nodes, between])).K
+        mix = np.kron(_between(between, nodes), np.eye(len(largest) * Delta.shape[1]))
+        n = mix.shape[1]
+        missed = max(np.abs(K[n:] - mix @ K[:n]).max(), np.abs(K[:, n:] - K[:, :n] @ mix.T).max())
+        if missed <= INTERPOLATED * np.abs(K).max():
+            return nodes, _between(left, nodes)
+        count *= 2
+
+
+def _scaled(experiment, X, Delta, scales):
+    """Kernels for the rows of X at each of the scales, in this order."""
+    state = _State(experiment, np.tile(X, (len(scales), 1)), Delta.shape[1], np.repeat(scales, len(X)))
+    return state.kernels(np.tile(Delta, (len(scales), 1)))
+
+
 def predict(experiment):
     """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
 
-    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2).
+    With weight decay ϑ, f(t) = η Σ_s (1 − ηϑ)^{t−1−s} K(t, s) Δ(s), with kernels of weights at the scales of both steps.
+
+    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2), ValueError where a weight decay asks for too much.
     """
     check_experiment(experiment)
     task, P, X = experiment.task, experiment.task.P, experiment.task.X_all
     y = task.y.reshape(P, -1)
     Delta = np.zeros((len(X), y.shape[1]))
     Delta[:P] = experiment.loss.error(y, 0 * y)
-    depends_on_error = "error" in needs(experiment.rule)
+    depends_on_error, C = "error" in needs(experiment.rule), y.shape[1]
+    Delta = Delta if depends_on_error else Delta[:, :1]  # then outputs have the same kernel and do not mix
+    scales, share = _scales(experiment, X, Delta)
     if depends_on_error:
-        state = _State(experiment, X, y.shape[1])
-    else:  # then outputs have the same kernel and do not mix
-        K = _kernels(experiment, X, Delta[:, :1]).K[:, :P]
-    f = np.zeros((experiment.steps, *Delta.shape))
+        state = _State(experiment, np.tile(X, (len(scales), 1)), C, np.repeat(scales, len(X)))
+    else:
+        K = _scaled(experiment, X, Delta, scales).K.reshape(len(scales), len(X), len(scales), len(X))
+        K = K[..., :P].reshape(len(scales) * len(X), -1)
+    keep, masks = experiment.keep or 1.0, experiment.masks
+    f, at_scales = np.zeros((experiment.steps, len(X), C)), np.zeros((len(scales), len(X), C))
     for t in range(1, experiment.steps):
+        Delta = np.zeros((len(X), C))
         Delta[:P] = experiment.loss.error(y, f[t - 1, :P])
+        sent = share[t - 1][:, None, None] * Delta
+        if masks is not None:
+            sent[:, :P] *= masks[t - 1][:, None]
         if depends_on_error:
-            step = (state.kernels(Delta).K @ Delta.ravel()).reshape(Delta.shape)
+            step = state.kernels(np.tile(Delta, (len(scales), 1))).K @ sent.ravel()
         else:
-            step = K @ Delta[:P]
-        f[t] = f[t - 1] + experiment.lr * step
+            step = K @ sent[:, :P].reshape(-1, C)
+        at_scales = keep * at_scales + experiment.lr * step.reshape(at_scales.shape)
+        f[t] = (share[t][:, None, None] * at_scales).sum(axis=0)
     f = f.reshape(-1, len(X), *task.y.shape[1:])
-    check_records(experiment, {"f": f}, K=None if depends_on_error else K[:P])
+    static = not depends_on_error and experiment.keep is None
+    check_records(experiment, {"f": f}, K=K[:P] if static else None)
     times = experiment.lr * np.arange(experiment.steps)
     f_test = None if task.X_test is None else f[:, P:]
-    return Prediction(times, f[:, :P], f_test, None if depends_on_error else K, experiment)
+    return Prediction(times, f[:, :P], f_test, K if static else None, experiment)

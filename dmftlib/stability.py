@@ -51,12 +51,19 @@ def check_records(experiment, records, first_step=0, K=None):
         )
     edge, curvature = "", experiment.loss.curvature
     if K is not None and curvature and np.isfinite(K).all():
-        edge = f", where lr·λ of the largest eigenvalue of K began at {experiment.lr * curvature * largest_eigenvalue(K):.2g} (stable below 2)"
+        edge = f", where lr·λ of the largest eigenvalue of K began at {experiment.lr * curvature * largest_eigenvalue(learned_from(experiment, K, 0)):.2g} (stable below 2)"
     raise Diverged(
         f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
         f"{initial[0]:.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel{edge}. "
         "dmftlib.network.stable_lr(experiment) finds a smaller one by trying."
     )
+
+
+def learned_from(experiment, K, steps):
+    """K (T', …) of these steps, or one K, with columns of 0 for the samples × outputs that the step does not learn from."""
+    if experiment.batches is None:
+        return K
+    return K * experiment.masks[steps].repeat(experiment.task.outputs, axis=-1)[..., None, :]
 
 
 def eigenvalues(A):
@@ -80,7 +87,7 @@ def largest_eigenvalue(K):
 
 def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K, times the curvature of the loss: a step then enlarges
-    errors and differences.
+    errors and differences. Of K count the columns of the samples that the step learns from.
 
     Where the step overshoots, Re lr·λ > 1, it warns at once: for a positive λ this is lr·λ > 2. Where it does not, λ is
     negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences grow tenfold
@@ -89,6 +96,7 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     if experiment.loss.curvature is None:
         return
     steps = np.arange(len(K)) if kernels_at is None else kernels_at
+    K = learned_from(experiment, K, steps)
     lr = experiment.lr * experiment.loss.curvature
     factors = eigenvalues(np.eye(K.shape[-1]) - lr * K)
     overshoot = np.where(factors.real < 0, np.abs(factors), 0.0).max(axis=1)

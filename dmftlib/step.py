@@ -9,6 +9,7 @@ engine supplies each of them as an object, as matrices at finite width or as wha
                                out of the forward pass (book/solver.md, "What may be left out of the forward pass")
     transpose_initial(v)       W^ℓ(0)ᵀ v/√N
     transpose_fresh(v)         the same with frozen random weights in place of W^ℓ
+    decay(keep)                W^ℓ ← keep·W^ℓ, before it learns; asked where there is weight decay
     learn(features, signal)    W^ℓ ← W^ℓ + Σ_μ signal_μ φ^ℓ_μᵀ/√N, where signal = γ₀ η Δ g̃^{ℓ+1}
 
 Fields have a row for each sample and a column for each neuron, or sampled neuron. Gradients have a row for each training
@@ -103,13 +104,23 @@ def pytree(cls):
 
 @pytree
 class InputWeights:
-    """W⁰, stored as its transpose (D, neurons) with its scale, 1/√D or what X was divided by already."""
+    """W⁰, stored as its transpose (D, neurons) with its scale, 1/√D or what X was divided by already.
+
+    `initial` weights are those of a network that decays.
+    """
 
     weights: jax.Array
     scale: float
+    initial: jax.Array | None = None
 
     def apply(self, X):
         return X @ self.weights * self.scale
+
+    def apply_initial(self, X):
+        return X @ self.initial * self.scale
+
+    def decay(self, keep):
+        self.weights = keep * self.weights
 
     def learn(self, X, signal):
         self.weights = self.weights + X.T @ signal * self.scale
@@ -117,19 +128,25 @@ class InputWeights:
 
 @pytree
 class Readout:
-    """The readout w, one row an output (C, neurons), and the outputs at initialization, which are taken off."""
+    """The readout w, one row an output (C, neurons), and the outputs that nothing learned, which are taken off: those at
+    initialization or, where weights decay, those of the initial weights times `left`, what is left of them.
+    """
 
     weights: jax.Array
     initial: jax.Array
     fresh: jax.Array | None
     f0: jax.Array
     begun: jax.Array
+    left: jax.Array | None = None
 
-    def outputs(self, features, gamma0):
-        """f = w·φ/(γ₀N) less its value at initialization (BP Eq. 1)."""
+    def outputs(self, features, gamma0, untrained=None):
+        """f = w·φ/(γ₀N) less its value at initialization (BP Eq. 1), or less that of the features `untrained`."""
         raw = features @ self.weights.T / (gamma0 * features.shape[1])
         xp = raw.__array_namespace__()
-        self.f0 = xp.where(self.begun, self.f0, raw)
+        if untrained is None:
+            self.f0 = xp.where(self.begun, self.f0, raw)
+        else:
+            self.f0 = self.left * (untrained @ self.initial.T) / (gamma0 * features.shape[1])
         f = xp.where(self.begun, raw - self.f0, 0.0)
         self.begun = xp.ones_like(self.begun)
         return f
@@ -144,6 +161,9 @@ class Readout:
 
     def transpose_fresh(self, v):
         return v @ self.fresh
+
+    def decay(self, keep):
+        self.weights, self.left = keep * self.weights, keep * self.left
 
     def learn(self, features, signal):
         self.weights = self.weights + signal.T @ features
@@ -183,16 +203,34 @@ def backward(rule, weights, layers, Delta, top):
     return g, g_tilde
 
 
-def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr):
-    """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields."""
+def untrained(weights, X, make_layer):
+    """Last features of a network that decays, if it had learned nothing."""
+    features = X
+    for l, W in enumerate(weights[:-1]):
+        features = make_layer(l, weights[-1].left * W.apply_initial(features)).features
+    return features
+
+
+def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None):
+    """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields.
+
+    keep   what weight decay leaves of every weight, None without decay
+    mask   (P,): 1 for samples that are learned from, 0 for others; None for all samples
+    """
     (P, C), xp = y.shape, y.__array_namespace__()
-    layers = forward(weights, X, lambda l, h: HiddenLayer(rule, activation, h, frozen[l]))
+    make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l])  # noqa: E731
+    layers = forward(weights, X, make_layer)
     h, phi = [layer.h for layer in layers], [layer.features for layer in layers]
-    f = weights[-1].outputs(phi[-1], gamma0)
+    copy = () if weights[0].initial is None else (untrained(weights, X, make_layer),)
+    f = weights[-1].outputs(phi[-1], gamma0, *copy)
     Delta = loss.error(y, f[:P])
     phi = [features[:P] for features in phi]
     g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
+    if mask is not None:
+        Delta = mask[:, None] * Delta
     for W, features, g_tilde_above in zip(weights, [X[:P], *phi], g_tilde):
+        if keep is not None:
+            W.decay(keep)
         W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde_above).reshape(P, C, -1).sum(axis=1))
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
     return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)

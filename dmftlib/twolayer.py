@@ -296,6 +296,11 @@ def solve(experiment, times=None):
     e = experiment
     if e.loss is not LOSSES["squared"]:
         raise ValueError(f"`experiment` has the loss {e.loss.name!r}; the closed forms hold for the squared loss.")
+    if e.weight_decay or e.batches:
+        raise ValueError(
+            f"`experiment` has {'`weight_decay`' if e.weight_decay else '`batches`'}, and the closed forms have none. Use "
+            'meanfield.solve, which is exact for activation "linear".'
+        )
     if e.phi.slope != 1:
         raise ValueError(
             f"`experiment` has the activation {e.phi.name!r}, and its φ(h) is not h, for which the closed forms hold. Use "

@@ -72,6 +72,33 @@ def positive(name, value, meaning):
     return float(value)
 
 
+def number(name, value, meaning):
+    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value) or value < 0:
+        raise ValueError(f"`{name}` ({meaning}) must be a finite number, at least 0; got {value!r}.")
+    return float(value)
+
+
+def checked_batches(value, P):
+    """Batches as an Experiment keeps them, or None. Raises ValueError, naming the argument, unless each has some of P samples."""
+    if value is None:
+        return None
+    fix = f"Pass lists of whole numbers from 0 to {P - 1}, one a step, such as dmftlib.batches({P}, size, steps, seed)."
+    try:
+        found = [np.asarray(batch) for batch in value]
+    except (TypeError, ValueError):
+        raise ValueError(f"`batches` must be lists of samples, or None; got {value!r:.80}. {fix}") from None
+    if not found:
+        raise ValueError(f"`batches` must have one batch at least; got none. {fix}")
+    for k, batch in enumerate(found):
+        if batch.ndim != 1 or not batch.size or batch.dtype.kind not in "iu":
+            raise ValueError(f"`batches[{k}]` must be a list of samples; got {batch.tolist()!r:.80}. {fix}")
+        if batch.min() < 0 or batch.max() >= P:
+            raise ValueError(f"`batches[{k}]` must have samples from 0 to {P - 1}; got {batch.tolist()!r:.80}. {fix}")
+        if len(set(batch.tolist())) < batch.size:
+            raise ValueError(f"`batches[{k}]` must have each sample once; got {batch.tolist()!r:.80}. {fix}")
+    return tuple(tuple(sorted(batch.tolist())) for batch in found)
+
+
 def check_dtype(dtype):
     """Raise ValueError unless dtype is "float64" or "float32", as text: an equal dtype object is another key."""
     if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
@@ -116,7 +143,7 @@ def one_experiment(name, runs, each=None):
     each = each or [f"{name.strip('`')}[{k}]" for k in range(len(runs))]
 
     def differ(a, b):
-        settings = ("rule", "hidden_layers", "phi", "gamma0")
+        settings = ("rule", "hidden_layers", "phi", "gamma0", "weight_decay", "batches")
         changed = [x for x in settings if getattr(a.experiment, x) != getattr(b.experiment, x)]
         if len(a.times) != len(b.times):
             changed.append("steps")

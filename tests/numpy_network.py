@@ -61,10 +61,14 @@ def drawn_by(experiment, N, seed, dtype="float64"):
 def run_of(rule, experiment, drawn, **options):
     """`train` in the setting of an experiment."""
     e, task = experiment, experiment.task
+    options |= dict(weight_decay=e.weight_decay, batches=e.batches)
     return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test, **options)
 
 
-def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False, error=np.subtract):
+def train(
+    rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False, error=np.subtract,
+    weight_decay=0.0, batches=None,
+):  # fmt: skip
     """Run `steps` states of one network, or of many: what is drawn, and all results, may have a leading axis of networks.
 
     Layers are lists with index ℓ − 1, samples are rows; with targets (P, C) gradients have rows (sample 1, output 1),
@@ -81,16 +85,23 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
     rows = lambda a: np.repeat(a, C, axis=-2)  # noqa: E731  a row for each sample, for every output
     average = lambda a, b: np.stack([u @ v.mT / N for u, v in zip(a, b, strict=True)], axis=-3)  # noqa: E731
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    f0, states = None, []
-    for _ in range(steps):
+    states = []
+
+    def forward(W):
         h, F = [], []
         for k in range(L):
             below, fan_in = (X_all, D) if k == 0 else (F[-1], N)
             h.append(below @ W[k].mT / sqrt(fan_in))
             F.append(gates[k] * h[k] if rule == "GLN" else phi(h[k]))
-        raw = F[-1] @ W[L].mT / (gamma0 * N)
-        f0 = raw if f0 is None else f0
-        f = raw - f0
+        return h, F, F[-1] @ W[L].mT / (gamma0 * N)
+
+    for t in range(steps):
+        h, F, raw = forward(W)
+        if t == 0:
+            f0 = start = raw
+        elif weight_decay:  # outputs of a network that decays and learns nothing
+            start = forward([(1 - lr * weight_decay) ** t * w for w in W0])[2]
+        f = raw - start
         Delta = error(y, f[..., :P, :])
         F = [x[..., :P, :] for x in F]
         slope = [rows(gates[k][..., :P, :] if rule == "GLN" else phi_dot(h[k][..., :P, :])) for k in range(L)]
@@ -121,11 +132,14 @@ def train(rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO
                 SimpleNamespace(W=[w.copy() for w in W], h=h, raw=raw, Delta=Delta, z=z, g=g, g_tilde=g_tilde)
             )
 
+        B = slice(None) if batches is None else list(batches[t % len(batches)])
+        for w in W:
+            w -= lr * weight_decay * w
         for k in range(L):
             below, fan_in = (X, D) if k == 0 else (F[k - 1], N)
             signal = (Delta[..., None] * g_tilde[k].reshape(*many, P, C, N)).sum(axis=-2)
-            W[k] += lr * gamma0 / sqrt(fan_in) * (signal.mT @ below)
-        W[L] += lr * gamma0 * Delta.mT @ F[-1]
+            W[k] += lr * gamma0 / sqrt(fan_in) * (signal[..., B, :].mT @ below[..., B, :])
+        W[L] += lr * gamma0 * Delta[..., B, :].mT @ F[-1][..., B, :]
     out = {name: np.stack(value, axis=len(many), dtype=float) for name, value in out.items()}
     f = out["f"].reshape(*many, steps, len(X_all), *outputs)
     after = (slice(None),) * len(many)

@@ -33,21 +33,25 @@ PSEUDO_GRADIENTS = {
 }
 
 
-def fields(rule, draws, kernels, responses, Delta, gamma0, lr):
-    """φ, g, g̃, z (T, P) of one neuron, step by step. Kernels and responses (T, P, T, P), index (t, μ, s, ν)."""
+def fields(rule, draws, kernels, responses, Delta, mask, gamma0, lr, keep):
+    """φ, g, g̃, z (T, P) of one neuron, step by step. Kernels and responses (T, P, T, P), index (t, μ, s, ν).
+
+    Samples of mask (T, P) are learned from, and `keep` of all weights is left by a step.
+    """
     u, r, v, zeta, gate, frozen = draws
     (Phi_below, G_tilde_above), (A, B, C, D) = kernels, responses
     phi, g, g_tilde, zs = [], [], [], []
     for t in range(len(Delta)):
-        h, z, echo = u[t], r[t], 0.0
+        h, z, echo = keep**t * u[t], keep**t * r[t], 0.0
         for s in range(t):
-            h = h + gamma0 * (A[t, :, s] @ g[s] + C[t, :, s] @ g_tilde[s])
-            h = h + gamma0 * lr * Phi_below[t, :, s] @ (Delta[s] * g_tilde[s])
-            z = z + gamma0 * lr * G_tilde_above[t, :, s] @ (Delta[s] * phi[s])
+            rate = gamma0 * lr * keep ** (t - 1 - s) * mask[s] * Delta[s]
+            h = h + keep**t * gamma0 * (A[t, :, s] @ g[s] + C[t, :, s] @ g_tilde[s])
+            h = h + Phi_below[t, :, s] @ (rate * g_tilde[s])
+            z = z + G_tilde_above[t, :, s] @ (rate * phi[s])
         dot = gate if rule == "GLN" else 1 - jnp.tanh(h) ** 2
         phi.append(gate * h if rule == "GLN" else jnp.tanh(h))
         for s in range(t + 1):
-            z, echo = z + gamma0 * B[t, :, s] @ phi[s], echo + gamma0 * D[t, :, s] @ phi[s]
+            z, echo = z + keep**t * gamma0 * B[t, :, s] @ phi[s], echo + gamma0 * D[t, :, s] @ phi[s]
         site = dict(dot=dot, z=z, v=v[t], echo=echo, zeta=zeta[t], frozen=frozen, phi=phi[t], Delta=Delta[t])
         zs.append(z)
         g.append(dot * z)
@@ -88,7 +92,8 @@ def layer(rule, number, experiment, found, Delta, noise):
     paths = with_covariance(u, flat(Phi_below)), *np.split(r_v, 2, axis=1), with_covariance(zeta, flat(F))
     gate = 1 - np.tanh(m @ np.linalg.cholesky(K_x).T) ** 2
     draws = *(x.reshape(-1, T, P) for x in paths), gate, frozen
-    given = (Phi_below, G_tilde), (A, B, C, D), Delta, experiment.gamma0, experiment.lr
+    mask = np.ones((T, P)) if experiment.masks is None else experiment.masks
+    given = (Phi_below, G_tilde), (A, B, C, D), Delta, mask, experiment.gamma0, experiment.lr, experiment.keep or 1.0
     with jax.enable_x64(True):
         return {name: np.asarray(value) for name, value in _many(rule, draws, *given).items()}
 

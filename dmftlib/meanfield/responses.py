@@ -6,6 +6,9 @@ and responses held fixed:
     δh^ℓ(t) = δu + γ₀ Σ_{s'<t} [A^{ℓ−1}(t,s') δg(s') + (C^{ℓ−1}(t,s') + η Φ^{ℓ−1}(t,s') Δ(s')) δg̃(s')]
     δz^ℓ(t) = δr + γ₀ Σ_{s'≤t} [B^ℓ(t,s') + η 1_{s'<t} G̃^{ℓ+1}(t,s') Δ(s')] δφ(s')
 
+With weight decay all but what is learned, and what passes through W(0) itself, is multiplied by what is left of W(0) at
+step t, and what was learned at s' by (1 − ηϑ)^{t−1−s'}. Samples outside a step's batch have Δ = 0 there.
+
 likewise what W(0)ᵀ and W(t)ᵀ make of g̃, with δv, D and ⟨g̃g̃⟩; the derivatives of the rule's own φ, g and g̃ do the rest.
 The means over neurons of δφ/δr, δφ/δv, δg/δu and δg̃/δu are γ₀A, γ₀C, γ₀B and γ₀D. A nudge at s meets responses to s and
 to later steps only. So s falls; at each s, A and C are found from the first layer up, then B and D from the last down.
@@ -46,11 +49,12 @@ def _site(rule, activation, h, frozen, Delta, z, images, moves):
 
 
 @partial(jax.jit, static_argnames=("rule", "activation"))
-def _nudged(rule, activation, neurons, Delta, couplings, nudge, start):
+def _nudged(rule, activation, neurons, Delta, couplings, left, nudge, start):
     """δφ, δg, δg̃ by name: sums over neurons of them and of their squares, (2, T, rows, columns).
 
     neurons    h (T, P, S), z and each of images (T, P·C, S), frozen
     couplings  by names (field, moved): what makes `field` (t, row) follow `moved` (s, row), (T, rows, T, rows)
+    left       what is left of W(0) at each step, (T,)
     nudge      unit moves of u, r, v at step `start`, (rows, columns): a column for each sample, or sample and output
     """
     h, z, images, frozen = (neurons[name] for name in ("h", "z", "images", "frozen"))
@@ -66,8 +70,8 @@ def _nudged(rule, activation, neurons, Delta, couplings, nudge, start):
         def driven(field, *by):
             return sum(jnp.einsum("rsq,sqcn->rcn", couplings[field, name][t], moved[name]) for name in by)
 
-        def nudged(name):
-            return jnp.where(t == start, nudge[name], 0.0)[:, :, None]
+        def nudged(name, share=left[t]):
+            return share * jnp.where(t == start, nudge[name], 0.0)[:, :, None]
 
         def gradients(h, z, moves):
             site = _site(rule, activation, h, frozen, Delta[t], z, {name: x[t] for name, x in images.items()}, moves)
@@ -76,7 +80,8 @@ def _nudged(rule, activation, neurons, Delta, couplings, nudge, start):
         dh = nudged("u") + driven("h", "g", "g_tilde")
         moved = moved | {"phi": moved["phi"].at[t].set(push(features, h[t])(dh))}
         dz = nudged("r") + driven("z", "phi")
-        moves = {name: nudged("v") + driven(name, "phi") for name in images if name != "fresh_T"}
+        share = {"W_T": left[t], "W0_T": 1.0}
+        moves = {name: nudged("v", share[name]) + driven(name, "phi") for name in images if name != "fresh_T"}
         at_rest = {name: jnp.zeros_like(z[t]) for name in moves}
         dg_tilde, dg = push(gradients, h[t], z[t], at_rest)(dh, dz, moves)
         return moved | dict(g=moved["g"].at[t].set(dg), g_tilde=moved["g_tilde"].at[t].set(dg_tilde))
@@ -124,8 +129,11 @@ class NudgedHalf:
         def kernel(a, b, layer):
             return np.einsum("tms,uns->tmun", F[a][:, layer], F[b][:, layer], optimize=True) / S
 
-        rate = float(self.experiment.gamma0) * self.experiment.lr * self.Delta
-        past = np.tril(np.ones((T, T)), -1)[:, None, :, None]
+        e = self.experiment
+        masks = 1.0 if e.masks is None else e.masks.repeat(C, axis=1)
+        rate = float(e.gamma0) * e.lr * masks * self.Delta
+        past = np.tril((e.keep or 1.0) ** np.maximum(np.subtract.outer(np.arange(T), np.arange(T)) - 1, 0), -1)
+        past = past[:, None, :, None]
         Phi = kernel("phi", "phi", l - 1) if l else task.K_x[:, None]
         learned = {("h", "g_tilde"): past * rate * Phi.repeat(C, axis=-1)}
         for field, sent in (("z", "g"), ("W_T", "g_tilde")):
@@ -143,6 +151,8 @@ class NudgedHalf:
             none = np.zeros((T, P, T, n) if field == "h" else (T, n, T, P))
             there = name in self.found and 0 <= gap < L - 1
             response = float(self.experiment.gamma0) * self.found[name][gap] if there else none
+            if field != "W0_T":
+                response = self.experiment.left[:, None, None, None] * response
             out[field, moved] = out.get((field, moved), 0.0) + response
         return out
 
@@ -161,7 +171,7 @@ class NudgedHalf:
             frozen = Frozen(*(None if rows is None else rows[..., there] for rows in self.frozen[l]))
             images = {image: fields[image] for image in BACKWARD if image in fields}
             neurons = dict(h=fields["h"], z=fields["z"], images=images, frozen=frozen)
-            sums = _nudged(e.rule, e.phi, neurons, self.Delta, couplings, unit, start)
+            sums = _nudged(e.rule, e.phi, neurons, self.Delta, couplings, e.left, unit, start)
             total = {field: np.asarray(value) + total.get(field, 0.0) for field, value in sums.items()}
         means = {field: value / self.neurons for field, value in total.items()}
         return {field: (m, np.maximum(square - m**2, 0) / self.neurons) for field, (m, square) in means.items()}

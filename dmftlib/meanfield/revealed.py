@@ -7,6 +7,7 @@ has been applied to (both under the sample average ⟨·⟩),
 
 with a_k, b_j fresh unit Gaussians. So h^{ℓ+1} = Σ_k ⟨φp_k⟩ a_k(t) + Σ_j ⟨φb_j⟩ q_j, where a_k(t) is a_k and what was
 learned since, and likewise backward; the terms in q_j and ⟨g a_k⟩ p_k are the response terms A, C and B, D.
+Weight decay multiplies all of W(t): it is `share` times what is kept, of which the part of W(0) does not change.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class RevealedMatrix:
     first      features φ(0) of test samples at the first step. They depend on no b_j, so that ⟨φ(0) b_j⟩ is noise, and is
                taken off: of the output at γ₀ → 0 it would be 1/γ₀ times as much. Of training samples it is 0
     outside    the largest share of a field's variance that this step left outside of the bases
+    share      what weight decay left of W(0), the unit of `now`; None without decay
     """
 
     features: Basis
@@ -45,6 +47,7 @@ class RevealedMatrix:
     first: jax.Array
     outside: jax.Array
     P: int = field(metadata=dict(static=True))
+    share: jax.Array | None = None
 
     # What gives the Gaussians that the fields of the layer below and above are made of: nothing unless φ is linear.
     drawn_below = drawn_above = staticmethod(lambda: [])
@@ -80,15 +83,20 @@ class RevealedMatrix:
             h = xp.concatenate([h[:P], h[P:] + noise])
         if "weights" in self.sent.images:
             if len(features) > P:
-                features = xp.concatenate([features[:P], features[P:] - self.first])
+                first = self.first if self.share is None else along(self.first, features[P:])
+                features = xp.concatenate([features[:P], features[P:] - first])
             h = h + (features @ self.sent.rows("weights").T / S) @ self.sent.rows()
-        return h
+        return self._now(h)
+
+    def _now(self, image):
+        """What decay leaves of an image under W(t)."""
+        return image if self.share is None else self.share * image
 
     def _response(self, v, image):
         return (v @ self.features.rows(image).T / v.shape[1]) @ self.features.rows()
 
     def transpose(self, v):
-        return self._send(v) @ self.sent.rows("weights") + self._response(v, "now")
+        return self._now(self._send(v) @ self.sent.rows("weights") + self._response(v, "now"))
 
     def transpose_initial(self, v):
         return self._send(v) @ self.sent.rows("weights") + self._response(v, "initial")
@@ -105,22 +113,41 @@ class RevealedMatrix:
             known = v @ self.sent.rows().T / v.shape[1]
             z, v = z + known @ self.sent.rows("weights"), v - known @ self.sent.rows()
         if self.unkept is not None:
-            return z + square_root(v @ v.T / v.shape[1]) @ self.unkept
-        return z + self._send(v, length, self.recorded) @ self.recorded.rows("weights")
+            return self._now(z + square_root(v @ v.T / v.shape[1]) @ self.unkept)
+        return self._now(z + self._send(v, length, self.recorded) @ self.recorded.rows("weights"))
+
+    def decay(self, keep):
+        self.share = keep * self.share
 
     def learn(self, features, signal):
         """What is learned of the features that were applied last: a_k(t) ← a_k(t) + Σ_μ ⟨φ_μ p_k⟩ signal_μ."""
-        self.features.learn("now", self.coefficients[: len(signal)].T @ signal)
+        increment = self.coefficients[: len(signal)].T @ signal
+        self.features.learn("now", increment if self.share is None else increment / self.share)
+
+
+def along(rows, fields):
+    """The part of each field along its own row."""
+    square = (rows**2).sum(axis=1, keepdims=True)
+    xp = rows.__array_namespace__()
+    return (rows * fields).sum(axis=1, keepdims=True) / xp.where(square > 0, square, xp.ones_like(square)) * rows
 
 
 @pytree
 class SampledReadout(Readout):
-    """The readout, w(0) without what lies along the features of the P training samples: then f(0) = ⟨w φ⟩/γ₀ = 0."""
+    """The readout, w(0) without what lies along the features of the P training samples: then f(0) = ⟨w φ⟩/γ₀ = 0.
 
-    P: int = field(metadata=dict(static=True))
+    Where weights decay, `first` are the features at the first step. They do not depend on w(0), so that what w(0) makes of
+    the part of later features along them is noise, and is taken off.
+    """
+
+    P: int = field(default=0, metadata=dict(static=True))
+    first: jax.Array | None = None
 
     def outputs(self, features, gamma0):
         begun, known = self.begun, features[: self.P]
         self.initial = when(~begun, lambda w: orthogonal_to(w, known), self.initial)
         self.weights = features.__array_namespace__().where(self.begun, self.weights, self.initial)
-        return super().outputs(features, gamma0)
+        if self.first is None:
+            return super().outputs(features, gamma0)
+        self.first = features.__array_namespace__().where(begun, self.first, features)
+        return super().outputs(features, gamma0, along(self.first, features))

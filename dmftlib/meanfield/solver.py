@@ -107,6 +107,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
 
     Kernels at step 0 are the lazy ones, exactly; what the samples missed there is taken off later ones as well, as far
     as it lasts, and what came of it off the outputs f, if kernels of all steps are recorded. Test points change nothing of the training result.
+    With weight decay, noise of f grows as 1/γ₀ towards the lazy limit, unless φ(c·h) = c·φ(h), as of "relu".
 
     A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and

@@ -34,13 +34,18 @@ def coarser(tol):
 
 
 class Problem(NamedTuple):
-    """X with X Xᵀ = K_x of all samples, K_x of the training samples, targets (P, C), richness and step size."""
+    """X with X Xᵀ = K_x of all samples, K_x of the training samples, targets (P, C), richness and step size.
+
+    What weight decay leaves of weights at a step, and which samples the steps learn from (T, P): None for all.
+    """
 
     X: jax.Array
     K_x: jax.Array
     y: jax.Array
     gamma0: jax.Array
     lr: jax.Array
+    keep: jax.Array | None
+    masks: jax.Array | None
 
 
 def input_factor(X):
@@ -66,13 +71,14 @@ def _show_what_was_drawn(matrices, starts):
         W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
 
 
-def _one(rule, activation, loss, problem, weights, frozen, starts, recorded):
-    """One step: its fields, and what is recorded of it at all times, some of the names `recorded`."""
+def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t):
+    """Step t: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
-    X, _, y, gamma0, lr = problem
+    X, _, y, gamma0, lr, keep, masks = problem
     xp = X.__array_namespace__()
-    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr)
+    mask = None if masks is None else masks[t]
+    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
     shape = fields.g[0].shape
     by_layer = dict(phi=fields.phi, h=[h[: len(y)] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde)
     by_layer |= {name: [xp.broadcast_to(x, shape) for x in rows] for name, rows in fields.images.items()}
@@ -100,7 +106,7 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
     def body(carry):
         t, weights, records, _ = carry
         try:
-            fields, out = _one(rule, activation, loss, problem, weights, frozen, starts, records)
+            fields, out = _one(rule, activation, loss, problem, weights, frozen, starts, records, t)
         except np.linalg.LinAlgError:  # of numpy: fields are not finite
             records["f"][t:stop] = np.nan
             return stop, weights, records, carry[-1]
@@ -144,12 +150,13 @@ class HalfSweep:
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
-        self.problem = Problem(
-            *(np.asarray(value, dtype) for value in (X, task.K_x, y, experiment.gamma0, experiment.lr))
-        )
+        e = experiment
+        values = X, task.K_x, y, e.gamma0, e.lr, e.keep, e.masks
+        self.problem = Problem(*(None if value is None else np.asarray(value, dtype) for value in values))
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         rows = [self.draws.start(l, self.starts_with(l, known)) for l in range(L)]
         self.starts = [block.astype(dtype) for block in self.draws.blocks] if linear else None
+        self.share = None if experiment.keep is None else np.ones((), dtype)
         self.weights = [None, *(self.matrix(W, tol) for W in range(1, L)), None]
         reserved = min(MOST_RESERVED, max(S // 4, 6 * CANDIDATES))
         for W in range(1, L):
@@ -161,7 +168,9 @@ class HalfSweep:
         self.add_test_samples(rows, X.shape[1] - known, min(len(X) - P, MOST_SPARE), keep=linear)
         w, none = rows[-1]["readout"], np.zeros((len(X), task.outputs), dtype)
         self.weights[0] = InputWeights(rows[0]["input"], np.ones((), dtype))
-        self.weights[-1] = SampledReadout(w, w, rows[-1].get("feedback readout"), none, np.array(False), P)
+        first = None if self.share is None else np.zeros((len(X), S), dtype)
+        feedback = rows[-1].get("feedback readout")
+        self.weights[-1] = SampledReadout(w, w, feedback, none, np.array(False), self.share, P, first)
         gates = [experiment.phi.phi_dot(self.problem.X @ r["gate"]) if "gate" in r else None for r in rows]
         self.frozen = [Frozen(gate, r.get("vector")) for gate, r in zip(gates, rows)]
         self.make_records(record, kernels_at)
@@ -186,7 +195,7 @@ class HalfSweep:
         if "unkept" in self.images:
             unkept = self.draws.images(number - 1, self.images["unkept"]["weights"], task.y.size, 0)
         first = np.zeros((len(task.X_all) - task.P, self.S), self.dtype)
-        return RevealedMatrix(*bases, tol, unkept, none, first, outside, task.P)
+        return RevealedMatrix(*bases, tol, unkept, none, first, outside, task.P, self.share)
 
     def add_test_samples(self, rows, inputs, spares, keep):
         """Draw what test samples need last, and keep nothing orthogonal to it: training goes as without them."""

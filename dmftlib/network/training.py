@@ -15,7 +15,7 @@ from ..experiment import check_experiment
 from ..machine import make_room
 from ..probe import needs
 from ..results import Dynamics, Provenance
-from ..stability import Diverged, check_records, largest_eigenvalue, warn_if_rounded, warn_if_unstable
+from ..stability import Diverged, check_records, largest_eigenvalue, learned_from, warn_if_rounded, warn_if_unstable
 from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 
@@ -25,7 +25,10 @@ MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of a
 
 @pytree
 class HiddenWeights:
-    """W (N, N) = now + UᵀV/√N: what a part of the run learns is kept as rows of U and V, and `now` is not rewritten."""
+    """W (N, N) = share·now + UᵀV/√N: what a part of the run learns is kept as rows of U and V, and `now` is not rewritten.
+
+    share   what weight decay left of `now`; None without decay
+    """
 
     now: jax.Array
     initial: jax.Array
@@ -33,16 +36,24 @@ class HiddenWeights:
     U: jax.Array
     V: jax.Array
     used: jax.Array  # rows of U and V
+    share: jax.Array | None = None
 
     @property
     def scale(self):
         return 1 / np.sqrt(len(self.now))
 
+    @property
+    def scale_now(self):
+        return self.scale if self.share is None else self.scale * self.share
+
     def apply(self, features):
-        return features @ self.now.T * self.scale + (features @ self.V.T / len(self.now)) @ self.U
+        return features @ self.now.T * self.scale_now + (features @ self.V.T / len(self.now)) @ self.U
+
+    def apply_initial(self, features):
+        return features @ self.initial.T * self.scale
 
     def transpose(self, v):
-        return v @ self.now * self.scale + (v @ self.U.T / len(self.now)) @ self.V
+        return v @ self.now * self.scale_now + (v @ self.U.T / len(self.now)) @ self.V
 
     transpose_recorded = transpose
 
@@ -51,6 +62,9 @@ class HiddenWeights:
 
     def transpose_fresh(self, v):
         return v @ self.fresh * self.scale
+
+    def decay(self, keep):
+        self.share, self.U = keep * self.share, keep * self.U
 
     def learn(self, features, signal):
         place = (self.used, 0)
@@ -61,9 +75,11 @@ class HiddenWeights:
     def with_room(self, rows):
         """The same weights with U and V empty, for that many rows: what they held is added to `now`."""
         empty = jnp.zeros((rows, len(self.now)), self.now.dtype)
-        return HiddenWeights(
-            self.now + self.U.T @ self.V * self.scale, self.initial, self.fresh, empty, empty, np.zeros((), int)
-        )
+        now, share = self.now, None
+        if self.share is not None:
+            now, share = self.share * now, jnp.ones_like(self.share)
+        now = now + self.U.T @ self.V * self.scale
+        return HiddenWeights(now, self.initial, self.fresh, empty, empty, np.zeros((), int), share)
 
 
 def _gaussian(seeds, name, layer, shape, dtype):
@@ -93,23 +109,27 @@ def initialize(seeds, X, experiment, N, asked, dtype):
         )
         for l in range(L)
     ]
-    first = InputWeights(draw("weights", 0, D, N), np.full(B, D**-0.5, dtype))
+    first, share = InputWeights(draw("weights", 0, D, N), np.full(B, D**-0.5, dtype)), None
+    if experiment.keep is not None:
+        first.initial, share = first.weights, np.ones(B, dtype)
     none = np.zeros((B, 0, N), dtype)
-    hidden = [HiddenWeights(w, w, b, none, none, np.zeros(B, int)) for w, b in zip(W[:-1], fresh)]
-    readout = Readout(W[-1], W[-1], fresh[-1], np.zeros((B, len(X), C), dtype), np.zeros(B, bool))
+    hidden = [HiddenWeights(w, w, b, none, none, np.zeros(B, int), share) for w, b in zip(W[:-1], fresh)]
+    readout = Readout(W[-1], W[-1], fresh[-1], np.zeros((B, len(X), C), dtype), np.zeros(B, bool), share)
     return [first, *hidden, readout], frozen
 
 
-def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, weights, frozen, count):
+def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, weights, frozen, count):
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
+    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None.
     The arrays of weights, frozen fields and results have an axis for the networks in front.
     """
     P, K_x = len(y), X[: len(y)] @ X[: len(y)].T / X.shape[1]
     L, n, N = len(frozen), y.size, weights[-1].weights.shape[-1]
 
-    def one(weights, frozen):
-        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr)
+    def one(weights, frozen, t):
+        mask = None if masks is None else masks[t]
+        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
         out = dict(f=fields.f) | (kernels(K_x, phi, g, g_tilde) if with_kernels else {})
         if record:
@@ -122,11 +142,11 @@ def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, 
 
         def body(t, carry):
             weights, _, out = carry
-            weights, last, new = one(weights, frozen)
+            weights, last, new = one(weights, frozen, t)
             return weights, last, {n: jax.lax.dynamic_update_index_in_dim(out[n], new[n], t, 0) for n in out}
 
         last = dict(h=jnp.zeros((L, len(X), N), X.dtype), z=jnp.zeros((L, n, N), X.dtype))
-        shapes = jax.eval_shape(lambda weights: one(weights, frozen)[2], weights)
+        shapes = jax.eval_shape(lambda weights: one(weights, frozen, 0)[2], weights)
         out = {name: jnp.zeros((steps, *value.shape), value.dtype) for name, value in shapes.items()}
         weights, last, out = jax.lax.fori_loop(0, count, body, (weights, last, out))
         return [weights[0], *(W.with_room(0) for W in weights[1:-1]), weights[-1]], last, out
@@ -162,7 +182,7 @@ def _parts(T, chunk, kernels_at):
 def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels_at=None):
     """Train one network of the given width; returns Dynamics with the kernels before each update.
 
-    The output at initialization is subtracted, so f starts from 0. `record` keeps all fields for two-time
+    The output at initialization is subtracted, so f starts from 0; where weights decay that of a copy which learns nothing. `record` keeps all fields for two-time
     kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument,
     Diverged (with the step) when the loss is not finite or grows without bound. Warns where |1 − lr·λ| exceeds 1 for an
     eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.
@@ -174,7 +194,7 @@ def stable_lr(experiment, width=256, seed=0):
     """A step size that was tried: a network of this width runs all `steps` with it, and no eigenvalue λ of K exceeds 1/lr.
 
     It begins with half of the edge of stability at initialization, 1/λ_max(K), which kernels that grow may not bear, and halves
-    until the run is stable; K is looked at at nine steps. The `lr` of the experiment plays no part, its `steps` do: a smaller lr in as
+    until the run is stable; K is looked at at nine steps, that of a batch at the steps that learn from one. The `lr` of the experiment plays no part, its `steps` do: a smaller lr in as
     many steps is a shorter run.
 
     Raises Diverged if a step 2²⁰ times smaller still fails.
@@ -182,16 +202,18 @@ def stable_lr(experiment, width=256, seed=0):
     check_experiment(experiment)
     at = np.unique(np.linspace(0, experiment.steps - 1, 9).round().astype(int))
     with warnings.catch_warnings(action="ignore"):  # of steps that are too large, which is what is looked for
-        largest = largest_eigenvalue(train(replace(experiment, steps=1), width, seed).K[0])
+        start = train(replace(experiment, steps=1), width, seed).K[0]
+        largest = largest_eigenvalue(learned_from(experiment, start, 0))
         if not largest:
             raise ValueError("`experiment` has K = 0: no step changes an output. Are all inputs 0?")
         lr = 1 / largest
         for _ in range(21):
             try:
                 run = train(replace(experiment, lr=float(lr)), width, seed, kernels_at=at)
-                if max(map(largest_eigenvalue, run.K)) * lr * (experiment.loss.curvature or 0) <= 1:
+                K = learned_from(experiment, run.K, at)
+                if max(map(largest_eigenvalue, K)) * lr * (experiment.loss.curvature or 0) <= 1:
                     return float(lr)
-            except Diverged:
+            except (Diverged, ValueError):  # a weight decay that leaves nothing at this lr
                 pass
             lr /= 2
     raise Diverged("no step size was found that trains a network. Check `activation` and the size of the inputs.")
@@ -222,6 +244,7 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
         X, y = np.asarray(task.X_all, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
         drawn = seeds + seeds[:1] * (together - len(seeds))
         weights, frozen = initialize(drawn, X, experiment, width, needs(rule), dtype)
+        masks = None if experiment.masks is None else experiment.masks.astype(dtype)
         parts, start = [], 0
         for room, count, with_kernels in _parts(T, chunk, kernels_at):
             settings = (
@@ -235,6 +258,8 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
                 y,
                 experiment.gamma0,
                 experiment.lr,
+                experiment.keep,
+                None if masks is None else masks[np.minimum(start + np.arange(room), T - 1)],
             )
             weights, last, out = run(*settings, weights, frozen, count)
             parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})

@@ -78,10 +78,10 @@ def gram(a, b):
     return a @ b.T / a.shape[1]
 
 
-def train(W, X, y, gamma0, lr, steps, activation="tanh", rule="GD", vector=()):
+def train(W, X, y, gamma0, lr, steps, activation="tanh", rule="GD", vector=(), **change):
     """States of the plain numpy loop, without the axis of its one output; each with its update, and K term by term."""
     drawn = dict(W=[*W[:-1], W[-1][None]], vector=vector)
-    run = numpy_network.train(rule, activation, drawn, X, y, gamma0, lr, steps + 1, record=True)
+    run = numpy_network.train(rule, activation, drawn, X, y, gamma0, lr, steps + 1, record=True, **change)
     phi, states = numpy_network.PHI[activation][0], run["states"]
     for s, s.f, s.K in zip(states, run["f"], run["K"]):
         s.W, s.raw, s.Delta = [*s.W[:-1], s.W[-1][0]], s.raw[:, 0], s.Delta[:, 0]
@@ -101,8 +101,8 @@ def small():
     W = initial_weights(rng, D, N, L)
     vector = 3 * rng.standard_normal((L, 1, N))
 
-    def run(steps, rule="mixed", gamma0=0.8, lr=0.1, W=W):
-        return train(W, X, y, gamma0, lr, steps, "tanh", rule, vector)
+    def run(steps, rule="mixed", gamma0=0.8, lr=0.1, W=W, **change):
+        return train(W, X, y, gamma0, lr, steps, "tanh", rule, vector, **change)
 
     return SimpleNamespace(P=P, D=D, N=N, L=L, X=X, y=y, W=W, gamma0=0.8, lr=0.1, run=run)
 
@@ -634,6 +634,85 @@ def test_gaussian_covariances():
     for ratio in np.transpose(ratios):
         error = np.std(ratio) / np.sqrt(len(ratio))
         assert abs(np.mean(ratio) - 1) < 4 * error + 2 * len(ask.q) / N < 0.08
+
+
+# Batches and weight decay
+
+RATE, BATCHES = 0.7, ((0, 2), (1,), (1, 2))
+
+
+@checks("eq-decay-update")
+def test_decay_update(small):
+    """It is a step of descent of the loss of the batch and of a quadratic term."""
+    states = small.run(5, "GD", weight_decay=RATE, batches=BATCHES)
+    for t, (now, after) in enumerate(pairwise(states)):
+        batch = list(BATCHES[t % 3])
+
+        def descended(W):
+            f = outputs(W, small.X, small.gamma0) - now.raw + now.f  # noqa: B023
+            square = sum((w**2).sum() for w in W)
+            decay = RATE * square / (2 * small.gamma0**2 * small.N)
+            return 0.5 * ((small.y - f)[jnp.array(batch)] ** 2).sum() + decay  # noqa: B023
+
+        slopes = jax.grad(descended)([jnp.asarray(w) for w in now.W])
+        for before, slope, new in zip(now.W, slopes, after.W):
+            assert_exact(new, before - small.lr * small.gamma0**2 * small.N * slope)
+
+
+@checks("eq-decay-fields")
+def test_decay_fields(small):
+    states, left = small.run(5, weight_decay=RATE, batches=BATCHES), 1 - small.lr * RATE
+    for l in range(1, small.L):
+        phi = [np.tanh(s.h[l - 1]) for s in states]
+        g, g_tilde = [s.g[l] for s in states], [s.g_tilde[l] for s in states]
+        Phi, G_tilde = two_time(phi, phi), two_time(g, g_tilde)
+        for t, now in enumerate(states):
+            h = left**t * phi[t] @ small.W[l].T / np.sqrt(small.N)
+            z = left**t * g[t] @ small.W[l] / np.sqrt(small.N)
+            for s in range(t):
+                rate = small.gamma0 * small.lr * left ** (t - 1 - s)
+                for nu in BATCHES[s % 3]:
+                    h = h + rate * np.outer(Phi[t, s][:, nu], states[s].Delta[nu] * g_tilde[s][nu])
+                    z = z + rate * np.outer(G_tilde[t, s][:, nu], states[s].Delta[nu] * phi[s][nu])
+            assert_exact(h, now.h[l])
+            assert_exact(z, now.z[l - 1])
+
+
+@checks("eq-decay-lazy")
+def test_decay_lazy(small):
+    """At any width, with the kernels of the network itself: what is left out is of order γ₀."""
+    states, left = small.run(5, gamma0=1e-7, weight_decay=RATE, batches=BATCHES), 1 - small.lr * RATE
+    untrained = [small.run(1, gamma0=1.0, W=[left**t * w for w in small.W])[0] for t in range(5)]
+    for t, now in enumerate(states):
+        f = np.zeros(small.P)
+        for s in range(t):
+            one, other = untrained[t], untrained[s]
+            below = [gram(a, b) for a, b in zip((small.X, *np.tanh(one.h)), (small.X, *np.tanh(other.h)))]
+            above = [*(gram(a, b) for a, b in zip(one.g, other.g_tilde)), 1.0]
+            K = sum(a * b for a, b in zip(above, below))
+            batch = list(BATCHES[s % 3])
+            f += small.lr * left ** (t - 1 - s) * K[:, batch] @ states[s].Delta[batch]
+        np.testing.assert_allclose(now.f, f, rtol=0, atol=1e-6)
+        assert t == 0 or np.abs(f).max() > 1e-3
+
+
+@checks("eq-decay-end")
+@pytest.mark.parametrize("y", [1.5, 0.4])
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.6), dl.DFA(), dl.Hebb()], ids=repr)
+def test_decay_end(rule, y):
+    gamma0, rate = 1.25, 0.6
+    e = dl.Experiment(dl.Task.whitened([y]), rule, 1, "linear", gamma0, 0.1, 800, weight_decay=rate)
+    a = np.roots([1, 0, rate, -gamma0 * y])
+    a = a[np.abs(a.imag).argmin()].real
+    if isinstance(rule, dl.GD):
+        f, H = max(0.0, y - rate / gamma0), gamma0 * max(0.0, y - rate / gamma0)
+    elif isinstance(rule, dl.Hebb):
+        f = max(0.0, y - np.sqrt(rate / gamma0))
+        H = gamma0 * f * (y - f)
+    else:
+        f, H = a**3 / gamma0, a**2
+    run = dl.meanfield.solve(e, 64, kernels_at=(0, 799))
+    np.testing.assert_allclose([run.f[-1, 0], run.H_y[-1]], [f, H], atol=1e-7)
 
 
 # Mean field theory: averages over one neuron -----------------------------------------------------------------
