@@ -40,10 +40,10 @@ class Ensemble(Result):
         return float(np.linalg.norm(self.standard_error[name]) / (np.linalg.norm(getattr(self, name)) or 1.0))
 
 
-def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
+def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None, revealed=False):
     """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
 
-    `kernels_at` are the steps whose kernels are recorded, all by default.
+    `kernels_at` are the steps whose kernels are recorded, all by default; `revealed` is that of `train`.
 
     Raises TypeError if `seeds` is not iterable, ValueError for fewer than two seeds or one that comes twice.
     """
@@ -51,7 +51,8 @@ def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
         seeds = iter(seeds)
     except TypeError:
         raise TypeError(f"`seeds` must be iterable, such as range(8); got {seeds!r}.") from None
-    return _average("seeds", train_each(experiment, width, _distinct("seeds", seeds), dtype, kernels_at=kernels_at))
+    how = dict(kernels_at=kernels_at, revealed=revealed)
+    return _average("seeds", train_each(experiment, width, _distinct("seeds", seeds), dtype, **how))
 
 
 def _distinct(name, seeds):
@@ -104,14 +105,14 @@ def average(runs):
     return _average("runs", runs)
 
 
-def groups(experiment, width, networks, first, count=8, dtype="float64"):
+def groups(experiment, width, networks, first, count=8, dtype="float64", revealed=False):
     """`count` independent ensembles of `networks` networks each, seeds first, first + 1, …
 
-    Their spread gives the standard error of any metric, however nonlinear. Raises ValueError unless the numbers are
+    Their spread gives the standard error of any metric, however nonlinear. `revealed` is that of `train`. Raises ValueError unless the numbers are
     whole, `networks` at least 2, `first` at least 0 and `count` at least 1.
     """
     networks, first, count = whole("networks", networks, 2), whole("first", first, 0), whole("count", count, 1)
-    runs = train_each(experiment, width, range(first, first + count * networks), dtype)
+    runs = train_each(experiment, width, range(first, first + count * networks), dtype, revealed=revealed)
     return [_average("networks", islice(runs, networks)) for _ in range(count)]
 
 
