@@ -88,8 +88,8 @@ class Directions:
             known = some @ self.rows().T / N
             rest = some - known @ self.rows()
             for k in range(len(rest)):
-                share = float(rest[k] @ rest[k]) / N
-                if share <= tol or self.count + len(new) == N:
+                share = float(rest[k] @ rest[k]) / N if self.count + len(new) < N else 0.0  # N span everything
+                if share <= tol:
                     outside = max(outside, share)
                     continue
                 new.append(rest[k] / np.sqrt(share))
