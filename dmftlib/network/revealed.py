@@ -34,6 +34,11 @@ DISCARDED = {"float64": 1e-26, "float32": 1e-11}  # share of a field's variance 
 AT_ONCE = 32  # fields whose new directions are found together
 
 
+def unknown(n, known):
+    """(1 − P) n for fresh Gaussians n: what is still random in an image, the rows `known` being orthonormal."""
+    return n - (n @ known.T / n.shape[1]) @ known
+
+
 class Directions:
     """An orthonormal basis p of all fields that it was extended by, and what a matrix makes of each direction, a.
 
@@ -58,11 +63,8 @@ class Directions:
         multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
 
     def _add(self, new, numbers, partner):
-        """Directions that the fields of these numbers need, and their images: n without what lies along the partner's rows.
-
-        A matrix that acts from one side only, as feedback does, has no partner.
-        """
-        end, N = self.count + len(new), new.shape[1]
+        """Directions that the fields of these numbers need, and their images; feedback acts from one side only, so all is unknown."""
+        end = self.count + len(new)
         if end > len(self.directions):
             raise MemoryError(
                 f"the fields of this network need more than {len(self.directions)} directions between two layers, and "
@@ -72,7 +74,7 @@ class Directions:
         drawn = {kind: np.stack([self.draw(kind, k) for k in numbers]) for kind in dict.fromkeys(self.kinds.values())}
         for image, kind in self.kinds.items():
             n = drawn[kind]
-            self.images[image][self.count : end] = n if kind == "feedback" else n - (n @ partner.T / N) @ partner
+            self.images[image][self.count : end] = n if kind == "feedback" else unknown(n, partner)
         self.directions[self.count : end], self.count = new, end
 
     def extend(self, fields, length, tol, partner, drawn=None):

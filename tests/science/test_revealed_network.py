@@ -120,13 +120,124 @@ def differ(one, other, projections=8):
     return mean.max(), variance.max(), min(ks_2samp(*pair).pvalue for pair in pairs)
 
 
-# Of 60 measured numbers the largest of standard normal differences is above 4 once in 250 cases, one of 9 p below 1e-3 in 110.
-WITHIN = 4.0, 4.0, 1e-3
+# Of 60 standard normal differences the largest is above 4 once in 260 cases, the least of 9 p below 1e-3 once in 110.
+def alike(mean, variance, p):
+    return mean < 4 and variance < 4 and p > 1e-3
 
 
-@pytest.mark.parametrize("rule, outputs", [(rule, 1) for rule in RULES])
-def test_its_distribution_is_that_of_networks(rule, outputs):
-    e = experiment(rule, 2)
-    mean, variance, p = differ(sample(e, 64, range(600), True), sample(e, 64, range(3000), False))
-    print(rule, mean, variance, p)
-    assert mean < WITHIN[0] and variance < WITHIN[1] and p > WITHIN[2]
+@pytest.fixture(scope="module")
+def dense():
+    """Networks of width 64 with all of their matrices, by rule and number of outputs."""
+    kept = {}
+
+    def networks(rule, outputs):
+        if (rule, outputs) not in kept:
+            e = experiment(rule, 2, task=TWO if outputs > 1 else TASK)
+            kept[rule, outputs] = e, sample(e, 64, range(2000), False)
+        return kept[rule, outputs]
+
+    return networks
+
+
+@pytest.mark.parametrize("rule, outputs", [("GD", 1), ("FA", 1), ("GLN", 1), ("mixed", 1)])
+def test_its_distribution_is_that_of_networks(rule, outputs, dense):
+    e, networks = dense(rule, outputs)
+    assert alike(*differ(sample(e, 64, range(500), True), networks))
+
+
+LARGER = [("DFA", 2, 64, 500), ("Hebb", 2, 64, 500), ("GD", 2, 256, 600), ("FA", 3, 256, 600), ("GD", 2, 1024, 500)]
+
+
+@pytest.mark.parametrize("rule, depth, width, seeds", LARGER)
+def test_deeper_and_wider_ones_are_distributed_as_networks(rule, depth, width, seeds):
+    e = experiment(rule, depth, task=TWO if rule == "GD" else TASK)
+    assert alike(*differ(sample(e, width, range(seeds), True), sample(e, width, range(seeds), False)))
+
+
+def normalized(n, known):
+    rest = n - (n @ known.T / n.shape[1]) @ known
+    return rest / np.sqrt((rest**2).mean(axis=1))[:, None]
+
+
+def not_orthogonal(n, known):
+    return n
+
+
+@pytest.mark.parametrize("wrong", [normalized, not_orthogonal])
+def test_the_comparison_sees_images_without_their_law(wrong, dense, monkeypatch):
+    """A length that does not fluctuate, and images that change what is known of the matrix."""
+    e, networks = dense("GD", 1)
+    monkeypatch.setattr(revealed, "unknown", wrong)
+    assert not alike(*differ(sample(e, 64, range(500), True), networks))
+
+
+def test_feedback_is_known_from_one_side_only(monkeypatch):
+    """What W makes of a field has nothing in common with features of which the answer was known; frozen feedback may have."""
+    made, original = [], revealed.initialize
+    monkeypatch.setattr(revealed, "initialize", lambda *args: made.append(original(*args)) or made[0])
+    network.train(experiment("FA", 2, steps=1), 40, revealed=True)
+    matrix = made[0][1][1]
+    common = {name: matrix.sent.rows(name) @ matrix.features.rows().T / 40 for name in matrix.sent.images}
+    assert np.abs(common["weights"]).max() < 1e-14 and 0.1 < np.sqrt((common["feedback"] ** 2).mean()) < 0.25
+
+
+# --- Use -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_longer_run_begins_like_a_shorter_one():
+    """A direction's Gaussians are those of the field that needs it, however many there is room for."""
+    short, long = (network.train(experiment("FA", steps=T), 50, seed=2, revealed=True) for T in (3, 6))
+    for name in (*RECORDED, "f_test"):
+        np.testing.assert_array_equal(getattr(long, name)[:3], getattr(short, name))
+    other = network.train(experiment("FA", steps=3), 50, seed=3, revealed=True)
+    assert np.linalg.norm(other.K - short.K) > 0.01 * np.linalg.norm(short.K)
+
+
+def test_what_is_recorded():
+    e = experiment("FA")
+    all_steps, ends = (
+        network.train(e, 40, revealed=True, record=r, kernels_at=at) for r, at in ((1, None), (0, (0, 5)))
+    )
+    for name in RECORDED[1:]:
+        np.testing.assert_array_equal(getattr(all_steps, name)[[0, 5]], getattr(ends, name))
+    two_times = all_steps.two_time()["Phi"]
+    np.testing.assert_allclose(np.einsum("ltmtn->tlmn", two_times), all_steps.Phi, rtol=1e-12)
+    assert ends.history is None and all_steps.final_h.shape == (3, 40, P) and all_steps.provenance.engine == "network"
+    single = network.train(e, 40, revealed=True, dtype="float32")
+    assert single.f.dtype == np.float64 and 0 < np.abs(single.f - all_steps.f).max()
+
+
+def test_an_ensemble_of_revealed_networks():
+    runs = [network.train(experiment("GD"), 30, seed, revealed=True) for seed in (1, 2)]
+    together = network.ensemble(experiment("GD"), 30, (1, 2), revealed=True)
+    np.testing.assert_allclose(together.K, (runs[0].K + runs[1].K) / 2, rtol=1e-12)
+    (group,) = network.groups(experiment("GD"), 30, 2, 1, count=1, revealed=True)
+    np.testing.assert_array_equal(group.K, together.K)
+
+
+def test_memory_is_linear_in_the_width():
+    N = 10_000
+    network.train(experiment("FA", steps=2), 16, revealed=True)
+    tracemalloc.start()
+    network.train(experiment("FA", steps=2), N, revealed=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * N * N / 10  # a tenth of a single matrix
+
+
+def test_what_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(machine, "_machine_memory", lambda: 5e6)
+    with pytest.raises(
+        MemoryError, match=r"`width` = 10000 would take at least .* GiB.* Pass a `width` of at most \d+"
+    ):
+        network.train(experiment("GD"), 10_000, revealed=True)
+    with pytest.raises(MemoryError, match=r"need more than .* directions .* Pass a smaller `width`"):
+        network.train(experiment("GD", steps=200), 300, revealed=True)
+    with pytest.raises(ValueError, match=r"`width` must be a whole number, at least 1; got 1000000\.0"):
+        network.train(experiment("GD"), 1e6, revealed=True)
+
+
+def test_a_run_that_diverges_says_so():
+    e = dl.Experiment(TASK, dl.GD(), 2, "relu", 1.0, 100.0, 30)
+    with pytest.raises(dl.Diverged, match="the run diverged: at step"), np.errstate(all="ignore"):
+        network.train(e, 30, revealed=True)
