@@ -44,14 +44,25 @@ class Directions:
 
     kinds   the kind of Gaussians of each image, by the image's name
     draw    draw(kind, number) gives the Gaussians of one direction
+    room    directions that have room from the start, and the most for which there is memory
     """
 
     full = False
 
     def __init__(self, kinds, draw, room, N, dtype):
         self.kinds, self.draw, self.count, self.fields = kinds, draw, 0, 0
-        self.directions = np.empty((room, N), dtype)  # not in memory before it is written
-        self.images = {name: np.empty((room, N), dtype) for name in kinds}
+        self.directions, self.most = np.empty((0, N), dtype), room[1]
+        self.images = dict.fromkeys(kinds, self.directions)
+        self._make_room(room[0] if kinds else 0)
+
+    def _make_room(self, room):
+        def with_room(rows):
+            wider = np.empty((room, rows.shape[1]), rows.dtype)  # in memory once it is written
+            wider[: self.count] = rows[: self.count]
+            return wider
+
+        self.directions = with_room(self.directions)
+        self.images = {name: with_room(rows) for name, rows in self.images.items()}
 
     def rows(self, image=None):
         return (self.directions if image is None else self.images[image])[: self.count]
@@ -63,14 +74,15 @@ class Directions:
         multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
 
     def _add(self, new, numbers, partner):
-        """Directions that the fields of these numbers need, and their images; feedback acts from one side only, so all is unknown."""
+        """Directions that the fields of these numbers need, and their images; of feedback, which acts one way only, all is unknown."""
         end = self.count + len(new)
-        if end > len(self.directions):
+        if end > self.most:
             raise MemoryError(
-                f"the fields of this network need more than {len(self.directions)} directions between two layers, and "
-                'more would not fit this machine or container. Pass a smaller `width`, dtype = "float32", or an '
-                "experiment of fewer `steps`."
+                f"the fields of this network need more than {self.most} directions between two layers, and more would not "
+                'fit this machine or container. Pass a smaller `width`, dtype = "float32", or an experiment of fewer `steps`.'
             )
+        if end > len(self.directions):
+            self._make_room(min(self.most, 2 * end))
         drawn = {kind: np.stack([self.draw(kind, k) for k in numbers]) for kind in dict.fromkeys(self.kinds.values())}
         for image, kind in self.kinds.items():
             n = drawn[kind]
@@ -108,7 +120,13 @@ class Directions:
 
 
 class Matrix(RevealedMatrix):
-    """W^ℓ of a network. Its features are those of test samples, too: they ask the same matrix, so that f_test is exact."""
+    """W^ℓ of a network, and in the basis `fed` what frozen feedback acts on.
+
+    Test samples multiply the same matrix, so their features are in its basis: f_test is exact, too.
+    """
+
+    def transpose_fresh(self, v):
+        return self._send(v, basis=self.fed) @ self.fed.rows("feedback")
 
     def learn(self, features, signal):
         self.features.learn("now", self.coefficients[: len(signal)], signal)
@@ -128,13 +146,20 @@ def initialize(experiment, N, seed, dtype, room):
 
     def matrix(layer):
         """Between `layer` and the next: images of features are in that one, of what is sent in this one."""
-        features = {"now": "forward"} | ({"initial": "forward"} if "W0_T" in asked else {})
-        sent = {"weights": "backward"} | ({"feedback": "feedback"} if "fresh_T" in asked else {})
-        bases = [
-            Directions(kinds, partial(draw, place), room if kinds else 0, N, dtype)
-            for kinds, place in ((features, layer + 1), (sent, layer), ({}, layer))
-        ]
-        return Matrix(*bases, DISCARDED[dtype], None, None, None, 0.0, len(X))
+        kinds = dict(
+            features={"now": "forward"} | ({"initial": "forward"} if "W0_T" in asked else {}),
+            sent={"weights": "backward"},
+            recorded={},
+            fed={"feedback": "feedback"} if "fresh_T" in asked else {},
+        )
+        bases = {
+            name: Directions(of, partial(draw, layer + (name == "features")), room, N, dtype)
+            for name, of in kinds.items()
+        }
+        fed = bases.pop("fed")
+        W = Matrix(**bases, tol=DISCARDED[dtype], unkept=None, spare=None, first=None, outside=0.0, P=len(X))
+        W.fed = fed
+        return W
 
     gates = [experiment.phi.phi_dot(X @ rows(l, "gate", X.shape[1])) if "gate" in asked else None for l in range(L)]
     frozen = [
@@ -152,7 +177,8 @@ def initialize(experiment, N, seed, dtype, room):
 def run(experiment, N, seed, dtype, record, kernels_at):
     """Records by name, the last fields, directions by matrix and the largest share discarded, of one network."""
     task, T, rule = experiment.task, experiment.steps, experiment.rule
-    room = room_for_directions(experiment, N, dtype, record, kernels_at)
+    most = room_for_directions(experiment, N, dtype, record, kernels_at)
+    room = min(most, T * max(len(task.X_all), 2 * task.y.size)), most
     make_room()
     kept, records, outside = set(range(T) if kernels_at is None else kernels_at), {}, 0.0
     with computing(dtype), np.errstate(all="ignore"):

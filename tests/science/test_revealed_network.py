@@ -49,7 +49,8 @@ def run_and_its_weights(e, N, monkeypatch):
             signal = (run.Delta[t].reshape(-1, 1) * run.history["g_tilde"][t, l + 1]).reshape(P, C, N).sum(axis=1)
             last -= e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
         W.append(last / np.sqrt(N))
-        feedback.append(sent.rows().T @ sent.rows("feedback") / np.sqrt(N) if "fresh_T" in asked else None)
+        fed = revealed_matrix.fed
+        feedback.append(fed.rows().T @ fed.rows("feedback") / np.sqrt(N) if "fresh_T" in asked else None)
         if "initial" in features.images:
             initial = features.rows("initial").T @ features.rows() + sent.rows().T @ sent.rows("weights")
             np.testing.assert_allclose(initial, last, atol=1e-9)
@@ -177,8 +178,10 @@ def test_feedback_is_known_from_one_side_only(monkeypatch):
     monkeypatch.setattr(revealed, "initialize", lambda *args: made.append(original(*args)) or made[0])
     network.train(experiment("FA", 2, steps=1), 40, revealed=True)
     matrix = made[0][1][1]
-    common = {name: matrix.sent.rows(name) @ matrix.features.rows().T / 40 for name in matrix.sent.images}
-    assert np.abs(common["weights"]).max() < 1e-14 and 0.1 < np.sqrt((common["feedback"] ** 2).mean()) < 0.25
+    weights, feedback = (
+        rows @ matrix.features.rows().T / 40 for rows in (matrix.sent.rows("weights"), matrix.fed.rows("feedback"))
+    )
+    assert np.abs(weights).max() < 1e-14 and 0.1 < np.sqrt((feedback**2).mean()) < 0.25
 
 
 # --- Use -------------------------------------------------------------------------------------------------------------
@@ -191,6 +194,18 @@ def test_a_longer_run_begins_like_a_shorter_one():
         np.testing.assert_array_equal(getattr(long, name)[:3], getattr(short, name))
     other = network.train(experiment("FA", steps=3), 50, seed=3, revealed=True)
     assert np.linalg.norm(other.K - short.K) > 0.01 * np.linalg.norm(short.K)
+
+
+def test_bases_grow_beyond_the_room_that_they_began_with():
+    rng = np.random.default_rng(0)
+    basis = revealed.Directions({"now": "forward"}, lambda kind, k: np.full(20, float(k)), (3, 20), 20, "float64")
+    fields = rng.standard_normal((9, 20))
+    for rows in np.split(fields, 3):
+        coefficients, outside = basis.extend(rows, np.ones(3), 1e-26, np.zeros((0, 20)))
+        np.testing.assert_allclose(coefficients @ basis.rows(), rows, atol=1e-13)
+        assert outside == 0
+    np.testing.assert_allclose(basis.rows() @ basis.rows().T / 20, np.eye(9), atol=1e-14)
+    np.testing.assert_array_equal(basis.rows("now")[:, 0], range(9))
 
 
 def test_what_is_recorded():
