@@ -243,7 +243,6 @@ FAULTS = {
     "network: products drawn as needed have one length": after(
         drawn_as_needed, "unknown", lambda n: n / np.sqrt((n**2).mean(axis=1, keepdims=True))
     ),
-    "network: without matrices, 5 % more is learned": learns(drawn_as_needed.Matrix, 1.05),
     "network: standard error with n for n − 1": after(*Average, with_n),
     "network: extrapolation in 1/√N": edit(ensembles.extrapolate, "[1 / e.width", "[e.width**-0.5"),
     # The step that networks and the mean field share

@@ -110,7 +110,7 @@ class RevealedMatrix:
 
     def learn(self, features, signal):
         """What is learned of the features that were applied last: a_k(t) ← a_k(t) + Σ_μ ⟨φ_μ p_k⟩ signal_μ."""
-        self.features.learn("now", self.coefficients[: len(signal)].T @ signal)
+        self.features.learn("now", self.coefficients[: len(signal)], signal)
 
 
 @pytree

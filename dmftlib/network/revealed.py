@@ -68,7 +68,7 @@ class Directions:
         return (self.directions if image is None else self.images[image])[: self.count]
 
     def learn(self, image, coefficients, signal):
-        """images += coefficientsᵀ signal, in place."""
+        """Images += coefficientsᵀ signal, without an array of that size beside them."""
         rows = self.rows(image).T
         (multiply,) = get_blas_funcs(["gemm"], [rows])
         multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
@@ -127,9 +127,6 @@ class Matrix(RevealedMatrix):
 
     def transpose_fresh(self, v):
         return self._send(v, basis=self.fed) @ self.fed.rows("feedback")
-
-    def learn(self, features, signal):
-        self.features.learn("now", self.coefficients[: len(signal)], signal)
 
 
 def initialize(experiment, N, seed, dtype, room):
