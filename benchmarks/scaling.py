@@ -1,6 +1,6 @@
-"""Cost of the mean field against samples, steps and inputs, and beside networks that know K as well.
+"""Cost of the mean field against samples, steps and inputs, and beside networks that know K as well; networks against width.
 
-    python benchmarks/scaling.py [samples] [powers] [deep] [shallow]      writes benchmarks/results/<part>.json
+    python benchmarks/scaling.py [samples] [powers] [deep] [shallow] [width]      writes benchmarks/results/<part>.json
 
 Cost is seconds of the processor, all cores added, after compilation (see speed.py).
 """
@@ -76,6 +76,40 @@ def powers(steps=(50, 100, 200, 400, 800, 1600), inputs=(10, 40, 160, 640, 1500)
 
     in_T = against("T", steps, long, ends)
     return dict(T=in_T, P=against("P", inputs, lambda P: digits(P, gamma0=1.0, steps=20), coarse))
+
+
+# --- Networks without matrices ------------------------------------------------------------------------------------------
+
+DENSE = 4096  # width of the network with matrices, whose cost grows with the square of the width
+
+
+def fresh_width(width, revealed):
+    """Seconds and memory of gd-3 at one width, after a narrow network has compiled what does not depend on it."""
+
+    def network(N):
+        return dl.network.train(reference.CASES["gd-3"], N, revealed=revealed == "True")
+
+    if revealed == "True":
+        network(64)
+    else:
+        network(int(width))
+    before = peak()
+    run, seconds = timed(lambda: network(int(width)))
+    return dict(x=int(width), **seconds, memory=peak() - before, rank=run.provenance.rank)
+
+
+def width(widths=(1024, 4096, 16384, 65536, 100_000)):
+    """gd-3 without matrices against its width, with the power that the cost follows from `DENSE` on, and with them at `DENSE`.
+
+    `ratio` is what a network with matrices would cost at each width, as the square of the width, over what this one does.
+    """
+    dense = show(fresh(__file__, "width", DENSE, False))
+    rows = [show(fresh(__file__, "width", N, True)) for N in widths]
+    for row in rows:
+        row["ratio"] = dense["cpu"] * (row["x"] / DENSE) ** 2 / row["cpu"]
+    wide = [row for row in rows if row["x"] >= DENSE]
+    x, cpu = ([row[name] for row in wide] for name in ("x", "cpu"))
+    return dict(dense=dense, rows=rows, cpu=power(x, cpu))
 
 
 # --- Networks at equal error ------------------------------------------------------------------------------------------
@@ -191,7 +225,7 @@ def shallow():
     return rules(1)
 
 
-PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow)
+PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow, width=width)
 
 if __name__ == "__main__":
-    measure(__file__, PARTS, dict(samples=fresh_samples))
+    measure(__file__, PARTS, dict(samples=fresh_samples, width=fresh_width))

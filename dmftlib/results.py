@@ -17,9 +17,10 @@ KERNELS = RECORDED[1:]
 class Provenance:
     """How a result was made. `size` is the width N, or the number of samples in the mean field.
 
-    `rank` and `discarded` (mean field only): directions kept per gap between layers, and the largest share of
-    a step's field variance left outside them. `errors`: estimated relative errors by source and observable. `tol`: the mean
+    `rank` and `discarded` (mean field and revealed networks): directions kept per gap between layers, and the largest share
+    of a step's field variance left outside them. `errors`: estimated relative errors by source and observable. `tol`: the mean
     field's. `parts`: the Provenance of each run, of an average.
+    `revealed`: whether a network was, see `network.train`.
     """
 
     engine: str
@@ -31,6 +32,7 @@ class Provenance:
     errors: dict = field(default_factory=dict)
     tol: float = 0.0
     parts: tuple = ()
+    revealed: bool = False
 
 
 class Result:

@@ -64,7 +64,7 @@ def save(result, path):
             arrays |= {f"standard_error.{name}": array for name, array in value.items()}
         elif isinstance(value, np.ndarray):
             arrays[field.name] = value
-        elif field.name in ("width", "seeds", "dtype"):
+        elif field.name in ("width", "seeds", "dtype", "revealed"):
             about[field.name] = value
     path = _with_suffix(path)
     with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
@@ -120,7 +120,7 @@ def load(path, rule=None, activation=None, loss=None):
     if kind is network.Ensemble:
         names = [key for key in arrays if key.startswith("standard_error.")]
         more["standard_error"] = {key.partition(".")[2]: arrays.pop(key) for key in names}
-        more |= dict(width=about["width"], seeds=tuple(about["seeds"]), dtype=about["dtype"])
+        more |= {name: about[name] for name in ("width", "dtype", "revealed")} | dict(seeds=tuple(about["seeds"]))
     if kind is lazy.Prediction:
         arrays = {field.name: arrays.get(field.name) for field in fields(kind) if field.name != "experiment"}
     return kind(experiment=e, **arrays, **more)
@@ -140,8 +140,8 @@ def predict(result, X_test, y_test=None):
     `relative_error("f_test")` is the standard error of the new outputs, of an ensemble `standard_error["f_test"]` that of each;
     `provenance.errors` has what a mean field knows of its own.
 
-    Raises TypeError for anything but a result, ValueError for points of another dimension, and for an extrapolation to
-    infinite width, which is no run: predict with its ensembles and extrapolate those.
+    Raises TypeError for anything but a result, ValueError for points of another dimension, for an extrapolation to infinite
+    width, which is no run (predict with its ensembles and extrapolate those), and for revealed networks.
     """
     if type(result).__name__ not in KINDS:
         raise TypeError(f"`result` must be one of {', '.join(KINDS)}; got {type(result).__name__}.")
@@ -155,6 +155,11 @@ def predict(result, X_test, y_test=None):
         raise ValueError(
             f"`result` must be a run of finite size; got one of {size}. Predict with each run, then extrapolate; "
             "in the lazy limit use lazy.predict."
+        )
+    if (run or result).revealed:
+        raise ValueError(
+            "`result` is of revealed networks: with new points the same seeds give other networks. Train them with these points "
+            "as X_test of the task."
         )
     if not run:
         return network.ensemble(e, size, result.seeds, result.dtype, kernels_at)

@@ -33,6 +33,7 @@ from dmftlib import comparison, lazy, probe, results, saved, stability, step, ta
 from dmftlib.meanfield import draws, errors, responses, revealed, solver, sweep
 from dmftlib.meanfield import span as bases
 from dmftlib.network import ensembles, training
+from dmftlib.network import revealed as drawn_as_needed
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "_build" / "faults.json"
@@ -49,7 +50,7 @@ FIRST = {  # tests that run first, by the beginning of a name
     "rule": ["test_lazy.py", "test_network.py"],
     "lazy": ["test_lazy.py"],
     "closed form": ["test_twolayer.py"],
-    "network": ["test_network.py", "test_conserved.py"],
+    "network": ["test_network.py", "test_conserved.py", "test_revealed_network.py"],
     "step": ["test_network.py", "test_theory.py"],
     "decay": ["test_batches_and_decay.py", "test_equations.py"],
     "theory": ["test_linear.py", "test_meanfield.py", "test_equations.py"],
@@ -240,6 +241,10 @@ FAULTS = {
     "network: feedback repeats the weights": drawn(feedback="weights"),
     "network: layers repeat each other": instead(*Draw, lambda f: lambda key, name, l, *rest: f(key, name, 0, *rest)),
     "network: a long run forgets": edit((Matrix, "with_room"), "self.V * self", "self.V * 0.1 * self"),
+    "network: a product drawn as needed changes old ones": value(drawn_as_needed, "unknown", lambda n, known: n),
+    "network: products drawn as needed have one length": after(
+        drawn_as_needed, "unknown", lambda n: n / np.sqrt((n**2).mean(axis=1, keepdims=True))
+    ),
     "network: standard error with n for n − 1": after(*Average, with_n),
     "network: extrapolation in 1/√N": edit(ensembles.extrapolate, "[1 / e.width", "[e.width**-0.5"),
     # The step that networks and the mean field share

@@ -23,6 +23,7 @@ SLOW = {
     "test_welcome_example",
     # Solves of many seconds that repeat, more sharply or at more widths, what quicker tests see.
     "test_large.py",
+    "test_deeper_and_wider_ones_are_distributed_as_networks",
     "test_a_row_of_the_committed_result_is_measured_again",
     "test_float32_is_float64_rounded",
     "test_gated_linear_networks_are_exact_only_given_their_gates",

@@ -121,8 +121,9 @@ class RevealedMatrix:
 
     def learn(self, features, signal):
         """What is learned of the features that were applied last: a_k(t) ← a_k(t) + Σ_μ ⟨φ_μ p_k⟩ signal_μ."""
-        increment = self.coefficients[: len(signal)].T @ signal
-        self.features.learn("now", increment if self.share is None else increment / self.share)
+        self.features.learn(
+            "now", self.coefficients[: len(signal)], signal if self.share is None else signal / self.share
+        )
 
 
 def along(rows, fields):

@@ -99,7 +99,9 @@ class Basis:
         rows = self.directions if image is None else self.images[image]
         return rows if isinstance(rows, jax.Array) else rows[: self.count]
 
-    def learn(self, image, increment):
+    def learn(self, image, coefficients, signal):
+        """Images += coefficientsᵀ signal."""
+        increment = coefficients.T @ signal
         if isinstance(increment, jax.Array):
             self.images[image] = self.images[image] + increment
         else:

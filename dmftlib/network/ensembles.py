@@ -16,7 +16,7 @@ from .training import train_each
 class Ensemble(Result):
     """Mean over networks: arrays named and shaped as in Dynamics. `standard_error` has that of every entry, by name.
 
-    `width` is N, or infinity after `extrapolate`.
+    `width` is N, or infinity after `extrapolate`; `revealed` is that of `train`.
     """
 
     experiment: object
@@ -32,6 +32,7 @@ class Ensemble(Result):
     kernels_at: np.ndarray | None = None
     f_test: np.ndarray | None = None
     dtype: str = "float64"
+    revealed: bool = False
 
     __post_init__ = Dynamics.__post_init__
     times, Delta = Dynamics.times, Dynamics.Delta
@@ -47,10 +48,10 @@ class Ensemble(Result):
         return dict(relative_error_seeds={name: self.relative_error(name) for name in self.standard_error})
 
 
-def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
+def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None, revealed=False):
     """Train one network a seed and average; `seeds` may be any iterable, such as a progress bar around a range.
 
-    `kernels_at` are the steps whose kernels are recorded, all by default.
+    `kernels_at` are the steps whose kernels are recorded, all by default; `revealed` is that of `train`.
 
     Raises TypeError if `seeds` is not iterable, ValueError for fewer than two seeds or one that comes twice.
     """
@@ -58,7 +59,8 @@ def ensemble(experiment, width, seeds, dtype="float64", kernels_at=None):
         seeds = iter(seeds)
     except TypeError:
         raise TypeError(f"`seeds` must be iterable, such as range(8); got {seeds!r}.") from None
-    return _average("seeds", train_each(experiment, width, _distinct("seeds", seeds), dtype, kernels_at=kernels_at))
+    how = dict(kernels_at=kernels_at, revealed=revealed)
+    return _average("seeds", train_each(experiment, width, _distinct("seeds", seeds), dtype, **how))
 
 
 def _distinct(name, seeds):
@@ -78,10 +80,10 @@ def _arrays(result):
 
 def _average(name, runs):
     """The Ensemble of runs, of which none is kept; `name` is the argument that they came from."""
-    count, seeds = 0, []
+    count, seeds, revealed = 0, [], False
     for run in runs:
         values = {key: getattr(run, key) for key in _arrays(run)}
-        count, seeds = count + 1, [*seeds, run.provenance.seed]
+        count, seeds, revealed = count + 1, [*seeds, run.provenance.seed], revealed or run.provenance.revealed
         if count == 1:
             mean, square = values, {key: np.zeros_like(value) for key, value in values.items()}
             continue
@@ -92,7 +94,7 @@ def _average(name, runs):
     if count < 2:
         raise ValueError(f"`{name}` must hold at least two seeds, so that a standard error exists; got {count}.")
     error = {key: np.sqrt(value / (count - 1) / count) for key, value in square.items()}
-    more = dict(kernels_at=run.kernels_at, standard_error=error, dtype=run.provenance.dtype)
+    more = dict(kernels_at=run.kernels_at, standard_error=error, dtype=run.provenance.dtype, revealed=revealed)
     return Ensemble(run.experiment, run.provenance.size, tuple(seeds), **mean, **more)
 
 
@@ -111,14 +113,14 @@ def average(runs):
     return _average("runs", runs)
 
 
-def groups(experiment, width, networks, first, count=8, dtype="float64"):
+def groups(experiment, width, networks, first, count=8, dtype="float64", revealed=False):
     """`count` independent ensembles of `networks` networks each, seeds first, first + 1, …
 
-    Their spread gives the standard error of any metric, however nonlinear. Raises ValueError unless the numbers are
+    Their spread gives the standard error of any metric, however nonlinear. `revealed` is that of `train`. Raises ValueError unless the numbers are
     whole, `networks` at least 2, `first` at least 0 and `count` at least 1.
     """
     networks, first, count = whole("networks", networks, 2), whole("first", first, 0), whole("count", count, 1)
-    runs = train_each(experiment, width, range(first, first + count * networks), dtype)
+    runs = train_each(experiment, width, range(first, first + count * networks), dtype, revealed=revealed)
     return [_average("networks", islice(runs, networks)) for _ in range(count)]
 
 

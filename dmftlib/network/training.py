@@ -18,6 +18,7 @@ from ..results import Dynamics, Provenance
 from ..stability import Diverged, check_records, largest_eigenvalue, learned_from, warn_if_rounded, warn_if_unstable
 from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
+from . import revealed as revealing
 
 KINDS = ("weights", "feedback", "gates", "vectors")  # of random matrices, each with draws of its own
 MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of a layer of them together
@@ -179,15 +180,24 @@ def _parts(T, chunk, kernels_at):
     return parts
 
 
-def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels_at=None):
+def train(experiment, width=2048, seed=0, dtype="float64", record=False, kernels_at=None, revealed=False):
     """Train one network of the given width; returns Dynamics with the kernels before each update.
 
-    The output at initialization is subtracted, so f starts from 0; where weights decay that of a copy which learns nothing. `record` keeps all fields for two-time
-    kernels; `kernels_at` are the steps whose kernels are recorded, all by default. Raises ValueError for a bad argument,
+    The output at initialization is subtracted, so f starts from 0; where weights decay, that of a copy which
+    learns nothing. `record` keeps all fields for two-time kernels; `kernels_at` are the steps whose kernels are recorded,
+    all by default.
+
+    revealed   draw the hidden matrices only where they act (`network.revealed`): another network of the same distribution, in
+               time and memory linear in the width, so that 10⁶ neurons a layer are possible. It pays above a width of a few times
+               samples × steps. Fields are kept up to a share of 1e-26 of their variance (1e-11 in float32): `provenance`
+               says how many directions that took, `rank`, and the largest share `discarded`. Test samples act as training
+               samples do, so their outputs are exact, too; with others the same seed gives another network.
+
+    Raises ValueError for a bad argument, MemoryError for a revealed network that would not fit this machine,
     Diverged (with the step) when the loss is not finite or grows without bound. Warns where |1 − lr·λ| exceeds 1 for an
     eigenvalue λ of K, and where updates are lost in the rounding of `dtype`.
     """
-    return next(train_each(experiment, width, [seed], dtype, record, kernels_at, together=1))
+    return next(train_each(experiment, width, [seed], dtype, record, kernels_at, together=1, revealed=revealed))
 
 
 def stable_lr(experiment, width=256, seed=0):
@@ -219,7 +229,7 @@ def stable_lr(experiment, width=256, seed=0):
     raise Diverged("no step size was found that trains a network. Check `activation` and the size of the inputs.")
 
 
-def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_at=None, together=None):
+def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_at=None, together=None, revealed=False):
     """`train` for each of the `seeds`, any iterable; `together` of them in one call, by default more of narrow ones."""
     check_experiment(experiment)
     width = whole("width", width, 1)
@@ -229,6 +239,10 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
     most = max(1, min(MOST_AT_ONCE, MOST_WEIGHTS // width**2))
     together, run = together or most, _COMPILED[most > 1]
     seeds = map(checked_seed, seeds)
+    for seed in seeds if revealed else ():
+        records, last, *directions = revealing.run(experiment, width, seed, dtype, record, kernels_at)
+        provenance = Provenance("network", width, seed, dtype, *directions, revealed=True)
+        yield _result(experiment, provenance, records, last, record, kernels_at)
     while batch := list(islice(seeds, together)):
         make_room()
         yield from _train_together(run, experiment, width, batch, together, dtype, record, kernels_at)
@@ -272,9 +286,12 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
     names = dict.fromkeys(name for part in parts for name in part)
     records = {name: np.concatenate([part[name] for part in parts if name in part], axis=1) for name in names}
     for b, seed in enumerate(seeds):
-        own = {name: value[b] for name, value in records.items()}
-        warn_if_unstable(experiment, own["K"], kernels_at)
-        history = {name: own[name] for name in ("phi", "g", "g_tilde")} if record else None
-        provenance = Provenance("network", width, seed, dtype)
-        final = {name: value[b] for name, value in last.items()}
-        yield Dynamics.from_records(experiment, provenance, own, final, history, kernels_at)
+        own, final = ({name: value[b] for name, value in arrays.items()} for arrays in (records, last))
+        yield _result(experiment, Provenance("network", width, seed, dtype), own, final, record, kernels_at)
+
+
+def _result(experiment, provenance, records, last, record, kernels_at):
+    """Dynamics of one network."""
+    warn_if_unstable(experiment, records["K"], kernels_at)
+    history = {name: records[name] for name in ("phi", "g", "g_tilde")} if record else None
+    return Dynamics.from_records(experiment, provenance, records, last, history, kernels_at)
