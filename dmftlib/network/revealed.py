@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
+from threadpoolctl import threadpool_limits
 
 from ..activations import computing
 from ..machine import make_room, room_for_directions
@@ -183,7 +184,8 @@ def run(experiment, N, seed, dtype, record, kernels_at):
     room = min(most, T * max(len(task.X_all), 2 * task.y.size)), most
     make_room()
     kept, records, outside = set(range(T) if kernels_at is None else kernels_at), {}, 0.0
-    with computing(dtype), np.errstate(all="ignore"):
+    # With more than one thread a product of a few rows takes longer.
+    with computing(dtype), np.errstate(all="ignore"), threadpool_limits(1, "blas"):
         X, weights, frozen = initialize(experiment, N, seed, dtype, room)
         y, K_x = task.y.reshape(task.P, task.outputs).astype(dtype), task.K_x.astype(dtype)
         gamma0, lr = X.dtype.type(experiment.gamma0), X.dtype.type(experiment.lr)
