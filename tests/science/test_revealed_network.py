@@ -239,7 +239,7 @@ def test_what_revealed_networks_cannot_do_is_refused(tmp_path):
         for result in (run, dl.load(dl.save(run, tmp_path / "run"))):
             with pytest.raises(ValueError, match="with new points the same seeds give other networks"):
                 dl.predict(result, TASK.X_test)
-    with pytest.raises(ValueError, match="`revealed` networks have no weight decay; got weight_decay = 0.1"):
+    with pytest.raises(ValueError, match=r"`revealed` networks have no weight decay; got weight_decay = 0\.1"):
         network.train(replace(e, weight_decay=0.1), 20, revealed=True)
 
 
