@@ -71,8 +71,8 @@ def _product(a, b):
     if combined is None or (image is not None and image2 is not None):
         raise NotImplementedError(
             f"the lazy limit has no average for the product of {local} and {local2}"
-            f"{' with two random images' if image is not None and image2 is not None else ''}: "
-            "a rule may multiply one function of h with one image."
+            f"{', each times a product with a random matrix' if image is not None and image2 is not None else ''}: a rule may "
+            "multiply one function of h with one of W_T, W0_T, fresh_T, g or fresh_vector."
         )
     return c * c2, combined, image if image is not None else image2
 

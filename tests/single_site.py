@@ -13,14 +13,14 @@ import numpy as np
 import dmftlib as dl
 
 RHO = 0.6
-# What is left of A, B, C, D. GD, GLN: g̃ = g and v = r, one response for two. FA: h hears of W(0)ᵀ through g̃ alone.
+# What is left of A, B, C, D. GD, GLN: g̃ = g and v = r, one response for two. FA: h depends on W(0)ᵀ through g̃ alone.
 # DFA, Hebb: g̃ never passes through W(0)ᵀ.
 HAS = {"GD": "AB", "FA": "BCD", "DFA": "B", "GLN": "AB", "Hebb": "B"}
 KERNELS = dict(Phi=("phi", "phi"), G=("g", "g"), G_tilde=("g", "g_tilde"), G_tilde_tilde=("g_tilde", "g_tilde"))
 
 
 def feedback(s):
-    return s["dot"] * (RHO * (s["v"] + s["echo"]) + np.sqrt(1 - RHO**2) * s["zeta"])
+    return s["dot"] * (RHO * (s["v"] + s["response"]) + np.sqrt(1 - RHO**2) * s["zeta"])
 
 
 # g̃ of each rule, from the fields of one neuron at one step.
@@ -42,7 +42,7 @@ def fields(rule, draws, kernels, responses, Delta, mask, gamma0, lr, keep):
     (Phi_below, G_tilde_above), (A, B, C, D) = kernels, responses
     phi, g, g_tilde, zs = [], [], [], []
     for t in range(len(Delta)):
-        h, z, echo = keep**t * u[t], keep**t * r[t], 0.0
+        h, z, response = keep**t * u[t], keep**t * r[t], 0.0
         for s in range(t):
             rate = gamma0 * lr * keep ** (t - 1 - s) * mask[s] * Delta[s]
             h = h + keep**t * gamma0 * (A[t, :, s] @ g[s] + C[t, :, s] @ g_tilde[s])
@@ -51,8 +51,8 @@ def fields(rule, draws, kernels, responses, Delta, mask, gamma0, lr, keep):
         dot = gate if rule == "GLN" else 1 - jnp.tanh(h) ** 2
         phi.append(gate * h if rule == "GLN" else jnp.tanh(h))
         for s in range(t + 1):
-            z, echo = z + keep**t * gamma0 * B[t, :, s] @ phi[s], echo + gamma0 * D[t, :, s] @ phi[s]
-        site = dict(dot=dot, z=z, v=v[t], echo=echo, zeta=zeta[t], frozen=frozen, phi=phi[t], Delta=Delta[t])
+            z, response = z + keep**t * gamma0 * B[t, :, s] @ phi[s], response + gamma0 * D[t, :, s] @ phi[s]
+        site = dict(dot=dot, z=z, v=v[t], response=response, zeta=zeta[t], frozen=frozen, phi=phi[t], Delta=Delta[t])
         zs.append(z)
         g.append(dot * z)
         g_tilde.append(PSEUDO_GRADIENTS[rule](site))

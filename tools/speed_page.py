@@ -6,7 +6,7 @@ from . import chapters
 from .costs import machine
 from .markdown import commit, number
 
-SOURCES = {"speed": ("first", "profile", "lazy", "large"), "scaling": ("deep", "shallow", "powers", "samples")}
+SOURCES = {"speed": ("first", "profile", "lazy", "large"), "scaling": ("deep", "shallow", "powers", "samples", "width")}
 RULES = {"gd": "GD", "fa": "FA(0.5)", "dfa": "DFA", "gln": "GLN", "hebb": "Hebb"}
 PROJECTED, DEVICE = 10_000, 1e13  # inputs; operations a second of the device in the example
 

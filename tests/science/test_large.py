@@ -83,7 +83,7 @@ def test_digits_theory_predicts_test_outputs_of_networks(rule):
     distance = np.linalg.norm(theory.f_test[-1] - runs.mean(axis=0))
     own = theory.provenance.errors["monte_carlo"]["f"] * np.linalg.norm(theory.f_test[-1])
     assert distance < 2.5 * np.hypot(np.linalg.norm(error), own)
-    # A factor 2 in what test points hear of training would be far outside.
+    # A factor 2 in what test points get from training would be far outside.
     assert np.linalg.norm(2 * theory.f_test[-1] - runs.mean(axis=0)) > 4 * np.linalg.norm(error)
 
 

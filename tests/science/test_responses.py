@@ -77,7 +77,7 @@ def test_first_response_is_its_gaussian_integral():
 @pytest.mark.parametrize("rule", [slow(dl.GD()), dl.FA(0.6), slow(dl.DFA())], ids=repr)
 def test_linear_networks_obey_steins_identities_exactly(rule):
     # ⟨φ(t) r(s)⟩ = γ₀ Σ A G, ⟨φ(t) v(s)⟩ = γ₀ Σ C ⟨g̃g̃⟩, ⟨g(t) u(s)⟩ = γ₀ Σ B Φ, ⟨g̃(t) u(s)⟩ = γ₀ Σ D Φ: r, v and u are
-    # what is left of the sampled z, W(0)ᵀ g̃ and h without echoes and learned part.
+    # what is left of the sampled z, W(0)ᵀ g̃ and h without response terms and learned part.
     e = dataclasses.replace(E, rule=rule, activation="linear", lr=0.03)
     run = dl.meanfield.solve(e, record=True)
     F, k, R, Delta, gamma0 = run.history, run.two_time(), run.responses(), run.Delta, e.gamma0
