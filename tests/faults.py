@@ -260,7 +260,7 @@ FAULTS = {
     "decay: what is learned decays at once": edit(step.step, "W.decay(keep)", "(W.decay(keep), W.decay(keep))"),
     "decay: learned rows of a network stay": edit((Matrix, "decay"), "keep * self.U", "self.U"),
     "decay: the copy keeps its size": edit(step.untrained, "weights[-1].left * ", ""),
-    "decay: the mean field learns in other units": edit((Revealed, "learn"), "increment / self.share", "increment"),
+    "decay: the mean field learns in other units": edit((Revealed, "learn"), "signal / self.share", "signal"),
     "decay: the readout of the copy stays": edit((Readout, "outputs"), "self.left * (", "("),
     "decay: lazy weights keep their size": edit((lazy._Weights, "transpose"), "self.scale * ", ""),
     "decay: what is learned lazily stays": edit(lazy.predict, "keep * at_scales", "at_scales"),
