@@ -66,7 +66,7 @@ class Series:
     label  its entry in the legend, shared by series of one label
     style  a rule's name, "FA 2/3" for the second of three runs of one rule, " 2/3" if of no known rule, "theory"
            or "lazy"
-    Raises ValueError for another kind.
+    Raises ValueError for another kind, and for a curve of more than one value at an x.
     """
 
     kind: str
@@ -79,6 +79,8 @@ class Series:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        if self.kind != "image" and np.ndim(self.y) > 1:
+            raise ValueError(f"`y` must be a list of numbers, one for each x; got shape {np.shape(self.y)}.")
         for name in ("x", "y", "error"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, rounded(getattr(self, name)))

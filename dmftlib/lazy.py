@@ -286,7 +286,7 @@ class Prediction:
     K: np.ndarray | None
     experiment: Experiment
 
-    __repr__, to_xarray = Result.__repr__, Result.to_xarray
+    __repr__, to_xarray, loss = Result.__repr__, Result.to_xarray, Result.loss
 
     def origin(self):
         """Where it comes from."""

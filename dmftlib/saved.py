@@ -7,7 +7,6 @@ import os
 import zipfile
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 
@@ -41,7 +40,7 @@ def save(result, path):
     Kept are arrays, bit for bit, experiment and provenance. Fields of all steps (record=True) are not. A rule or activation of
     one's own is kept by name, and `load` must be given it.
 
-    Raises TypeError for anything else.
+    Raises TypeError for anything else, FileNotFoundError for a folder that does not exist.
     """
     if type(result).__name__ not in KINDS:
         raise TypeError(f"`result` must be one of {', '.join(KINDS)}; got {type(result).__name__}.")
@@ -67,13 +66,15 @@ def save(result, path):
         elif field.name in ("width", "seeds", "dtype", "revealed"):
             about[field.name] = value
     path = _with_suffix(path)
-    with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            np.savez(part, about=np.array(json.dumps(about, default=_plain)), **arrays)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    os.replace(part.name, path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`path` is in a folder that does not exist, {path.parent}. Make it first.")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(about, default=_plain)), **arrays)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

@@ -114,3 +114,8 @@ def test_rules_differ_in_dash_and_marker_and_all_stand_out_from_the_page():
     shades = [f"{rule} {k}/4" for rule in [*drawing.RULES, ""] for k in (1, 4)]
     for style in ["theory", "lazy", *drawing.RULES, *shades]:
         assert 1.05 / (luminance(look(style)[0]) + 0.05) > 3, style
+
+
+def test_a_curve_has_one_value_at_each_x():
+    with pytest.raises(ValueError, match=r"one for each x; got shape \(3, 2\)"):
+        drawing.line(np.arange(3), np.zeros((3, 2)))

@@ -333,6 +333,10 @@ def test_a_rule_or_activation_of_ones_own_is_not_taken_for_the_library_s_of_that
     e = dl.Experiment(dl.Task.from_labels(X, labels), GD(), 1, tanh, 1.0, 0.02, 3)
     path = dl.save(dl.network.train(e, 8), tmp_path / "gamma 0.5")
     assert path.name == "gamma 0.5.npz" and list(tmp_path.iterdir()) == [path]
+    (other := tmp_path / "other").touch()
+    assert path.stat().st_mode == other.stat().st_mode  # who may read a new file may read it
+    with pytest.raises(FileNotFoundError, match=r"`path` is in a folder that does not exist, .*nowhere\. Make"):
+        dl.save(dl.lazy.predict(e), tmp_path / "nowhere" / "run")
     with pytest.raises(ValueError, match="the rule GD, which is not the library's"):
         dl.load(path)
     with pytest.raises(ValueError, match="the activation 'tanh', one of your own"):
