@@ -152,7 +152,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     else:
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
         halves = [in_dtype(draw)(half) for half in (0, 1)]
-        # Products of numpy with threads of their own would wait for each other, and take several times as long.
+        # Products of numpy with threads of their own would wait for each other.
         with ThreadPoolExecutor(1 if devices else 3) as threads, threadpool_limits(1, "blas"):
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
