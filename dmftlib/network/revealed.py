@@ -107,7 +107,7 @@ class Directions:
                 if share <= tol:
                     outside = max(outside, share)
                     continue
-                new.append(rest[k] / np.sqrt(share))
+                new.append(rest[k] / share**0.5)  # a numpy scalar would turn float32 into float64
                 numbers.append(self.fields + start + k)
                 rest[k + 1 :] -= np.outer(rest[k + 1 :] @ new[-1] / N, new[-1])
             if new:  # what rounding left of the old directions in a small residual is taken off
