@@ -21,8 +21,8 @@ class Diverged(RuntimeError):
 def warn(message):
     """Warn at the line outside of this library that called it: Python tells a warning once a line."""
     frame, level = sys._getframe(1), 2
-    # By name, since the __init__ of a dataclass has no file.
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
+    # By name, since the __init__ of a dataclass has no file; a task is also made by dataclasses.replace.
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in (__package__, "dataclasses"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 

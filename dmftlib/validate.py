@@ -13,16 +13,21 @@ def is_masked(value):
     """Whether an array made of it would lose a mask: that of `value`, or of an array in a list of them."""
     if isinstance(value, (list, tuple)):
         return any(is_masked(part) for part in value if isinstance(part, (list, tuple, np.ma.MaskedArray)))
-    return bool(np.ma.is_masked(value))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+def check_dense(name, value):
+    """Raise ValueError or TypeError, naming the argument, for what numpy would make an array of that it is not."""
+    if is_masked(value):
+        raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"`{name}` must be an array; got {type(value).__name__}, which is sparse. Pass {name}.toarray().")
 
 
 def finite_array(name, value, ndim, shape_words):
     """`value` as a read-only float64 array, or an error that names the argument."""
     wrong = f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}"
-    if is_masked(value):
-        raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
-    if hasattr(value, "toarray"):
-        raise TypeError(f"{wrong}, which is sparse. Pass {name}.toarray().")
+    check_dense(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
