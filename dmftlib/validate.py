@@ -21,7 +21,9 @@ def check_dense(name, value):
     if is_masked(value):
         raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
     if hasattr(value, "toarray"):
-        raise TypeError(f"`{name}` must be an array; got {type(value).__name__}, which is sparse. Pass {name}.toarray().")
+        raise TypeError(
+            f"`{name}` must be an array; got {type(value).__name__}, which is sparse. Pass {name}.toarray()."
+        )
 
 
 def finite_array(name, value, ndim, shape_words):
