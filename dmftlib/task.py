@@ -269,7 +269,8 @@ class Task:
         if C < 2 or C > max(2, len(labels) / 2):
             raise ValueError(
                 f"`labels` must hold at least two classes, with two samples each on average; got {C} different labels of "
-                f"{len(labels)} samples. Pass one label a row; numbers that are no classes go into Task(X, y)."
+                f"{len(labels)} samples. Pass one label a row; numbers that are no classes go into Task(X, y), samples each of its own "
+                "class into Task(X, np.eye(P) - 1 / P, classes=tuple(labels))."
             )
         codes = np.array([-1.0, 1.0]) if C == 2 else np.eye(C) - 1 / C
         y_test = None

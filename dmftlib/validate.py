@@ -46,7 +46,7 @@ def finite_array(name, value, ndim, shape_words):
                     place = f"row {place[0]}, column {str(value.columns[place[1]])!r}"
                 raise TypeError(
                     f"{wrong} with the entry {entry!r:.40} of type {type(entry).__name__} at {place}. Leave out or fill what "
-                    "is missing, and code text as numbers, such as with pandas.get_dummies."
+                    "is missing, and code text and dates as numbers, text such as with pandas.get_dummies."
                 )
     elif array.dtype.kind not in "biuf":
         raise TypeError(f"{wrong} of dtype {array.dtype}. Pass real numbers.")
