@@ -144,6 +144,7 @@ class Point:
         task, (rule, caution) = self.data(), RULES[self.rule]
         share = caution * SHARES[self.task] / self.finer
         if not self.gamma0 and not self.width:
+            rule = DFA() if rule == Hebb() else rule  # the same lazy kernel, not made again for every error
             return lazy.predict(experiment(task, rule, 0.0, share, LAZY_STEPS * self.finer))
         e = experiment(task, rule, self.gamma0, share, STEPS * self.finer)
         ends = (0, e.steps - 1)

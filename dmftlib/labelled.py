@@ -57,16 +57,22 @@ def dataset(result):
         coords["label"] = "sample", task.decode(task.y)
         coords |= {} if task.y_test is None else dict(label_test=("sample_test", task.decode(task.y_test)))
 
+    units, scaling = {}, task.scaling
+    if scaling is not None and ((scaling.y_divide != 1) | (scaling.y_shift != 0)).any():
+        units = dict(units="scaled targets, (y - y_shift)/y_divide")
+        coords |= {name: (*coords[name], units) for name in ("y", "y_test") if name in coords}
     data, errors = {}, result.stated_errors()
     for name, value in values.items():
         about = {source: sizes_of[name] for source, sizes_of in errors.items() if name in sizes_of}
-        about["long_name"] = MEANINGS[name]
+        about |= dict(long_name=MEANINGS[name]) | (units if name in ("f", "f_test") else {})
         data[name] = arrays[name], value.reshape([sizes[dim] for dim in arrays[name]]), about
         if name in (known := getattr(result, "standard_error", {})):
             about = dict(long_name=f"standard error over seeds of {name}")
             data[f"{name}_se"] = arrays[name], known[name].reshape([sizes[dim] for dim in arrays[name]]), about
     attributes = dict(rule=repr(e.rule), activation=e.phi.name, loss=e.loss.name)
     attributes |= {name: value for name, value in vars(e).items() if isinstance(value, (int, float))} | result.origin()
+    if units:
+        attributes |= dict(y_shift=scaling.y_shift.tolist(), y_divide=scaling.y_divide.tolist())
     if "seed" in attributes:
         coords["seed"] = attributes.pop("seed")
     return xarray.Dataset(data, coords, attributes | dict(dmftlib=version("dmftlib")))

@@ -69,7 +69,7 @@ class Result:
         Coordinates are time, y, y_test and, of a task with classes, label, label_test and the names of outputs; a seed, by
         which runs can be joined: xarray.concat([run.to_xarray() for run in runs], "seed"). Of an ensemble, variables
         are means, and those that end in _se their standard errors. Attributes say how it was made, and of a variable its
-        relative errors. Histories of record=True are left out. `to_netcdf(path, engine="scipy")` writes it.
+        relative errors; of scaled targets they say so, and how (`y_shift`, `y_divide`). Histories of record=True are left out. `to_netcdf(path, engine="scipy")` writes it.
         """
         from .labelled import dataset
 

@@ -19,7 +19,7 @@ from .meanfield.solver import Solution
 from .results import Dynamics, Provenance
 from .task import Scaling, Task
 
-NAMES = ("classes", "columns", "targets", "rows", "rows_test")  # of a task
+NAMES = ("classes", "columns", "targets", "rows", "rows_test", "sample_shape")  # of a task
 FORMAT = 2  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
 SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches")
@@ -37,7 +37,8 @@ def _with_suffix(path):
 def save(result, path):
     """Write a run, ensemble or lazy prediction to one file, complete or not at all; returns the path, ending in .npz.
 
-    Kept are arrays, bit for bit, experiment and provenance. Fields of all steps (record=True) are not. A rule or activation of
+    Kept are arrays, bit for bit, experiment and provenance. Most of a large file are kernels, five of P × P or more a step: run
+    with kernels_at=(0, steps − 1) to keep those of two steps. Fields of all steps (record=True) are not kept. A rule or activation of
     one's own is kept by name, and `load` must be given it.
 
     Raises TypeError for anything else, FileNotFoundError for a folder that does not exist.
@@ -107,7 +108,7 @@ def load(path, rule=None, activation=None, loss=None):
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     scaling = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("scaling.")}
     scaling = Scaling(**scaling) if scaling else None
-    names = {key: None if about[key] is None else tuple(about[key]) for key in NAMES}
+    names = {key: None if about.get(key) is None else tuple(about[key]) for key in NAMES}
     e = Experiment(
         Task(**task, **names, scaling=scaling),
         rule,
@@ -134,7 +135,7 @@ def _provenance(about):
 
 def predict(result, X_test, y_test=None):
     """The result again, with outputs f_test at new points (P_test, D): the same run, with the new points carried along. Where
-    the task scales its samples, they are passed as they come.
+    the task scales its samples, they are passed as they come, and y_test likewise; of a task with classes y_test are labels.
 
     Test points change nothing of the training, so f and kernels are those of `result` (to rounding), which may come from a
     file. The lazy limit is exact. A network or a mean field is run once more, an ensemble or an average once a seed.

@@ -12,6 +12,7 @@ MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is comp
 LEAST_UPDATE = 20  # × rounding. At 8 outputs are off by 0.4 %, at 0.8 by 16 % (tests/science/test_results.py)
 NOTICEABLE = 10.0  # growth of differences in a run: below it those of a narrow network, a few per cent, stay small
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
+LEFT_OUT = 1e-5  # × 1/γ₀²: loss of outputs that are 0 but for what a mean field leaves out of its fields
 
 
 class Diverged(RuntimeError):
@@ -21,8 +22,8 @@ class Diverged(RuntimeError):
 def warn(message):
     """Warn at the line outside of this library that called it: Python tells a warning once a line."""
     frame, level = sys._getframe(1), 2
-    # By name, since the __init__ of a dataclass has no file.
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
+    # By name, since the __init__ of a dataclass has no file; a task is also made by dataclasses.replace.
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in (__package__, "dataclasses"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 
@@ -37,8 +38,10 @@ def check_records(experiment, records, first_step=0, K=None):
     with np.errstate(over="ignore", invalid="ignore"):
         known = f[:, : len(y)].reshape(len(f), *y.shape)
         loss, initial = (experiment.losses(x).mean(axis=1) for x in (known, 0 * known[:1]))
-        # At step 0 the outputs are 0; all-zero targets still need a scale.
-        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(loss <= UNBOUNDED * max(initial[0], 1e-12))
+        # At step 0 the outputs are 0; targets that are zero or tiny still need a scale.
+        bad = ~np.isfinite(f.reshape(len(f), -1)).all(axis=1) | ~(
+            loss <= UNBOUNDED * max(initial[0], LEFT_OUT / experiment.gamma0**2)
+        )
     for name in records.keys() & {"K", "Phi", "G"}:
         bad |= ~np.isfinite(records[name].reshape(len(f), -1)).all(axis=1)
     if not bad.any():

@@ -7,7 +7,7 @@ from dataclasses import InitVar, dataclass, field, replace
 import numpy as np
 
 from .stability import warn
-from .validate import checked_seed, finite_array, whole
+from .validate import check_dense, checked_seed, finite_array, whole
 
 LEAST_SCALE, MOST_SCALE = 1 / 30, 10.0  # of the mean square of the inputs: beyond, a warning says how to rescale
 MOST_TARGET = 1000.0  # of the mean square of the targets
@@ -58,6 +58,10 @@ class Scaling:
             X = X / np.where(norms == 0, 1.0, norms)
         return np.column_stack([X, np.ones(len(X))]) if self.bias else X
 
+    def raw_inputs(self, X):
+        """Scaled inputs, back in their units, unless each sample was scaled by itself."""
+        return self.shift + np.where(np.isinf(self.divide), 0.0, self.divide) * X[:, : len(self.shift)]
+
     def targets(self, y):
         """Raw targets, scaled."""
         return (y - self.y_shift) / self.y_divide
@@ -73,8 +77,8 @@ class Task:
 
     X (P, D) inputs and y (P,) targets, or (P, C) for networks with C outputs; X_test (P_test, D) and y_test, shaped
     like y, are optional. Arrays, lists, data frames and series of real numbers or of True and False will do; images (P, height,
-    width) and the like are flattened, a row a sample. The first layer sees inputs only through `K_x` = X Xᵀ/D, the kernel
-    Φ⁰. `classes` are names of classes, from `from_labels`.
+    width) and the like are flattened, a row a sample, and `sample_shape` is that of one. The first layer sees inputs only through
+    `K_x` = X Xᵀ/D, the kernel Φ⁰. `classes` are names of classes, from `from_labels`.
 
     scale     "standardize": each input gets mean 0 and variance 1; "pixels": mean 0, and all inputs together variance 1;
               "unit_norm": each sample gets mean square 1
@@ -82,10 +86,12 @@ class Task:
     scale_y   targets get mean 0 and variance 1; `decode` undoes it in outputs
 
     Means and variances are those of the training samples. The task remembers them as `scaling`, so that test samples, and
-    those of `with_test` and `predict`, are passed as they come. X and y are the scaled ones.
+    those of `with_test` and `predict`, are passed as they come. X and y are the scaled ones. Test tables must have the
+    columns of a training table, in their order; an array without names is taken to be in that order.
 
     Raises ValueError or TypeError, naming the argument, for wrong shapes, P = 0, missing or non-finite entries, masked,
-    sparse and complex data. Warns where the mean square of inputs is far from 1, or that of targets far above.
+    sparse and complex data. Warns where the mean square of inputs is far from 1, or that of targets far above, and where
+    test samples are so large or so small that they seem to be in other units.
     """
 
     X: np.ndarray
@@ -101,6 +107,7 @@ class Task:
     targets: tuple | None = field(default=None, kw_only=True)  # and of the targets
     rows: tuple | None = field(default=None, kw_only=True)  # and of its samples
     rows_test: tuple | None = field(default=None, kw_only=True)
+    sample_shape: tuple | None = field(default=None, kw_only=True)  # of one sample, where it was no row
 
     def __post_init__(self, scale, bias, scale_y):
         for name, table in (("columns", self.X), ("targets", self.y)):
@@ -112,7 +119,9 @@ class Task:
         self._check_columns(self.X_test, self.y_test)
         _check_rows("y", self.X, self.y)
         _check_rows("y_test", self.X_test, self.y_test)
-        X = _samples("X", self.X, "(P, D), or (P, height, width)")
+        X, shape = _samples("X", self.X, "(P, D), or (P, height, width)")
+        if self.sample_shape is None:
+            object.__setattr__(self, "sample_shape", shape)
         if 0 in X.shape:
             raise ValueError(f"`X` must hold at least one sample of at least one dimension; got shape {X.shape}.")
         y = finite_array("y", self.y, (1, 2), "(P,), or (P, C) with C outputs: one target a sample")
@@ -123,9 +132,7 @@ class Task:
             )
         X_test, y_test = self.X_test, self.y_test
         if X_test is not None:
-            X_test = _samples("X_test", X_test, "(P_test, D)")
-            if X_test.shape[1] != X.shape[1] or not X_test.shape[0]:
-                raise ValueError(f"`X_test` must be (P_test, D) with D = {X.shape[1]} as in `X`; got {X_test.shape}.")
+            X_test = self._test_samples(X_test, X.shape[1], " as in `X`")
         if y_test is not None:
             if X_test is None:
                 raise ValueError("`y_test` was given without `X_test`. Pass both, or neither.")
@@ -156,6 +163,17 @@ class Task:
                     f"`{name}_test` must have the columns of `{name}`, {list(known)}, in this order; got {list(found)}."
                 )
 
+    def _test_samples(self, X_test, D, words):
+        """Test samples as an array (P_test, D). Raises ValueError unless they are shaped as the training samples."""
+        X_test, shape = _samples("X_test", X_test, "(P_test, D)")
+        if X_test.shape[1:] != (D,) or not len(X_test) or (self.sample_shape and shape and shape != self.sample_shape):
+            wanted = "D = " + (f"{' × '.join(map(str, self.sample_shape))} = " if self.sample_shape else "") + str(D)
+            raise ValueError(
+                f"`X_test` must be (P_test, D) with {wanted}{words}; got {(len(X_test), *(shape or X_test.shape[1:]))}. A "
+                "single sample x is x[None]."
+            )
+        return X_test
+
     def _warn_of_scales(self):
         size, tested = ((rows**2).mean() if rows is not None else 0.0 for rows in (self.X, self.X_test))
         if size and not LEAST_SCALE <= size <= MOST_SCALE:
@@ -164,7 +182,18 @@ class Task:
                 'learn slowly. Scale the inputs to about 1: scale="standardize" does, or "pixels" for images.'
             )
         elif tested > MOST_SCALE * size > 0:
-            warn(f"`X_test` has a mean square of {tested:.3g}, `X` one of {size:.3g}. Scale both alike.")
+            scaled = "" if self.scaling is None else ", scaled as `X` was"
+            warn(
+                f"`X_test` has a mean square of {tested:.3g}{scaled}, `X` one of {size:.3g}. Pass both in the same units."
+            )
+        elif tested and not (self.scaling and self.scaling.unit_norm):
+            raw = [(rows if self.scaling is None else self.scaling.raw_inputs(rows)) for rows in (self.X, self.X_test)]
+            least, most = (f((rows**2).mean(axis=1)) for f, rows in zip((np.min, np.max), raw))
+            if 0 < MOST_SCALE**2 * most < least:
+                warn(
+                    f"`X_test` has mean squares of {most:.3g} at most, samples of `X` of {least:.3g} at least. "
+                    "Pass both in the same units."
+                )
         if (size := (self.y**2).sum() / self.P) > MOST_TARGET:
             warn(
                 f"`y` has a mean square of {size:.3g}. Features learn the more the larger γ₀·y is. Scale the targets to "
@@ -172,24 +201,28 @@ class Task:
             )
 
     def with_test(self, X_test, y_test=None):
-        """The task with other test samples (P_test, D), as they come: scaled here if the task scales its own."""
-        self._check_columns(X_test, y_test)
-        rows = _row_names(X_test) if hasattr(X_test, "columns") else None
-        X_test = _samples("X_test", X_test, "(P_test, D)")
-        if self.scaling is not None:
-            if X_test.shape[1:] != self.scaling.shift.shape:
-                raise ValueError(
-                    f"`X_test` must be (P_test, D) with D = {len(self.scaling.shift)}, inputs before they are scaled; got "
-                    f"{X_test.shape}."
-                )
-            X_test = self.scaling.inputs(X_test)
-            if y_test is not None:
+        """The task with other test samples (P_test, D), as they come: scaled here if the task scales its own.
+
+        y_test are targets as they come or, of a task with classes, labels.
+        """
+        self._check_columns(X_test, None if self.classes else y_test)
+        if self.classes is not None and y_test is not None:
+            taught, first = np.unique(self.decode(self.y), return_index=True)
+            y_test = _coded("y_test", y_test, X_test, taught, self.y[first])
+        else:
+            _check_rows("y_test", X_test, y_test)
+            if self.scaling is not None and y_test is not None:
                 y_test = self.scaling.targets(finite_array("y_test", y_test, self.y.ndim, "of `y`"))
+        rows = _row_names(X_test) if hasattr(X_test, "columns") else None
+        if self.scaling is not None:
+            X_test = self._test_samples(X_test, len(self.scaling.shift), ", inputs before they are scaled")
+            X_test = self.scaling.inputs(X_test)
         return replace(self, X_test=X_test, y_test=y_test, rows_test=rows)
 
     def __repr__(self):
         names = ", ".join(map(repr, self.classes or ()))
-        parts = [f"P {self.P}", f"D {self.D}", *([] if self.X_test is None else [f"P_test {len(self.X_test)}"])]
+        sizes = f" ({' × '.join(map(str, self.sample_shape))} a sample, flattened)" if self.sample_shape else ""
+        parts = [f"P {self.P}", f"D {self.D}{sizes}", *([] if self.X_test is None else [f"P_test {len(self.X_test)}"])]
         parts += [f"{self.outputs} outputs"] if self.outputs > 1 else []
         parts += [f"classes {names if len(names) < 60 else f'{names:.50}…'}"] if names else []
         return f"<Task: {', '.join(parts)}>"
@@ -227,7 +260,7 @@ class Task:
         its own samples and −1/C for the others. `classes` keeps their names, and `decode` returns them. `scale` and `bias` are
         those of Task.
 
-        Raises ValueError for fewer than two classes, more than a tenth of the samples (numbers that are no classes),
+        Raises ValueError for fewer than two classes, more than half of the samples (numbers that are no classes),
         missing labels, and test labels that were not taught.
         """
         labels = _labels("labels", labels, X)
@@ -236,15 +269,13 @@ class Task:
         if C < 2 or C > max(2, len(labels) / 2):
             raise ValueError(
                 f"`labels` must hold at least two classes, with two samples each on average; got {C} different labels of "
-                f"{len(labels)} samples. Pass one label a row; numbers that are no classes go into Task(X, y)."
+                f"{len(labels)} samples. Pass one label a row; numbers that are no classes go into Task(X, y), samples each of its own "
+                "class into Task(X, np.eye(P) - 1 / P, classes=tuple(labels))."
             )
         codes = np.array([-1.0, 1.0]) if C == 2 else np.eye(C) - 1 / C
         y_test = None
         if labels_test is not None:
-            labels_test = _labels("labels_test", labels_test, X_test)
-            if unknown := sorted(set(labels_test.tolist()) - set(classes.tolist())):
-                raise ValueError(f"`labels_test` has {unknown[0]!r}, which is not in `labels`. Leave out such rows.")
-            y_test = codes[np.searchsorted(classes, labels_test)]
+            y_test = _coded("labels_test", labels_test, X_test, classes, codes)
         return cls(X, codes[index], X_test, y_test, tuple(classes.tolist()), scale, bias)
 
     def decode(self, f):
@@ -332,9 +363,14 @@ class Task:
 
 
 def _samples(name, value, shape_words):
-    """Inputs as an array (samples, entries)."""
-    array = finite_array(name, value, range(2, 33), shape_words)
-    return array.reshape(len(array), -1) if array.size else array
+    """Inputs as an array (samples, entries), and the shape of one where it is no row."""
+    array = finite_array(name, value, range(1, 33), shape_words)
+    if array.ndim == 1:
+        raise ValueError(
+            f"`{name}` must have shape {shape_words}; got shape {array.shape}. A single sample x is x[None], of a table "
+            "table.iloc[[k]]; a single input of all samples is x[:, None], of a table table[[name]]."
+        )
+    return array.reshape(len(array), -1) if array.size else array, array.shape[1:] if array.ndim > 2 else None
 
 
 def _check_rows(name, X, y):
@@ -356,21 +392,37 @@ def _row_names(table):
 def _labels(name, value, X):
     """Labels of the rows of X as an array (P,) of one type. Raises ValueError or TypeError, naming the argument."""
     _check_rows(name, X, value)
-    array = np.asarray(value)
+    check_dense(name, value)
+    # Of a list of text and missing entries numpy would make text.
+    array = np.asarray(value, object if isinstance(value, (list, tuple)) else None)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
-        raise ValueError(f"`{name}` must be (P,) or (P, 1), one label a row; got shape {array.shape}.")
-    if hasattr(X, "__len__") and len(X) != len(array):
-        raise ValueError(f"`{name}` must be one label a row, {len(X)}; got {len(array)}.")
+        raise ValueError(
+            f"`{name}` must be (P,) or (P, 1), one label a row; got shape {array.shape}. Several targets a "
+            "row go into Task(X, y); of one-hot rows pass their argmax(axis=1)."
+        )
+    rows = X.shape[0] if hasattr(X, "shape") else len(X) if hasattr(X, "__len__") else len(array)
+    if rows != len(array):
+        raise ValueError(f"`{name}` must be one label a row, {rows}; got {len(array)}.")
     entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in array.tolist()]
-    kinds = {type(entry) for entry in entries}
-    if len(kinds) != 1 or not kinds <= {str, int, bool, float} or any(entry != entry for entry in entries):
-        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+    kinds = {"NaN" if isinstance(entry, float) and entry != entry else type(entry).__name__ for entry in entries}
+    if kinds not in ({"str"}, {"bool"}, {"int"}, {"float"}, {"int", "float"}):
         raise TypeError(
-            f"`{name}` must be all text, all numbers or all booleans, none missing; got {found or 'none'}. Leave out or "
-            "fill rows without a label."
+            f"`{name}` must be all text, all numbers or all booleans, none missing; got {', '.join(sorted(kinds)) or 'none'}. "
+            "Leave out or fill rows without a label, and code others as text."
         )
     return np.array(entries)
+
+
+def _coded(name, labels, X, classes, codes):
+    """Codes of the labels of the rows of X; `codes` are those of `classes`, which are sorted."""
+    labels = _labels(name, labels, X)
+    if unknown := sorted(set(labels.tolist()) - set(classes.tolist())):
+        raise ValueError(
+            f"`{name}` has {unknown[0]!r}, which is no label of the training samples: {classes.tolist()!r:.60}. Leave out "
+            "such rows."
+        )
+    return codes[np.searchsorted(classes, labels)]
 
 
 def _tested_sheets(P, P_test):

@@ -13,16 +13,23 @@ def is_masked(value):
     """Whether an array made of it would lose a mask: that of `value`, or of an array in a list of them."""
     if isinstance(value, (list, tuple)):
         return any(is_masked(part) for part in value if isinstance(part, (list, tuple, np.ma.MaskedArray)))
-    return bool(np.ma.is_masked(value))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+def check_dense(name, value):
+    """Raise ValueError or TypeError, naming the argument, for what numpy would make an array of that it is not."""
+    if is_masked(value):
+        raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
+    if hasattr(value, "toarray"):
+        raise TypeError(
+            f"`{name}` must be an array; got {type(value).__name__}, which is sparse. Pass {name}.toarray()."
+        )
 
 
 def finite_array(name, value, ndim, shape_words):
     """`value` as a read-only float64 array, or an error that names the argument."""
     wrong = f"`{name}` must be an array of numbers of shape {shape_words}; got {type(value).__name__}"
-    if is_masked(value):
-        raise ValueError(f"`{name}` has masked entries, whose hidden values would count. Fill them or leave them out.")
-    if hasattr(value, "toarray"):
-        raise TypeError(f"{wrong}, which is sparse. Pass {name}.toarray().")
+    check_dense(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -39,7 +46,7 @@ def finite_array(name, value, ndim, shape_words):
                     place = f"row {place[0]}, column {str(value.columns[place[1]])!r}"
                 raise TypeError(
                     f"{wrong} with the entry {entry!r:.40} of type {type(entry).__name__} at {place}. Leave out or fill what "
-                    "is missing, and code text as numbers, such as with pandas.get_dummies."
+                    "is missing, and code text and dates as numbers, text such as with pandas.get_dummies."
                 )
     elif array.dtype.kind not in "biuf":
         raise TypeError(f"{wrong} of dtype {array.dtype}. Pass real numbers.")

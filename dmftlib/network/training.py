@@ -15,7 +15,15 @@ from ..experiment import check_experiment
 from ..machine import make_room
 from ..probe import needs
 from ..results import Dynamics, Provenance
-from ..stability import Diverged, check_records, largest_eigenvalue, learned_from, warn_if_rounded, warn_if_unstable
+from ..stability import (
+    MOST_EIGENVALUES,
+    Diverged,
+    check_records,
+    largest_eigenvalue,
+    learned_from,
+    warn_if_rounded,
+    warn_if_unstable,
+)
 from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 from . import revealed as revealing
@@ -204,14 +212,19 @@ def stable_lr(experiment, width=256, seed=0):
     """A step size that was tried: a network of this width runs all `steps` with it, and no eigenvalue λ of K exceeds 1/lr.
 
     It begins with half of the edge of stability at initialization, 1/λ_max(K), which kernels that grow may not bear, and halves
-    until the run is stable; K is looked at at nine steps, that of a batch at the steps that learn from one. The `lr` of the experiment plays no part, its `steps` do: a smaller lr in as
-    many steps is a shorter run.
+    until the run is stable. K is looked at at nine steps, at three if samples × outputs are many; that of a batch at the steps
+    that learn from one. The `lr` of the experiment plays no part, its `steps` do: a smaller lr in as many steps is a shorter
+    run.
 
     Raises Diverged if a step 2²⁰ times smaller still fails.
     """
     check_experiment(experiment)
-    at = np.unique(np.linspace(0, experiment.steps - 1, 9).round().astype(int))
-    with warnings.catch_warnings(action="ignore"):  # of steps that are too large, which is what is looked for
+    curvature = experiment.loss.curvature or 0
+    experiment = replace(experiment, loss=replace(experiment.loss, curvature=None))  # stability is looked at here, once
+    count = 9 if experiment.task.y.size <= MOST_EIGENVALUES else 3
+    at = np.unique(np.linspace(0, experiment.steps - 1, count).round().astype(int))[1:]
+    at = at if at.size else None
+    with warnings.catch_warnings(action="ignore"):  # of rounding, of a step that is not the one to be
         start = train(replace(experiment, steps=1), width, seed).K[0]
         largest = largest_eigenvalue(learned_from(experiment, start, 0))
         if not largest:
@@ -220,8 +233,8 @@ def stable_lr(experiment, width=256, seed=0):
         for _ in range(21):
             try:
                 run = train(replace(experiment, lr=float(lr)), width, seed, kernels_at=at)
-                K = learned_from(experiment, run.K, at)
-                if max(map(largest_eigenvalue, K)) * lr * (experiment.loss.curvature or 0) <= 1:
+                K = learned_from(experiment, run.K, run.kernels_at)
+                if max(map(largest_eigenvalue, K)) * lr * curvature <= 1:
                     return float(lr)
             except (Diverged, ValueError):  # a weight decay that leaves nothing at this lr
                 pass

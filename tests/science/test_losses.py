@@ -1,6 +1,5 @@
 """Other losses than the squared one: their gradients, networks against the plain loop, theory against networks, the lazy limit."""
 
-import dataclasses
 import pickle
 
 import jax.numpy as jnp
@@ -107,24 +106,3 @@ def test_losses_pickle_and_refuse_targets_that_make_no_sense():
     linear = dl.Experiment(dl.Task.whitened([1.0, -1.0]), dl.GD(), 1, "linear", 1.0, 0.1, 5, "logistic")
     with pytest.raises(ValueError, match="hold for the squared loss"):
         dl.twolayer.solve(linear)
-
-
-def test_a_rich_hebbian_network_gives_fewer_right_answers_on_ten_digits_than_a_lazy_one():
-    """What the chapter `beyond` shows of the other rules, at one training loss, in steps small enough for Hebb's kernel."""
-    task = dl.Task.digits(48, 200, 0, targets="all")
-    e = dl.Experiment(task, dl.Hebb(), 1, "relu", 2.0, 0.0009, 380, "cross_entropy")
-
-    def right(run, level=0.5):
-        loss = run.experiment.losses(run.f).mean(axis=1)
-        at = np.argmax(loss <= level)
-        assert at > 0
-        return (run.f_test[at].argmax(axis=1) == task.y_test.argmax(axis=1)).mean()
-
-    # Lazy, Hebb has the kernel of DFA, and that does not depend on the error.
-    lazy = right(dl.lazy.predict(dataclasses.replace(e, rule=dl.DFA(), lr=0.03, steps=200)))
-    end = (e.steps - 1,)
-    for run in (
-        dl.meanfield.solve(e, 1024, 0, dtype="float32", kernels_at=end),
-        dl.network.train(e, 512, 0, kernels_at=end),
-    ):
-        assert lazy - right(run) > 0.05

@@ -72,13 +72,16 @@ def test_data_that_are_not_numbers_are_refused_by_name(arguments, error, match):
         ([0.1, 0.2, 0.3, 0.4], ValueError, "no classes go into Task"),
         (["a", None, "b", "a"], TypeError, "missing"),
         ([1.0, np.nan, 2.0, 1.0], TypeError, "missing"),
-        (np.eye(4), ValueError, "one label a row"),
+        (["a", float("nan"), "b", "a"], TypeError, "missing; got NaN, str"),
+        (np.ma.array([0, 1, 0, 1], mask=[1, 0, 0, 0]), ValueError, "`labels` has masked entries"),
+        (scipy.sparse.csr_array(np.eye(4)), TypeError, "sparse. Pass labels.toarray"),
+        (np.eye(4), ValueError, r"one label a row; .* go into Task\(X, y\); of one-hot rows pass their argmax"),
     ),
 )
 def test_labels_that_are_none_are_refused(labels, error, match):
     with pytest.raises(error, match=match):
         dl.Task.from_labels(np.eye(4), labels)
-    with pytest.raises(ValueError, match=r"labels_test.* 'c'"):
+    with pytest.raises(ValueError, match=r"labels_test.* 'c', which is no label of the training samples: \['a', 'b'\]"):
         dl.Task.from_labels(np.eye(4), list("abab"), np.eye(4)[:1], ["c"])
 
 
@@ -89,8 +92,21 @@ def test_inputs_far_from_scale_one_are_told_once():
 
 
 def test_test_inputs_and_targets_of_another_scale_are_told():
-    with pytest.warns(UserWarning, match="`X_test` has a mean square of 1e.04, `X` one of 1. Scale both alike"):
+    with pytest.warns(
+        UserWarning, match="`X_test` has a mean square of 1e.04, `X` one of 1. Pass both in the same units"
+    ):
         dl.Task(np.ones((3, 2)), np.ones(3), np.full((1, 2), 100.0))
+    images = np.random.default_rng(0).integers(50, 255, (8, 4, 4)).astype(np.uint8)
+    for train, test, match in (
+        (images, images[:2] / 255, "of 0.* at most, samples"),
+        (images / 255, images[:2], "scaled as"),
+    ):
+        task = dl.Task(train, np.arange(8), scale="pixels")
+        assert task.with_test(train[:2]).X_test.shape == (2, 16)
+        run = dl.network.train(dl.Experiment(task, dl.GD(), 1, "tanh", 1.0, 0.01, 3), 8)
+        with pytest.warns(UserWarning, match=match) as told:
+            dl.predict(run, test)
+        assert told[0].filename == __file__ and len(told) == 1
     with pytest.warns(UserWarning, match="`y` has a mean square of 2.25e.*scale_y=True"):
         dl.Task(np.eye(2), [150.0, 150.0])
 
@@ -123,6 +139,9 @@ def test_a_task_that_scales_takes_everything_as_it_comes(scale, bias, tmp_path):
         new = dl.predict(read, X_test, y_test)
         np.testing.assert_allclose(new.f_test, result.f_test, atol=1e-14)
         np.testing.assert_allclose(new.experiment.task.y_test, task.y_test)
+        data = result.to_xarray()
+        assert all("scaled targets" in data[name].units for name in ("f", "f_test", "y", "y_test"))
+        np.testing.assert_allclose(data.y_shift + data.y_divide * data.y_test, y_test)
         with pytest.raises(ValueError, match="D = 4, inputs before they are scaled"):
             dl.predict(read, task.X[:, :3])
 
@@ -167,6 +186,12 @@ def test_images_are_scaled_by_name_and_an_unknown_scale_is_refused():
     task = dl.Task.from_labels(images, list("aabbab"), images[:1], ["a"], scale="pixels", bias=True)
     assert task.X.shape == (6, 61) and (task.X[:, :60] ** 2).mean() == pytest.approx(1)
     np.testing.assert_array_equal(task.X[0], task.X_test[0])
+    assert "D 61 (4 × 5 × 3 a sample, flattened)" in repr(task)
+    for bad, got in ((np.moveaxis(images, 3, 1), r"\(6, 3, 4, 5\)"), (images[0], r"\(4, 5, 3\)")):
+        with pytest.raises(ValueError, match=rf"D = 4 × 5 × 3 = 60.*; got {got}. A single sample x is x\[None\]"):
+            task.with_test(bad)
+    with pytest.raises(ValueError, match=r"got shape \(60,\). A single sample x is x\[None\], of a table table.iloc"):
+        task.with_test(images[0].ravel())
     with pytest.raises(
         ValueError, match="`scale` must be one of 'standardize', 'pixels', 'unit_norm', or None; got 'z'"
     ):
@@ -219,6 +244,21 @@ def test_a_result_is_read_back_bit_for_bit_and_predicts_at_new_points(runs, name
     # The training points among the new ones are predicted as they were trained; sampled theory adds what tol leaves out.
     np.testing.assert_allclose(new.f_test[:, 3:], run.f, atol=2e-3 if name in ("meanfield", "average") else rounding)
     assert np.abs(new.f_test[-1]).max() > 0.1
+
+
+def test_test_targets_of_a_task_with_classes_are_labels(runs):
+    *_, X_test, labels_test = moons(8, 3)
+    new = dl.predict(runs["lazy"], X_test, pandas.Series(labels_test))
+    np.testing.assert_array_equal(new.experiment.task.y_test, runs["lazy"].experiment.task.y_test)
+    with pytest.raises(ValueError, match=r"`y_test` has 'high', which is no label"):
+        dl.predict(runs["lazy"], X_test, ["high", "lower", "upper"])
+
+
+def test_zero_and_tiny_targets_do_not_diverge_by_what_a_mean_field_leaves_out():
+    task = dl.Task.random(12, 20)
+    for size in (0.0, 1e-4):
+        e = dl.Experiment(dl.Task(task.X, size * task.y), dl.GD(), 2, "tanh", 1.0, 0.02, 20)
+        np.testing.assert_allclose(dl.meanfield.solve(e, 1024, tol=1e-2).f, dl.lazy.predict(e).f, atol=1e-7)
 
 
 def test_new_outputs_come_with_their_error(runs):
