@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .activations import Activation, activation_from, computing
+from .convolution import Convolution
 from .losses import Loss, loss_from
-from .probe import check_rule, needs
+from .probe import check_rule, check_within_layer, needs
 from .rules import Rule
 from .task import Task
 from .validate import checked_batches, checked_seed, instance, number, positive, whole
@@ -43,6 +44,7 @@ class Experiment:
     weight_decay   ϑ ≥ 0: every trained weight is multiplied by 1 − ηϑ at each step, before it learns
     batches        lists of the samples that each step learns from, whose losses are summed; after the last the first follows.
                    None for all samples at every step. `batches` draws some
+    convolution    a Convolution, whose filters make the layers' weights; None for fully connected layers
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
     """
@@ -57,6 +59,7 @@ class Experiment:
     loss: str | Loss = "squared"
     weight_decay: float = 0.0
     batches: tuple | None = None
+    convolution: Convolution | None = None
     phi: Activation = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -77,6 +80,7 @@ class Experiment:
         )
         values["loss"].check(self.task.y.reshape(self.task.P, -1))
         check_rule(self.rule)
+        self._check_convolution()
         if "gate" in needs(self.rule):
             _check_gate(self.rule, values["phi"])
         for name, value in values.items():
@@ -86,6 +90,38 @@ class Experiment:
                 f"`weight_decay` = {self.weight_decay:g} leaves (1 − lr·weight_decay)^(steps − 1) of the initial weights, which "
                 f"must be {LEAST_LEFT:g} at least; lr = {self.lr:g} and {self.steps} steps. Take less of one of the three."
             )
+
+    def _check_convolution(self):
+        if (c := self.convolution) is None:
+            return
+        if not isinstance(c, Convolution):
+            raise TypeError(
+                f"`convolution` must be a dmftlib.Convolution or None; got {type(c).__name__}. Build one with Convolution(shape=(A,))."
+            )
+        if c.positions * c.channels_in != self.task.D:
+            raise ValueError(
+                f"`convolution` must have D = {self.task.D} inputs, as `X` of the task has; got {c.positions} positions {c.shape} "
+                f"of {c.channels_in} channels, {c.positions * c.channels_in} in all. Pass another `shape` or `channels_in`."
+            )
+        check_within_layer(self.rule)
+
+    @property
+    def positions(self):
+        """Rows of a sample in a field: the positions of a convolution, 1 without."""
+        return 1 if self.convolution is None else self.convolution.positions
+
+    @property
+    def inputs(self):
+        """What the first weights multiply, a row for each sample (and position), test samples last."""
+        return self.task.X_all if self.convolution is None else self.convolution.inputs(self.task.X_all)
+
+    @property
+    def K_x(self):
+        """The kernel Φ⁰ of the training samples' `inputs`."""
+        if self.convolution is None:
+            return self.task.K_x
+        X = self.convolution.inputs(self.task.X)
+        return X @ X.T / X.shape[1]
 
     @property
     def keep(self):

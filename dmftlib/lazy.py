@@ -40,6 +40,7 @@ class _Image:
 
     matrix: str
     argument: _Field
+    spread: object = None  # of a convolution: makes the kernel of all positions of that of the argument
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def _product(a, b):
 class _Output:
     """What stands above the last hidden layer: each output correlates with itself only."""
 
+    positions = 1
+
     def __init__(self, P, C):
         self.below, self.image_averages = np.tile(np.eye(C), (P, P)), {}
         self.field = _Field(self, ((np.ones((P * C, 1)), ONE, None),))
@@ -92,15 +95,16 @@ class _Kernels(ReceivingLayer):
     """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
 
     def __init__(self, experiment, below, K_x, top):
-        self.activation, self.below, self.K_x = experiment.phi, below, K_x
+        self.activation, self.below, self.K_x, c = experiment.phi, below, K_x, experiment.convolution
+        self.positions = experiment.positions
         self.averages, self.image_averages = {}, {}
         for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
             setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
-        self.fresh_vector = self.image("z", top)
+        self.fresh_vector = self.image("z", top, c and c.unpooled_kernel)
         self.features, self.gain = experiment.rule.features(self), experiment.rule.gain(self)
 
-    def image(self, matrix, argument):
-        return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument)),))
+    def image(self, matrix, argument, spread):
+        return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument, spread)),))
 
     def local_average(self, a, b):
         """⟨F_a(h_μ) F_b(h_ν)⟩ over the layer's Gaussian h (and gates)."""
@@ -128,26 +132,27 @@ class _Kernels(ReceivingLayer):
 class _Weights:
     """W^ℓ at γ₀ → 0: fields of the layer above have images in the layer below, `apply` gives ⟨hh⟩.
 
-    `scale` (rows, 1) is what decay left of W(0) where each row stands.
+    `scale` (rows, 1) is what decay left of W(0) where each row stands. Of a convolution, `patch` makes the kernel of patches of
+    that of features, and `spread` that of Wᵀv of that of v.
     """
 
-    def __init__(self, scale):
-        self.scale = scale
+    def __init__(self, scale, patch=None, spread=None):
+        self.scale, self.patch, self.spread = scale, patch, spread
 
     def apply(self, features):
         self.below, self.Phi = features.layer, _average(features, features)
-        return self.scale * self.scale.T * self.Phi
+        return self.scale * self.scale.T * (self.Phi if self.patch is None else self.patch(self.Phi))
 
     def transpose(self, v):
-        return self.scale * self.below.image("W", v)
+        return self.scale * self.transpose_initial(v)
 
     transpose_recorded = transpose
 
     def transpose_initial(self, v):
-        return self.below.image("W", v)
+        return self.below.image("W", v, self.spread)
 
     def transpose_fresh(self, v):
-        return self.below.image("fresh", v)
+        return self.below.image("fresh", v, self.spread)
 
 
 class _InputWeights:
@@ -168,7 +173,8 @@ def _image_average(a, b):
         return 0.0
     known, key = a.argument.layer.image_averages, (id(a.argument), id(b.argument))
     if key not in known:  # once a pair: with two ways back, as in FA, the work would double at every layer
-        known[key] = _average(a.argument, b.argument), a, b  # the images are held, so that ids stay theirs
+        kernel = _average(a.argument, b.argument)
+        known[key] = kernel if a.spread is None else a.spread(kernel), a, b  # the images are held, so that ids stay theirs
     return known[key][0]
 
 
@@ -187,7 +193,7 @@ def _average(a, b):
 class Kernels:
     """Static kernels at γ₀ → 0: Phi, G, G_tilde and G_tilde_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK.
 
-    With C outputs, all but Phi have P·C rows, as in Dynamics.
+    With C outputs, all but Phi have P·C rows, and with a convolution there are more, as in Dynamics.
     """
 
     Phi: np.ndarray
@@ -235,10 +241,14 @@ class _State:
     """
 
     def __init__(self, experiment, X, C, scales=None):
-        scale = np.ones((len(X) * C, 1)) if scales is None else np.repeat(scales, C)[:, None]
+        c, A, L = experiment.convolution, experiment.positions, experiment.hidden_layers
+        scale = np.ones((len(X) * C * A, 1)) if scales is None else np.repeat(scales, C * A)[:, None]
         X, self.top = np.repeat(X, C, axis=0), _Output(len(X), C)
-        self.rule, self.C, self.K_x = experiment.rule, C, X @ X.T / X.shape[1]
-        self.weights = [_InputWeights(scale), *(_Weights(scale) for _ in range(experiment.hidden_layers))]
+        self.first = np.arange(len(X) * A).reshape(-1, C, A)[:, 0].ravel()  # rows of each sample's first output
+        X = X if c is None else c.inputs(X)
+        self.rule, self.convolution, self.K_x = experiment.rule, c, X @ X.T / X.shape[1]
+        gap, last = ((), ()) if c is None else ((c.patch_kernel, c.scattered_kernel), (None, c.unpooled_kernel))
+        self.weights = [_InputWeights(scale), *(_Weights(scale, *gap) for _ in range(L - 1)), _Weights(scale, *last)]
 
         def layer(_, kernel):
             return _Kernels(experiment, kernel, self.K_x, self.top.field)
@@ -255,9 +265,10 @@ class _State:
         G, G_tilde, G_tilde_tilde = zip(
             *((_average(g, g), _average(g, g_tilde), _average(g_tilde, g_tilde)) for g, g_tilde in fields)
         )
-        C, (G, G_tilde, G_tilde_tilde) = self.C, (np.stack(k[:-1]) for k in (G, G_tilde, G_tilde_tilde))
-        K_x, *Phi = (k[::C, ::C] for k in (self.K_x, *self.Phi))
-        return Kernels(np.stack(Phi), G, G_tilde, G_tilde_tilde, entk(K_x, np.stack(Phi), G_tilde))
+        G, G_tilde, G_tilde_tilde = (np.stack(k[:-1]) for k in (G, G_tilde, G_tilde_tilde))
+        K_x, *Phi = (k[np.ix_(self.first, self.first)] for k in (self.K_x, *self.Phi))
+        K = entk(K_x, np.stack(Phi), G_tilde, self.convolution)
+        return Kernels(np.stack(Phi), G, G_tilde, G_tilde_tilde, K)
 
 
 def _kernels(experiment, X, Delta):

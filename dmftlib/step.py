@@ -13,7 +13,8 @@ engine supplies each of them as an object, as matrices at finite width or as wha
     learn(features, signal)    W^ℓ ← W^ℓ + Σ_μ signal_μ φ^ℓ_μᵀ/√N, where signal = γ₀ η Δ g̃^{ℓ+1}
 
 Fields have a row for each sample and a column for each neuron, or sampled neuron. Gradients have a row for each training
-sample and output, outputs of a sample side by side. Test samples stand below the P training samples.
+sample and output, outputs of a sample side by side. Test samples stand below the P training samples. Of a convolution
+(`convolution`), each of these rows is A rows, one a position, and a column is a channel; X are its patches then.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class Frozen(NamedTuple):
 class ReceivingLayer(Layer):
     """A layer that answers a rule from the weights above it, once `receive` has told what comes from there."""
 
+    positions = 1  # rows of a sample
+
     def receive(self, above, Delta, g_next, g_tilde_next):
         self.error, self.g_tilde_next = Delta.reshape(-1, 1), g_tilde_next
+        if self.positions > 1:
+            self.error = Delta.__array_namespace__().repeat(self.error, self.positions, axis=0)
         self._above, self._g_next, self.z, self.images = above, g_next, None, {}
 
     def _image(self, name, field):
@@ -75,18 +80,22 @@ class ReceivingLayer(Layer):
 class HiddenLayer(ReceivingLayer):
     """A hidden layer whose fields are arrays (P, neurons)."""
 
-    def __init__(self, rule, activation, h, frozen):
+    def __init__(self, rule, activation, h, frozen, positions=1):
+        self.positions = positions
         self.h, (self.phi, self.phi_dot) = h, with_derivative(activation, h)
         self.gate, self.fresh_vector = frozen.gate, frozen.vector
         self.features, self.gain = (self.field(value(self)) for value in (rule.features, rule.gain))
 
     def receive(self, above, Delta, g_next, g_tilde_next):
         """From here on fields have a row for each training sample and output."""
-        (P, C), xp = Delta.shape, Delta.__array_namespace__()
+        (P, C), A, xp = Delta.shape, self.positions, Delta.__array_namespace__()
         for name in ("h", "phi", "phi_dot", "gain", "gate"):
             if (rows := getattr(self, name)) is not None:
-                setattr(self, name, rows[:P] if C == 1 else xp.repeat(rows[:P], C, axis=0))
-        if self.fresh_vector is not None and C > 1:
+                rows = rows[: A * P]
+                if C > 1:
+                    rows = xp.repeat(rows.reshape(P, -1), C, axis=0).reshape(P * C * A, -1)
+                setattr(self, name, rows)
+        if self.fresh_vector is not None and C * A > 1:
             self.fresh_vector = xp.tile(self.fresh_vector, (P, 1))
         super().receive(above, Delta, g_next, g_tilde_next)
 
@@ -138,6 +147,8 @@ class Readout:
     f0: jax.Array
     begun: jax.Array
     left: jax.Array | None = None
+
+    positions, convolution = 1, None
 
     def outputs(self, features, gamma0, untrained=None):
         """f = w·φ/(γ₀N) less its value at initialization (BP Eq. 1), or less that of the features `untrained`."""
@@ -217,34 +228,37 @@ def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, m
     keep   what weight decay leaves of every weight, None without decay
     mask   (P,): 1 for samples that are learned from, 0 for others; None for all samples
     """
-    (P, C), xp = y.shape, y.__array_namespace__()
-    make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l])  # noqa: E731
+    (P, C), A, xp = y.shape, weights[-1].positions, y.__array_namespace__()
+    make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l], A)  # noqa: E731
     layers = forward(weights, X, make_layer)
     h, phi = [layer.h for layer in layers], [layer.features for layer in layers]
     copy = () if weights[0].initial is None else (untrained(weights, X, make_layer),)
     f = weights[-1].outputs(phi[-1], gamma0, *copy)
     Delta = loss.error(y, f[:P])
-    phi = [features[:P] for features in phi]
+    phi = [features[: A * P] for features in phi]
     g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
     if mask is not None:
         Delta = mask[:, None] * Delta
-    for W, features, g_tilde_above in zip(weights, [X[:P], *phi], g_tilde):
+    for W, features, above in zip(weights, [X[: A * P], *phi], g_tilde):
         if keep is not None:
             W.decay(keep)
-        W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde_above).reshape(P, C, -1).sum(axis=1))
+        signal = (Delta.reshape(-1, 1) * above.reshape(P * C, -1)).reshape(P, C, -1).sum(axis=1)
+        W.learn(features, gamma0 * lr * signal.reshape(-1, above.shape[1]))
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
     return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)
 
 
-def entk(K_x, Phi, G_tilde):
+def entk(K_x, Phi, G_tilde, convolution=None):
     """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
+    if convolution is not None:
+        return convolution.entk(K_x, Phi, G_tilde)
     P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
     below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
     above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
     return sum(a * b for a, b in zip(above, below))
 
 
-def kernels(K_x, phi, g, g_tilde):
+def kernels(K_x, phi, g, g_tilde, convolution=None):
     """Φ, G, G̃, ⟨g̃g̃⟩ and K of one step by name: averages over neurons of its fields."""
 
     def average(a, b):
@@ -252,4 +266,4 @@ def kernels(K_x, phi, g, g_tilde):
 
     Phi, G_tilde = average(phi, phi), average(g, g_tilde)
     others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
-    return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde)) | others
+    return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde, convolution)) | others

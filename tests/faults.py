@@ -221,7 +221,7 @@ FAULTS = {
     "rule: Hebb, error dropped": sees(dl.Hebb, G, error=lambda layer: 1.0),
     "theory: any rule is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
     # The lazy limit
-    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde)", "np.stack(Phi[::-1]), G_tilde)"),
+    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde,", "np.stack(Phi[::-1]), G_tilde,"),
     "lazy: g̃ for g in G": edit(LAZY, "(g, g),", "(g_tilde, g_tilde),"),
     "lazy: gates of the layer below": edit(AVERAGES, "dot_dot(self.K_x),", "dot_dot(below),"),
     "lazy: all random matrices are one": edit(lazy._image_average, " or a.matrix != b.matrix", ""),
