@@ -30,8 +30,12 @@ def dataset(result):
     places, places_2 = ((), ()) if e.convolution is None else (("position",), ("position_2",))
 
     arrays = dict(f=("step", *rows), f_test=("step", *tested))
-    arrays |= dict(Phi=(*when, "layer", "sample", *places, "sample_2", *places_2), final_h=("layer", "neuron", "sample", *places))
-    arrays |= {name: (*when, "layer", *rows, *places, *columns, *places_2) for name in ("G", "G_tilde", "G_tilde_tilde")}
+    arrays |= dict(
+        Phi=(*when, "layer", "sample", *places, "sample_2", *places_2), final_h=("layer", "neuron", "sample", *places)
+    )
+    arrays |= {
+        name: (*when, "layer", *rows, *places, *columns, *places_2) for name in ("G", "G_tilde", "G_tilde_tilde")
+    }
     arrays |= dict(K=(*when, *rows, *columns), final_z=("layer", "neuron", *rows, *places))
     values = {name: value for name in arrays if (value := getattr(result, name, None)) is not None}
     if not when and "K" in values:

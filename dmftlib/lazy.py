@@ -174,7 +174,11 @@ def _image_average(a, b):
     known, key = a.argument.layer.image_averages, (id(a.argument), id(b.argument))
     if key not in known:  # once a pair: with two ways back, as in FA, the work would double at every layer
         kernel = _average(a.argument, b.argument)
-        known[key] = kernel if a.spread is None else a.spread(kernel), a, b  # the images are held, so that ids stay theirs
+        known[key] = (
+            kernel if a.spread is None else a.spread(kernel),
+            a,
+            b,
+        )  # the images are held, so that ids stay theirs
     return known[key][0]
 
 

@@ -147,13 +147,8 @@ def train(
     return out | dict(W=W, start=f0, states=states, final_h=np.array([x[..., :P, :].mT for x in h]))
 
 
-def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, steps, rho=RHO):
-    """`train` of a convolutional network: one einsum over explicit filters W[ℓ] (channels, offset, channels below) a product.
-
-    shifts[k, a, b] is 1 where the filter at position a has b at its offset k. K is made of per-sample gradients of all weights.
-    `drawn` is `drawn_by`'s kind of dictionary, its arrays in the library's shapes.
-    """
-    phi, phi_dot = PHI[activation]
+def shifts_of(convolution):
+    """shifts[k, a, b], 1 where the filter at position a has b at its offset k."""
     shape, size, A = convolution.shape, convolution.size, int(np.prod(convolution.shape))
     offsets = list(np.ndindex(*(size,) * len(shape)))
     shifts = np.zeros((len(offsets), A, A))
@@ -165,8 +160,20 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
                 for p, side in zip(there, shape, strict=True):
                     b = b * side + p % side
                 shifts[k, a, b] = 1
+    return shifts
+
+
+def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, steps, rho=RHO):
+    """`train` of a convolutional network: one einsum over explicit filters W[ℓ] (channels, offset, channels below) a product.
+
+    K is made of per-sample gradients of all weights.
+    `drawn` is `drawn_by`'s kind of dictionary, its arrays in the library's shapes.
+    """
+    phi, phi_dot = PHI[activation]
+    shifts = shifts_of(convolution)
+    A = shifts.shape[1]
     x = task.X_all.reshape(len(task.X_all), A, -1)
-    P, C, K = task.P, task.outputs, len(offsets)
+    P, C, K = task.P, task.outputs, len(shifts)
     y, (N, L) = task.y.reshape(P, C), (len(drawn["W"][0]), len(drawn["W"]) - 1)
     average = convolution.readout == "average"
     s = 1 / A if average else A**-0.5
@@ -181,9 +188,11 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
     W0 = [w.copy() for w in W]
     patches = lambda below: np.einsum("kab,mbj->makj", shifts, below) / sqrt(K * below.shape[2])  # noqa: E731
     down = lambda w, v: np.einsum("kab,ikj,mcai->mcbj", shifts, w, v, optimize=True) / sqrt(K * N)  # noqa: E731
+    average_of = lambda a, b: np.stack([u.reshape(-1, N) @ v.reshape(-1, N).T / N for u, v in zip(a, b, strict=True)])  # noqa: E731
+    gradients = lambda v, x: s * np.einsum("mcai,makj->mcikj", v, x[:P]).reshape(P * C, -1)  # noqa: E731
     gates = [phi_dot(np.einsum("ikj,makj->mai", filters(M), patches(x))) for M in drawn["M"]] if rule == "GLN" else None
-    out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    for t in range(steps):
+    out, start = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}, None
+    for _ in range(steps):
         seen, h, F, below = [], [], [], x
         for k in range(L):
             seen.append(patches(below))
@@ -191,8 +200,8 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
             F.append(gates[k] * h[k] if rule == "GLN" else phi(h[k]))
             below = F[k]
         raw = s * np.einsum("cai,mai->mc", W[L], F[-1]) / (gamma0 * N)
-        f0 = raw if t == 0 else f0
-        f = raw - f0
+        start = raw if start is None else start
+        f = raw - start
         Delta, F = y - f[:P], [v[:P] for v in F]
         slope = [(gates[k][:P] if rule == "GLN" else phi_dot(h[k][:P]))[:, None] for k in range(L)]
         g, g_tilde = [None] * L, [None] * L
@@ -207,12 +216,9 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
                 g_tilde[k] = slope[k] * readout(drawn["vector"][k])
             elif rule == "Hebb":
                 g_tilde[k] = Delta[:, :, None, None] * F[k][:, None]
-        rows = lambda v: v.reshape(-1, N)  # noqa: E731
-        average_of = lambda a, b: np.stack([rows(u) @ rows(v).T / N for u, v in zip(a, b, strict=True)])  # noqa: E731
-        of_weights = lambda v, k: s * np.einsum("mcai,makj->mcikj", v[k], seen[k][:P]).reshape(P * C, -1)  # noqa: E731
         last = s * np.einsum("mai,cd->mcdai", F[-1], np.eye(C))
         last = (last.sum(axis=3) if average else last).reshape(P * C, -1)
-        eNTK = sum(of_weights(g, k) @ of_weights(g_tilde, k).T for k in range(L)) + last @ last.T
+        eNTK = sum(gradients(g[k], seen[k]) @ gradients(g_tilde[k], seen[k]).T for k in range(L)) + last @ last.T
         values = f, average_of(F, F), average_of(g, g), average_of(g, g_tilde), average_of(g_tilde, g_tilde), eNTK / N
         for name, value in zip(out, values, strict=True):
             out[name].append(value)

@@ -37,7 +37,8 @@ class RevealedMatrix:
                at every step, so that what their average with other fields misses lasts and can be taken off (`errors`)
     spare      Gaussians that test samples share
     first      features φ(0) of test samples at the first step. They depend on no b_j, so that ⟨φ(0) b_j⟩ is noise, and is
-               taken off: of the output at γ₀ → 0 it would be 1/γ₀ times as much. Of training samples it is 0
+               taken off: of the output at γ₀ → 0 it would be 1/γ₀ times as much. Of training samples it is 0, but for what
+               `tol` left outside of p: of a convolution, whose positions are many fields, they are here, too
     outside    the largest share of a field's variance that this step left outside of the bases
     share      what weight decay left of W(0), the unit of `now`; None without decay
     K          fields side by side in the features; A rows of a sample are its positions
@@ -79,8 +80,10 @@ class RevealedMatrix:
         p = self.features.rows()
         if self.unkept is not None:
             self.unkept = when(known == 0, lambda rows: orthonormal(rows, p), self.unkept)
+        if len(self.first):
+            kept = len(features) - len(self.first)
+            self.first = xp.where(known == 0, features[kept:], self.first)
         if len(features) > P:
-            self.first = xp.where(known == 0, features[P:], self.first)
             passive = features[P:] @ p.T / S
             c = xp.concatenate([c, passive])
             missed = features[P:] - passive @ p
@@ -89,9 +92,9 @@ class RevealedMatrix:
             noise = self._noise(missed)
             h = xp.concatenate([h[:P], h[P:] + noise])
         if "weights" in self.sent.images:
-            if len(features) > P:
-                first = self.first if self.share is None else along(self.first, features[P:])
-                features = xp.concatenate([features[:P], features[P:] - first])
+            if len(self.first):
+                first = self.first if self.share is None else along(self.first, features[kept:])
+                features = xp.concatenate([features[:kept], features[kept:] - first])
             h = h + (features @ self.sent.rows("weights").T / (S / self.K**0.5)) @ self.sent.rows()
         return self._now(h)
 

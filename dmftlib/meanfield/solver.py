@@ -88,7 +88,9 @@ class Solution(Dynamics):
     def responses(self, errors=False):
         history = self._recorded("responses")
         if self.experiment.convolution is not None:
-            raise ValueError("responses are those of fully connected networks; got a `convolution`. Two-time kernels exist.")
+            raise ValueError(
+                "responses are those of fully connected networks; got a `convolution`. Two-time kernels exist."
+            )
         if "responses" not in history:
             tol_errors = self.provenance.errors["tol"]
             history["responses"] = responses(self.experiment, history, max(tol_errors["Phi"], tol_errors["G"]))

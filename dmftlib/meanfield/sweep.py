@@ -81,7 +81,9 @@ def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t):
     mask = None if masks is None else masks[t]
     fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
     shape = fields.g[0].shape
-    by_layer = dict(phi=fields.phi, h=[h[: len(fields.phi[0])] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde)
+    by_layer = dict(
+        phi=fields.phi, h=[h[: len(fields.phi[0])] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde
+    )
     by_layer |= {name: [xp.broadcast_to(x, shape) for x in rows] for name, rows in fields.images.items()}
     out = {name: xp.stack(rows) for name, rows in by_layer.items() if name in recorded}
     out["outside"] = xp.stack([xp.zeros((), X.dtype), *(W.outside for W in weights[1:-1])]).max()
@@ -169,7 +171,7 @@ class HalfSweep:
             self.grow(W, "features", min(6 * P, P * experiment.steps, reserved) + most_a_round(P))
             for basis in ("sent", "recorded"):
                 if self.images[basis]:
-                    more = min(10 * n, 2 * n * experiment.steps, reserved)
+                    more = min(10 * n, 2 * n * experiment.steps, max(reserved // self.K, CANDIDATES))
                     self.grow(W, basis, more + most_a_round(n))
         A = experiment.positions
         spare = min(len(X) - P, MOST_SPARE if A == 1 else max(1, MOST_SPARE // A) * A)
@@ -222,11 +224,11 @@ class HalfSweep:
             none, image = (np.zeros((0, width), self.dtype) for width in self.widths(name))
             bases.append(Basis(none, dict.fromkeys(self.images[name], image), np.array(0), np.array(False)))
         tol, outside = np.asarray(tol, self.dtype), np.zeros((), self.dtype)
-        task, unkept = self.experiment.task, None
+        unkept = None
         if "unkept" in self.images:
             unkept = self.drawn_images(number, "unkept", self.images["unkept"]["weights"], self.n)
-        tested = (len(task.X_all) - task.P) * self.experiment.positions
-        first, spare = np.zeros((tested, self.K * self.S), self.dtype), np.zeros((0, self.S), self.dtype)
+        subtracted = len(self.problem.X) - (self.P if self.convolution is None else 0)
+        first, spare = np.zeros((subtracted, self.K * self.S), self.dtype), np.zeros((0, self.S), self.dtype)
         about = *bases, tol, unkept, spare, first, outside, self.P, self.share
         if self.convolution is None:
             return RevealedMatrix(*about)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import computing
-from ..convolution import ConvolvedInput, Convolution, _Pooled, _Shared
+from ..convolution import Convolution, ConvolvedInput, _Pooled, _Shared
 from ..experiment import check_experiment
 from ..machine import make_room
 from ..probe import needs
@@ -123,6 +123,7 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     above = [(N, K * N)] * (L - 1) + [(C, readout)]
     W = [draw("weights", l, *shape) for l, shape in enumerate(above, 1)]
     fresh = [draw("feedback", l, *shape) if "fresh_T" in asked else None for l, shape in enumerate(above, 1)]
+
     def at_positions(vectors):
         return vectors if convolution is None else jnp.stack([convolution.unpool(rows) for rows in vectors])
 
@@ -267,7 +268,9 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
     together, run = together or most, _COMPILED[most > 1]
     seeds = map(checked_seed, seeds)
     if revealed and experiment.convolution is not None:
-        raise ValueError("`revealed` networks have no convolution. Pass revealed = False, or an experiment with convolution = None.")
+        raise ValueError(
+            "`revealed` networks have no convolution. Pass revealed = False, or an experiment with convolution = None."
+        )
     for seed in seeds if revealed else ():
         records, last, *directions = revealing.run(experiment, width, seed, dtype, record, kernels_at)
         provenance = Provenance("network", width, seed, dtype, *directions, revealed=True)
