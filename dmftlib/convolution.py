@@ -13,7 +13,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-from .step import InputWeights, pytree
+from .step import InputWeights, Readout, pytree
 from .validate import whole
 
 
@@ -240,3 +240,10 @@ class _Pooled:
 
     def learn(self, features, signal):
         super().learn(self.convolution.pool(features), signal)
+
+
+@pytree
+class PooledReadout(_Pooled, Readout):
+    """The readout of a network."""
+
+    convolution: Convolution | None = field(default=None, kw_only=True, metadata=dict(static=True))

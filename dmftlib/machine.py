@@ -147,15 +147,22 @@ def refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
 
 
 def room_for_directions(experiment, width, dtype, record, kernels_at):
-    """Directions of a basis for which a revealed network of this width has memory, its width at most.
+    """Directions of a basis for which a revealed network of this width has memory, numbers in a direction at most.
 
     Raises MemoryError, with a width that would fit, if not even those of the first step have room.
     """
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
-    n, rows, asked, item = len(task.X_all), task.y.size, needs(experiment.rule), np.dtype(dtype).itemsize
-    arrays = (L - 1) * (4 + ("W0_T" in asked) + 2 * ("fresh_T" in asked))
-    recorded = (T if kernels_at is None else len(kernels_at)) * (L * (task.P**2 + 3 * rows**2) + rows**2)
-    history = 2 * record * T * L * (task.P + 2 * rows) * 8  # a list of them, and an array
+    A, K = experiment.positions, 1 if experiment.convolution is None else experiment.convolution.K
+    n, P, rows, asked, item = (
+        A * len(task.X_all),
+        A * task.P,
+        A * task.y.size,
+        needs(experiment.rule),
+        np.dtype(dtype).itemsize,
+    )
+    arrays = (L - 1) * (4 + ("W0_T" in asked) + 2 * ("fresh_T" in asked)) * (K + 1) / 2
+    recorded = (T if kernels_at is None else len(kernels_at)) * (L * (P**2 + 3 * rows**2) + task.y.size**2)
+    history = 2 * record * T * L * (P + 2 * rows) * 8  # a list of them, and an array
     a_neuron, has = FIELDS * L * (n + rows) * item + history, _machine_memory() - COPIES * 8 * recorded
     needed = a_neuron + min(max(n, rows), width) * arrays * item  # a direction for each field of the first step
     if width * needed > has:
@@ -164,7 +171,7 @@ def room_for_directions(experiment, width, dtype, record, kernels_at):
             f"{has / 2**30:.3g} GiB for it. Pass a `width` of at most {max(int(has / needed), 0)}, "
             "or record = False, or fewer `kernels_at`."
         )
-    return min(width, int((has / width - a_neuron) / max(arrays * item, 1)))
+    return min(K * width, int((has / width - a_neuron) / max(arrays * item, 1)))
 
 
 def _forget_old_shapes():

@@ -20,7 +20,8 @@ class Layer:
     """What hidden layer ℓ offers a rule. Fields have shape (P, neurons); products are elementwise.
 
     In a network with C outputs the update is Σ_c Δ_μc g̃_μc φ_μᵀ, and pseudo_gradient sees P·C rows, one for each sample
-    and output: features repeat, error, g and what comes from above differ, and so does fresh_vector.
+    and output: features repeat, error, g and what comes from above differ, and so does fresh_vector. With a convolution of A
+    positions each of these rows is A rows, one a position, and what stands for a neuron is a channel.
 
     h               preactivations h^ℓ
     phi, phi_dot    φ(h), φ̇(h)

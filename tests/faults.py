@@ -292,7 +292,7 @@ FAULTS = {
     "result: alignment, ‖y‖ for ‖y‖²": edit(results.target_alignment, "(y @ y)", "np.sqrt(y @ y)"),
     "result: correlation of g and g̃ over ⟨gg⟩": edit((results.Result, "corr_g"), "np.sqrt(G * F)", "G"),
     "result: two-time kernels, times exchanged": edit((dl.Dynamics, "two_time"), "ulns->ltmun", "ulns->lumtn"),
-    "result: H_y of the first layer": edit((results.Result, "H_y"), "self.Phi[:, -1]", "self.Phi[:, 0]"),
+    "result: H_y of the first layer": edit((results.Result, "_last_Phi"), "self.Phi[:, -1]", "self.Phi[:, 0]"),
     "result: agreement without the theory's error": edit(AGREEMENT, ", self.theory_error[name])", ", 0.0)"),
     "result: negative eigenvalues are never told": value(stability, "NOTICEABLE", 1e9),
     "task: K_x over P": value(dl.Task, "K_x", property(lambda self: self.X @ self.X.T / self.P)),

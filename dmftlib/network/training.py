@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import computing
-from ..convolution import Convolution, ConvolvedInput, _Pooled, _Shared
+from ..convolution import Convolution, ConvolvedInput, PooledReadout, _Shared
 from ..experiment import check_experiment
 from ..machine import make_room
 from ..probe import needs
@@ -89,13 +89,6 @@ class HiddenWeights:
 @pytree
 class Filters(_Shared, HiddenWeights):
     """Weights between two layers of a convolution."""
-
-    convolution: Convolution | None = field(default=None, kw_only=True, metadata=dict(static=True))
-
-
-@pytree
-class PooledReadout(_Pooled, Readout):
-    """The readout of a convolution."""
 
     convolution: Convolution | None = field(default=None, kw_only=True, metadata=dict(static=True))
 
@@ -267,10 +260,6 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
     most = max(1, min(MOST_AT_ONCE, MOST_WEIGHTS // (offsets * width**2)))
     together, run = together or most, _COMPILED[most > 1]
     seeds = map(checked_seed, seeds)
-    if revealed and experiment.convolution is not None:
-        raise ValueError(
-            "`revealed` networks have no convolution. Pass revealed = False, or an experiment with convolution = None."
-        )
     for seed in seeds if revealed else ():
         records, last, *directions = revealing.run(experiment, width, seed, dtype, record, kernels_at)
         provenance = Provenance("network", width, seed, dtype, *directions, revealed=True)

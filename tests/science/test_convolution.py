@@ -8,6 +8,7 @@ import numpy as np
 import numpy_network
 import pytest
 from numpy_network import RULES
+from test_revealed_network import alike, differ, sample
 
 import dmftlib as dl
 from companion.statistics import fit_slope
@@ -274,6 +275,29 @@ def test_squared_distance_falls_as_one_over_the_channels(rule):
     assert slope_error < 0.15
 
 
+def test_a_wide_revealed_network_is_near_the_mean_field():
+    e = experiment(dl.Convolution((4,), 3, "zero", "all"), "FA", 2, "tanh", 2, steps=5)
+    theory, run = meanfield.solve(e, 4096), network.train(e, 5000, revealed=True)
+    for name in ("f", "Phi", "K"):
+        off = np.linalg.norm(getattr(run, name) - getattr(theory, name)) / np.linalg.norm(getattr(theory, name))
+        assert off < 0.05, name  # a factor √K or 1/√K anywhere is more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule, convolution, outputs",
+    [
+        ("FA", dl.Convolution((4,), 3, "zero", "all"), 2),
+        ("GD", dl.Convolution((4,)), 1),
+        ("DFA", dl.Convolution((4,)), 2),
+    ],
+)
+def test_revealed_networks_are_distributed_as_drawn_ones(rule, convolution, outputs):
+    e = experiment(convolution, rule, 2, "tanh", outputs)
+    one, other = (sample(e, 12, range(600), revealed) for revealed in (True, False))
+    assert alike(*differ(one, other))
+
+
 # --- Results, and what is refused ------------------------------------------------------------------------------------
 
 
@@ -328,7 +352,6 @@ def test_the_readout_kernel_is_the_last_term_of_K():
         (lambda: dl.Convolution((5,), stride=2), "`stride` must be 1.*got 2"),
         (lambda: replace(experiment(LINE), convolution=dl.Convolution((6,))), "D = 5 inputs.*got 6 positions"),
         (lambda: replace(experiment(LINE), convolution=(5,)), "`convolution` must be a dmftlib.Convolution or None; got tuple"),
-        (lambda: network.train(experiment(LINE), 8, revealed=True), "`revealed` networks have no convolution"),
         (lambda: meanfield.solve(experiment(LINE), devices=jax.devices()), "`devices` cannot share"),
         (lambda: meanfield.solve(experiment(LINE, steps=2), 512, record=True).responses(), "fully connected"),
         (lambda: dl.twolayer.solve(experiment(LINE, activation="linear", depth=1)), "`convolution`"),

@@ -201,7 +201,7 @@ def test_a_longer_run_begins_like_a_shorter_one():
 
 def test_bases_grow_beyond_the_room_that_they_began_with():
     rng = np.random.default_rng(0)
-    basis = revealed.Directions({"now": "forward"}, lambda kind, k: np.full(20, float(k)), (3, 20), 20, "float64")
+    basis = revealed.Directions({"now": "forward"}, lambda kind, k: np.full(20, float(k)), (3, 20), (20, 20), "float64")
     fields = rng.standard_normal((9, 20))
     for rows in np.split(fields, 3):
         coefficients, outside = basis.extend(rows, np.ones(3), 1e-26, np.zeros((0, 20)))
