@@ -129,6 +129,7 @@ def describe(result):
     ]
     words += [f"error of K {', '.join(errors)}"] if errors else []
     settings = [repr(e.rule), f"{e.hidden_layers} hidden layer{'s' * (e.hidden_layers > 1)}", e.phi.name]
+    settings += [] if e.residual is None else [f"residual {e.residual:g}"]
     settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]
     settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", f"P {e.task.P}"]
     settings += [] if result.f_test is None else [f"P_test {result.f_test.shape[1]}"]
