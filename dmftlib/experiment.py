@@ -84,7 +84,9 @@ class Experiment:
         if "gate" in asked:
             _check_gate(self.rule, values["phi"])
         if self.residual is not None:
-            values["residual"] = positive("residual", self.residual, "size of residual branches; None for a network without")
+            values["residual"] = positive(
+                "residual", self.residual, "size of residual branches; None for a network without"
+            )
             if layers == 1:
                 raise ValueError(
                     "`residual` needs hidden_layers of at least 2, got 1: the branches are the matrices between hidden layers."

@@ -114,7 +114,7 @@ class _Kernels(ReceivingLayer):
     def skip(self, v):
         if self.branch is None:
             return 0
-        if any(image is None for _, _, image in v.terms):
+        if any(image is None and c.any() for c, _, image in v.terms):
             raise NotImplementedError(
                 "the lazy limit has no averages of functions of h of two layers, which a skip connection adds up: what a rule "
                 "sends down it must be a sum of products with W_T, W0_T, fresh_T, g or fresh_vector."

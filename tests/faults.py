@@ -53,6 +53,7 @@ FIRST = {  # tests that run first, by the beginning of a name
     "network": ["test_network.py", "test_conserved.py", "test_revealed_network.py"],
     "step": ["test_network.py", "test_theory.py"],
     "decay": ["test_batches_and_decay.py", "test_equations.py"],
+    "residual": ["test_residual.py"],
     "theory": ["test_linear.py", "test_meanfield.py", "test_equations.py"],
     "responses": ["test_responses.py", "test_equations.py"],
     "result": ["test_results.py"],
@@ -221,7 +222,7 @@ FAULTS = {
     "rule: Hebb, error dropped": sees(dl.Hebb, G, error=lambda layer: 1.0),
     "theory: any rule is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
     # The lazy limit
-    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde)", "np.stack(Phi[::-1]), G_tilde)"),
+    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde,", "np.stack(Phi[::-1]), G_tilde,"),
     "lazy: g̃ for g in G": edit(LAZY, "(g, g),", "(g_tilde, g_tilde),"),
     "lazy: gates of the layer below": edit(AVERAGES, "dot_dot(self.K_x),", "dot_dot(below),"),
     "lazy: all random matrices are one": edit(lazy._image_average, " or a.matrix != b.matrix", ""),
@@ -267,6 +268,17 @@ FAULTS = {
     "decay: responses keep their size": value(dl.Experiment, "left", property(lambda e: np.ones(e.steps))),
     "decay: a batch is stable as all samples are": value(stability, "learned_from", lambda e, K, steps: K),
     "step: initial output not subtracted": edit((Readout, "outputs"), "raw - self.f0, 0.0", "raw, 0.0"),
+    "residual: branches of size κ/L": edit(
+        (dl.Experiment, "branch"), "np.sqrt(self.hidden_layers)", "self.hidden_layers"
+    ),
+    "residual: the gradient comes through branches only": edit(
+        (step.ReceivingLayer, "_g"), "self.skip(self._g_next) + ", ""
+    ),
+    "residual: FA sends through branches only": sees(dl.FA, G, skip=lambda layer: lambda v: 0),
+    "residual: branches count once in K": edit(step.entk, "branch**2", "branch"),
+    "residual: branches learn as other weights do": edit(
+        step.step, "*(into(features, branch) for features in phi[:-1])", "*phi[:-1]"
+    ),
     # The mean field
     "theory: learned term 5 % too strong": learns(Revealed, 1.05),
     "theory: no A and C responses": without("apply", "sent", "weights"),

@@ -194,7 +194,9 @@ def run(experiment, N, seed, dtype, record, kernels_at):
         for t in range(T):
             try:
                 mask = None if masks is None else masks[t]
-                fields = step(rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask, branch=branch)
+                fields = step(
+                    rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask, branch=branch
+                )
                 out = dict(f=fields.f.reshape(-1, *task.y.shape[1:]))
             except np.linalg.LinAlgError:  # fields are not finite
                 fields, out = None, dict(f=np.full((len(X), *task.y.shape[1:]), np.nan))

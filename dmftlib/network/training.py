@@ -119,7 +119,9 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     return [first, *hidden, readout], frozen
 
 
-def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, branch, weights, frozen, count):
+def _run(
+    rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, branch, weights, frozen, count
+):
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
     keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None, and `branch`.
