@@ -164,11 +164,12 @@ class Convolution:
         A = self.positions
         return np.kron(kernel, np.ones((A, A)) if self.readout == "average" else np.eye(A))
 
-    def entk(self, Phi_x, Phi, G_tilde):
-        """K of the kernels Φ⁰ of patches (P·A, P·A), Φ (…, L, P·A, P·A) and G̃ (…, L, P·C·A, P·C·A): (…, P·C, P·C)."""
+    def entk(self, Phi_x, Phi, G_tilde, branch=None):
+        """K, as `step.entk` makes it, of the kernels Φ⁰ of patches (P·A, P·A), Φ (…, L, P·A, P·A) and G̃ (…, L, P·C·A, P·C·A): (…, P·C, P·C)."""
         A, P = self.positions, len(Phi_x) // self.positions
         C, L, xp = G_tilde.shape[-1] // len(Phi_x), Phi.shape[-3], G_tilde.__array_namespace__()
-        below = [Phi_x, *(self.patch_kernel(Phi[..., l, :, :]) for l in range(L - 1))]
+        rate = 1 if branch is None else branch**2
+        below = [Phi_x, *(rate * self.patch_kernel(Phi[..., l, :, :]) for l in range(L - 1))]
         total = self.pool_kernel(Phi[..., -1, :, :]).repeat(C, -1).repeat(C, -2) * np.tile(
             np.eye(C, dtype=Phi_x.dtype), (P, P)
         )

@@ -44,6 +44,8 @@ class Experiment:
     weight_decay   ϑ ≥ 0: every trained weight is multiplied by 1 − ηϑ at each step, before it learns
     batches        lists of the samples that each step learns from, whose losses are summed; after the last the first follows.
                    None for all samples at every step. `batches` draws some
+    residual       κ > 0 makes the matrices between hidden layers, of which there must be one, residual branches:
+                   h^{ℓ+1} = h^ℓ + κ/√L · W^ℓ φ^ℓ/√N. None for a network without skip connections
     convolution    a Convolution, whose filters make the layers' weights; None for fully connected layers
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
@@ -59,6 +61,7 @@ class Experiment:
     loss: str | Loss = "squared"
     weight_decay: float = 0.0
     batches: tuple | None = None
+    residual: float | None = None
     convolution: Convolution | None = None
     phi: Activation = field(init=False, repr=False)
 
@@ -81,8 +84,23 @@ class Experiment:
         values["loss"].check(self.task.y.reshape(self.task.P, -1))
         check_rule(self.rule)
         self._check_convolution()
-        if "gate" in needs(self.rule):
+        asked = needs(self.rule)
+        if "gate" in asked:
             _check_gate(self.rule, values["phi"])
+        if self.residual is not None:
+            values["residual"] = positive(
+                "residual", self.residual, "size of residual branches; None for a network without"
+            )
+            if layers == 1:
+                raise ValueError(
+                    "`residual` needs hidden_layers of at least 2, got 1: the branches are the matrices between hidden layers."
+                )
+            if "g_tilde_next" in asked and "skip" not in asked:
+                raise ValueError(
+                    f"`residual` gives the rule {self.rule!r} a second way down, of which it makes nothing: it sends g_tilde_next "
+                    "through a matrix alone. Add layer.skip(layer.g_tilde_next) to its `pseudo_gradient`, or 0 times that if "
+                    "its signal is to come through the matrices only."
+                )
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.keep is not None and not (self.keep > 0 and self.left[-1] >= LEAST_LEFT):
@@ -127,6 +145,11 @@ class Experiment:
     def keep(self):
         """What a step leaves of every weight, 1 − ηϑ; None without decay."""
         return 1 - self.lr * self.weight_decay if self.weight_decay else None
+
+    @property
+    def branch(self):
+        """What multiplies the matrices between hidden layers of a residual network, κ/√L; None in other networks."""
+        return None if self.residual is None else self.residual / np.sqrt(self.hidden_layers)
 
     @property
     def left(self):

@@ -18,6 +18,10 @@ class _Probe(Layer):
     def __init__(self):
         self.asked = set()
 
+    def skip(self, v):
+        self.asked.add("skip")
+        return np.ones((2, 3))
+
     def __getattr__(self, name):
         if name in FIELDS:
             self.asked.add(name)
@@ -25,7 +29,7 @@ class _Probe(Layer):
         if name in BACKWARD:
             self.asked.add(name)
             return lambda v: np.ones((2, 3))
-        offered = ", ".join([*FIELDS, *BACKWARD])
+        offered = ", ".join([*FIELDS, *BACKWARD, "skip"])
         raise AttributeError(f"a rule asked its layer for `{name}`, which no layer offers. It offers: {offered}.")
 
 
@@ -130,7 +134,7 @@ def check_within_layer(rule):
     rows = {name: np.ones((6, shape[1])) for name, shape in FIELDS.items()}
     for name, value in (rows | dict(g_tilde_next=np.ones((2, 1)))).items():
         setattr(probe, name, value)
-    for name in BACKWARD:
+    for name in (*BACKWARD, "skip"):
         setattr(probe, name, lambda v: np.ones((6, 3)))
     try:
         found = [np.shape(getattr(rule, method)(probe)) for method in ("features", "gain", "pseudo_gradient")]

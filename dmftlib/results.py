@@ -115,8 +115,8 @@ class Result:
 
     @property
     def _last_Phi(self):
-        convolution = self.experiment.convolution
-        return self.Phi[:, -1] if convolution is None else convolution.pool_kernel(self.Phi[:, -1])
+        last, convolution = self.Phi[:, -1], self.experiment.convolution
+        return last if convolution is None else convolution.pool_kernel(last)
 
     @property
     def h_y(self):
@@ -137,6 +137,7 @@ def describe(result):
     ]
     words += [f"error of K {', '.join(errors)}"] if errors else []
     settings = [repr(e.rule), f"{e.hidden_layers} hidden layer{'s' * (e.hidden_layers > 1)}", e.phi.name]
+    settings += [] if e.residual is None else [f"residual {e.residual:g}"]
     settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]
     settings += [] if e.convolution is None else [repr(e.convolution)]
     settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", f"P {e.task.P}"]

@@ -21,9 +21,9 @@ from .results import Dynamics, Provenance
 from .task import Scaling, Task
 
 NAMES = ("classes", "columns", "targets", "rows", "rows_test")  # of a task
-FORMAT = 2  # of the file; another one is refused
+FORMAT = 3  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
-SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches")
+SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches", "residual")
 
 
 def _plain(value):

@@ -61,13 +61,13 @@ def drawn_by(experiment, N, seed, dtype="float64"):
 def run_of(rule, experiment, drawn, **options):
     """`train` in the setting of an experiment."""
     e, task = experiment, experiment.task
-    options |= dict(weight_decay=e.weight_decay, batches=e.batches)
+    options |= dict(weight_decay=e.weight_decay, batches=e.batches, residual=e.residual)
     return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test, **options)
 
 
 def train(
     rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False, error=np.subtract,
-    weight_decay=0.0, batches=None,
+    weight_decay=0.0, batches=None, residual=None,
 ):  # fmt: skip
     """Run `steps` states of one network, or of many: what is drawn, and all results, may have a leading axis of networks.
 
@@ -83,6 +83,7 @@ def train(
     gates = [phi_dot(X_all @ M.mT / sqrt(D)) for M in drawn["M"]] if rule == "GLN" else None
     each = lambda v: np.concatenate([v] * P, axis=-2)  # noqa: E731  a row for each output, for every sample
     rows = lambda a: np.repeat(a, C, axis=-2)  # noqa: E731  a row for each sample, for every output
+    skip, s = residual is not None, [1.0] + [residual / sqrt(L) if residual else 1.0] * (L - 1)  # s_k W_k is the branch
     average = lambda a, b: np.stack([u @ v.mT / N for u, v in zip(a, b, strict=True)], axis=-3)  # noqa: E731
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
     states = []
@@ -91,7 +92,7 @@ def train(
         h, F = [], []
         for k in range(L):
             below, fan_in = (X_all, D) if k == 0 else (F[-1], N)
-            h.append(below @ W[k].mT / sqrt(fan_in))
+            h.append(s[k] * below @ W[k].mT / sqrt(fan_in) + (h[-1] if skip and k else 0))
             F.append(gates[k] * h[k] if rule == "GLN" else phi(h[k]))
         return h, F, F[-1] @ W[L].mT / (gamma0 * N)
 
@@ -108,13 +109,14 @@ def train(
 
         z, g, g_tilde = [None] * L, [None] * L, [None] * L
         for k in reversed(range(L)):
-            z[k] = each(W[L]) if k == L - 1 else g[k + 1] @ W[k + 1] / sqrt(N)
-            g[k] = slope[k] * z[k]
+            z[k] = each(W[L]) if k == L - 1 else s[k + 1] * g[k + 1] @ W[k + 1] / sqrt(N)
+            g[k] = slope[k] * z[k] + (g[k + 1] if skip and k < L - 1 else 0)
             if rule in ("GD", "GLN"):
                 g_tilde[k] = g[k]
             elif rule == "FA":
                 B = rho * W0[k + 1] + sqrt(1 - rho**2) * drawn["feedback"][k + 1]
-                g_tilde[k] = slope[k] * (each(B) if k == L - 1 else g_tilde[k + 1] @ B / sqrt(N))
+                g_tilde[k] = slope[k] * (each(B) if k == L - 1 else s[k + 1] * g_tilde[k + 1] @ B / sqrt(N))
+                g_tilde[k] = g_tilde[k] + (g_tilde[k + 1] if skip and k < L - 1 else 0)
             elif rule == "DFA":
                 g_tilde[k] = slope[k] * each(drawn["vector"][k])
             elif rule == "Hebb":
@@ -124,7 +126,7 @@ def train(
         Phi, G_tilde = average(F, F), average(g, g_tilde)
         K = np.kron(np.ones((P, P)), np.eye(C)) * rows(rows(Phi[..., -1, :, :]).mT)
         for k in range(L):
-            K = K + G_tilde[..., k, :, :] * rows(rows(X @ X.T / D if k == 0 else Phi[..., k - 1, :, :]).mT)
+            K = K + s[k] ** 2 * G_tilde[..., k, :, :] * rows(rows(X @ X.T / D if k == 0 else Phi[..., k - 1, :, :]).mT)
         for name, value in zip(out, (f, Phi, average(g, g), G_tilde, average(g_tilde, g_tilde), K), strict=True):
             out[name].append(value)
         if record:
@@ -138,7 +140,7 @@ def train(
         for k in range(L):
             below, fan_in = (X, D) if k == 0 else (F[k - 1], N)
             signal = (Delta[..., None] * g_tilde[k].reshape(*many, P, C, N)).sum(axis=-2)
-            W[k] += lr * gamma0 / sqrt(fan_in) * (signal[..., B, :].mT @ below[..., B, :])
+            W[k] += s[k] * lr * gamma0 / sqrt(fan_in) * (signal[..., B, :].mT @ below[..., B, :])
         W[L] += lr * gamma0 * Delta[..., B, :].mT @ F[-1][..., B, :]
     out = {name: np.stack(value, axis=len(many), dtype=float) for name, value in out.items()}
     f = out["f"].reshape(*many, steps, len(X_all), *outputs)
@@ -163,7 +165,7 @@ def shifts_of(convolution):
     return shifts
 
 
-def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, steps, rho=RHO):
+def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, steps, rho=RHO, residual=None):
     """`train` of a convolutional network: one einsum over explicit filters W[ℓ] (channels, offset, channels below) a product.
 
     K is made of per-sample gradients of all weights.
@@ -177,6 +179,7 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
     y, (N, L) = task.y.reshape(P, C), (len(drawn["W"][0]), len(drawn["W"]) - 1)
     average = convolution.readout == "average"
     s = 1 / A if average else A**-0.5
+    skip, r = residual is not None, [1.0] + [residual / sqrt(L) if residual else 1.0] * (L - 1)  # r_k W_k is the branch
 
     def filters(W):
         return W.reshape(len(W), K, -1).copy()
@@ -195,8 +198,8 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
     for _ in range(steps):
         seen, h, F, below = [], [], [], x
         for k in range(L):
-            seen.append(patches(below))
-            h.append(np.einsum("ikj,makj->mai", W[k], seen[k]))
+            seen.append(r[k] * patches(below))
+            h.append(np.einsum("ikj,makj->mai", W[k], seen[k]) + (h[-1] if skip and k else 0))
             F.append(gates[k] * h[k] if rule == "GLN" else phi(h[k]))
             below = F[k]
         raw = s * np.einsum("cai,mai->mc", W[L], F[-1]) / (gamma0 * N)
@@ -206,12 +209,15 @@ def train_convolution(rule, activation, drawn, task, convolution, gamma0, lr, st
         slope = [(gates[k][:P] if rule == "GLN" else phi_dot(h[k][:P]))[:, None] for k in range(L)]
         g, g_tilde = [None] * L, [None] * L
         for k in reversed(range(L)):
-            g[k] = slope[k] * (W[L] if k == L - 1 else down(W[k + 1], g[k + 1]))
+            through = skip and k < L - 1
+            g[k] = slope[k] * (W[L] if k == L - 1 else r[k + 1] * down(W[k + 1], g[k + 1]))
+            g[k] = g[k] + (g[k + 1] if through else 0)
             if rule in ("GD", "GLN"):
                 g_tilde[k] = g[k]
             elif rule == "FA":
                 back = rho * W0[k + 1] + sqrt(1 - rho**2) * B[k + 1]
-                g_tilde[k] = slope[k] * (back if k == L - 1 else down(back, g_tilde[k + 1]))
+                g_tilde[k] = slope[k] * (back if k == L - 1 else r[k + 1] * down(back, g_tilde[k + 1]))
+                g_tilde[k] = g_tilde[k] + (g_tilde[k + 1] if through else 0)
             elif rule == "DFA":
                 g_tilde[k] = slope[k] * readout(drawn["vector"][k])
             elif rule == "Hebb":

@@ -32,6 +32,14 @@ class Draws:
         """How many directions more the layer has room for."""
         return self.S - 1 - len(self.blocks[layer])
 
+    def starts(self, counts, one_population):
+        """Rows by name, for each layer. Where all layers have the same neurons, those of all are orthonormal to each other."""
+        if not one_population:
+            return [self.start(l, rows) for l, rows in enumerate(counts)]
+        together = self.start(0, {(l, name): n for l, rows in enumerate(counts) for name, n in rows.items()})
+        self.blocks = self.blocks[:1] * len(counts)
+        return [{name: together[l, name] for name in rows} for l, rows in enumerate(counts)]
+
     def start(self, layer, counts):
         """Rows by name, as many as `counts` says: one scrambled Sobol set, so evenly spread."""
         if not counts:

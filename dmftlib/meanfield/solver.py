@@ -114,7 +114,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     as it lasts, and what came of it off the outputs f, if kernels of all steps are recorded. Test points change nothing of the training result.
     With weight decay, noise of f grows as 1/γ₀ towards the lazy limit, unless φ(c·h) = c·φ(h), as of "relu".
 
-    A linear activation without a convolution is exact (to rounding, with every built-in rule) in any number of samples above the number of
+    A linear activation without `residual` or `convolution` is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
     dtype are immaterial.
 
@@ -138,7 +138,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
     # Patches of linear fields are sums of Gaussians at several offsets; they are swept like others.
-    linear = experiment.convolution is None and is_linear(experiment.rule, experiment.phi.slope)
+    linear = experiment.residual is None and experiment.convolution is None
+    linear = linear and is_linear(experiment.rule, experiment.phi.slope)
     refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept

@@ -37,7 +37,8 @@ def coarser(tol):
 class Problem(NamedTuple):
     """X with X Xᵀ = K_x of all inputs, K_x of those of training, targets (P, C), richness and step size.
 
-    What weight decay leaves of weights at a step, and which samples the steps learn from (T, P): None for all.
+    What weight decay leaves of weights at a step, which samples the steps learn from (T, P), None for all, and what multiplies
+    the matrices of a residual network.
     """
 
     X: jax.Array
@@ -47,6 +48,7 @@ class Problem(NamedTuple):
     lr: jax.Array
     keep: jax.Array | None
     masks: jax.Array | None
+    branch: jax.Array | None
 
 
 def input_factor(X):
@@ -76,10 +78,10 @@ def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t):
     """Step t: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
-    X, _, y, gamma0, lr, keep, masks = problem
+    X, _, y, gamma0, lr, keep, masks, branch = problem
     xp = X.__array_namespace__()
     mask = None if masks is None else masks[t]
-    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
+    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch)
     shape = fields.g[0].shape
     by_layer = dict(
         phi=fields.phi, h=[h[: len(fields.phi[0])] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde
@@ -116,7 +118,8 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
         last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z))
 
         def write_kernels(arrays):
-            found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde, weights[-1].convolution)
+            how = problem.branch, weights[-1].convolution
+            found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde, *how)
             return write(arrays, found, t if slots is None else slots[t])
 
         recorded = when(
@@ -159,10 +162,10 @@ class HalfSweep:
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(experiment.inputs), task.y.reshape(task.P, task.outputs)
         e = experiment
-        values = X, e.K_x, y, e.gamma0, e.lr, e.keep, e.masks
+        values = X, e.K_x, y, e.gamma0, e.lr, e.keep, e.masks, e.branch
         self.problem = Problem(*(None if value is None else np.asarray(value, dtype) for value in values))
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
-        rows = [self.draws.start(l, self.starts_with(l, known)) for l in range(L)]
+        rows = self.draws.starts([self.starts_with(l, known) for l in range(L)], experiment.residual is not None)
         self.starts = [block.astype(dtype) for block in self.draws.blocks] if linear else None
         self.share = None if experiment.keep is None else np.ones((), dtype)
         self.weights = [None, *(self.matrix(W, tol) for W in range(1, L)), None]

@@ -207,15 +207,18 @@ def run(experiment, N, seed, dtype, record, kernels_at):
         y, K_x = task.y.reshape(task.P, task.outputs).astype(dtype), experiment.K_x.astype(dtype)
         gamma0, lr = X.dtype.type(experiment.gamma0), X.dtype.type(experiment.lr)
         masks = None if experiment.masks is None else experiment.masks.astype(dtype)
+        branch = None if experiment.branch is None else X.dtype.type(experiment.branch)
         for t in range(T):
             try:
                 mask = None if masks is None else masks[t]
-                fields = step(rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask)
+                fields = step(
+                    rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask, branch=branch
+                )
                 out = dict(f=fields.f.reshape(-1, *task.y.shape[1:]))
             except np.linalg.LinAlgError:  # fields are not finite
                 fields, out = None, dict(f=np.full((len(X), *task.y.shape[1:]), np.nan))
             if fields and t in kept:
-                out |= kernels(K_x, fields.phi, fields.g, fields.g_tilde, experiment.convolution)
+                out |= kernels(K_x, fields.phi, fields.g, fields.g_tilde, branch, experiment.convolution)
             if fields and record:
                 out |= {name: np.stack(getattr(fields, name)) for name in ("phi", "g", "g_tilde")}
             for name, value in out.items():

@@ -138,10 +138,12 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     return [first, *hidden, Last(W[-1], W[-1], fresh[-1], f0, np.zeros(B, bool), share)], frozen
 
 
-def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, weights, frozen, count):
+def _run(
+    rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, branch, weights, frozen, count
+):
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
-    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None.
+    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None, and `branch`.
     The arrays of weights, frozen fields and results have an axis for the networks in front.
     """
     A, convolution = weights[-1].positions, weights[-1].convolution
@@ -150,9 +152,10 @@ def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, 
 
     def one(weights, frozen, t):
         mask = None if masks is None else masks[t]
-        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
+        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
-        out = dict(f=fields.f) | (kernels(K_x, phi, g, g_tilde, convolution) if with_kernels else {})
+        found = kernels(K_x, phi, g, g_tilde, branch, convolution) if with_kernels else {}
+        out = dict(f=fields.f) | found
         if record:
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(g), g_tilde=jnp.stack(g_tilde))
         return weights, dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z)), out
@@ -296,6 +299,7 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
                 experiment.lr,
                 experiment.keep,
                 None if masks is None else masks[np.minimum(start + np.arange(room), T - 1)],
+                experiment.branch,
             )
             weights, last, out = run(*settings, weights, frozen, count)
             parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})

@@ -56,14 +56,16 @@ CASES += [(rule, 2, IMAGE if k % 2 else LINE, 1 + k % 2) for k, rule in enumerat
 CASES += [("GD", 2, dl.Convolution((3, 3), padding="circular"), 1), ("FA", 3, dl.Convolution((6,), 5, "zero"), 2)]
 
 
-@pytest.mark.parametrize("rule, depth, convolution, outputs", CASES)
-def test_training_agrees_with_a_plain_numpy_loop(rule, depth, convolution, outputs):
-    e = experiment(
-        convolution, rule, depth, "tanh" if depth < 3 else "erf", outputs, lr=0.02 if rule == "Hebb" else 0.1
-    )
+RESIDUAL = [("FA", 3, IMAGE, 2, 0.8), ("GD", 3, LINE, 1, 1.2), ("Hebb", 2, LINE, 1, 1.0)]
+
+
+@pytest.mark.parametrize("rule, depth, convolution, outputs, residual", [(*case, None) for case in CASES] + RESIDUAL)
+def test_training_agrees_with_a_plain_numpy_loop(rule, depth, convolution, outputs, residual):
+    activation, lr = "tanh" if depth < 3 else "erf", 0.02 if rule == "Hebb" else 0.1
+    e = experiment(convolution, rule, depth, activation, outputs, lr=lr, residual=residual)
     run = network.train(e, 7, seed=4)
     expected = numpy_network.train_convolution(
-        rule, e.phi.name, drawn_by(e, 7, 4), e.task, convolution, e.gamma0, e.lr, e.steps
+        rule, activation, drawn_by(e, 7, 4), e.task, convolution, e.gamma0, lr, e.steps, residual=residual
     )
     for name in (*RECORDED, "f_test"):
         np.testing.assert_allclose(getattr(run, name), expected[name], rtol=1e-10, atol=1e-11, err_msg=name)
@@ -184,10 +186,12 @@ def test_lazy_kernels_are_those_of_the_recursion_over_positions(shape, size, pad
 )
 def test_lazy_kernels_are_those_of_wide_networks(rule, convolution, outputs):
     """Drawn and computed by the plain loop."""
-    e, N, runs = experiment(convolution, rule, 2, "tanh", outputs, steps=1), 128, []
+    residual = None if rule in ("GLN", "Hebb") else 0.9
+    e, N, runs = experiment(convolution, rule, 2, "tanh", outputs, steps=1, residual=residual), 128, []
     for seed in range(12):
         drawn = drawn_by(e, N, 100 + seed)
-        runs.append(numpy_network.train_convolution(rule, "tanh", drawn, e.task, convolution, e.gamma0, e.lr, 1))
+        how = rule, "tanh", drawn, e.task, convolution, e.gamma0, e.lr, 1
+        runs.append(numpy_network.train_convolution(*how, residual=residual))
     exact = lazy.kernels(e)
     for name in RECORDED[1:]:
         values = np.stack([run[name][0] for run in runs])
@@ -224,6 +228,7 @@ slow = lambda *case: pytest.param(*case, marks=pytest.mark.slow)  # noqa: E731
     "rule, convolution, outputs, more",
     [
         ("GD", LINE, 1, {}),
+        ("GD", dl.Convolution((4,), 3, "zero"), 1, dict(residual=1.0)),
         ("FA", dl.Convolution((4,), 3, "zero", "all"), 2, {}),
         ("DFA", dl.Convolution((4,), 3, "zero", "all", 2), 1, {}),
         ("GLN", LINE, 1, {}),

@@ -49,7 +49,7 @@ def run_and_its_weights(e, N, monkeypatch):
         for t in steps:
             Delta = run.Delta[t].reshape(P, C) * (1 if e.masks is None else e.masks[t, :, None])
             signal = (Delta.reshape(-1, 1) * run.history["g_tilde"][t, l + 1]).reshape(P, C, N).sum(axis=1)
-            last -= e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
+            last -= (e.branch or 1) * e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
         W.append(last / np.sqrt(N))
         fed = revealed_matrix.fed
         feedback.append(fed.rows().T @ fed.rows("feedback") / np.sqrt(N) if "fresh_T" in asked else None)
