@@ -149,7 +149,7 @@ class Experiment:
     @property
     def branch(self):
         """What multiplies the matrices between hidden layers of a residual network, κ/√L; None in other networks."""
-        return None if self.residual is None else self.residual / np.sqrt(self.hidden_layers)
+        return None if self.residual is None else self.residual / self.hidden_layers**0.5
 
     @property
     def left(self):
