@@ -16,6 +16,7 @@ which removes fluctuations; here it is what it is. The book derives this in `boo
 from __future__ import annotations
 
 from functools import partial
+from math import sqrt
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
@@ -109,7 +110,7 @@ class Directions:
                 if share <= tol:
                     outside = max(outside, share)
                     continue
-                new.append(rest[k] / np.sqrt(share))
+                new.append(rest[k] / sqrt(share))  # a numpy scalar would turn float32 into float64
                 numbers.append(self.fields + start + k)
                 rest[k + 1 :] -= np.outer(rest[k + 1 :] @ new[-1] / N, new[-1])
             if new:  # what rounding left of the old directions in a small residual is taken off
