@@ -3,6 +3,7 @@
 from . import lazy, machine, meanfield, network, twolayer
 from .activations import Activation
 from .comparison import compare
+from .convolution import Convolution
 from .experiment import Experiment, batches
 from .losses import Loss
 from .results import Dynamics
@@ -12,7 +13,7 @@ from .stability import Diverged
 from .task import Task
 
 __all__ = [
-    "DFA", "FA", "GD", "GLN", "Activation", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Loss", "Rule", "Task",
+    "DFA", "FA", "GD", "GLN", "Activation", "Convolution", "Diverged", "Dynamics", "Experiment", "Hebb", "Layer", "Loss", "Rule", "Task",
     "batches", "compare", "lazy", "load", "machine", "meanfield", "network", "predict", "save", "twolayer",
 ]  # fmt: skip
 

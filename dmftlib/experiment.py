@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .activations import Activation, activation_from, computing
+from .convolution import Convolution
 from .losses import Loss, loss_from
-from .probe import check_rule, needs
+from .probe import check_rule, check_within_layer, needs
 from .rules import Rule
 from .task import Task
 from .validate import checked_batches, checked_seed, instance, number, positive, whole
@@ -43,6 +44,9 @@ class Experiment:
     weight_decay   ϑ ≥ 0: every trained weight is multiplied by 1 − ηϑ at each step, before it learns
     batches        lists of the samples that each step learns from, whose losses are summed; after the last the first follows.
                    None for all samples at every step. `batches` draws some
+    residual       κ > 0 makes the matrices between hidden layers, of which there must be one, residual branches:
+                   h^{ℓ+1} = h^ℓ + κ/√L · W^ℓ φ^ℓ/√N. None for a network without skip connections
+    convolution    a Convolution, whose filters make the layers' weights; None for fully connected layers
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
     """
@@ -57,6 +61,8 @@ class Experiment:
     loss: str | Loss = "squared"
     weight_decay: float = 0.0
     batches: tuple | None = None
+    residual: float | None = None
+    convolution: Convolution | None = None
     phi: Activation = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -77,8 +83,24 @@ class Experiment:
         )
         values["loss"].check(self.task.y.reshape(self.task.P, -1))
         check_rule(self.rule)
-        if "gate" in needs(self.rule):
+        self._check_convolution()
+        asked = needs(self.rule)
+        if "gate" in asked:
             _check_gate(self.rule, values["phi"])
+        if self.residual is not None:
+            values["residual"] = positive(
+                "residual", self.residual, "size of residual branches; None for a network without"
+            )
+            if layers == 1:
+                raise ValueError(
+                    "`residual` needs hidden_layers of at least 2, got 1: the branches are the matrices between hidden layers."
+                )
+            if "g_tilde_next" in asked and "skip" not in asked:
+                raise ValueError(
+                    f"`residual` gives the rule {self.rule!r} a second way down, of which it makes nothing: it sends g_tilde_next "
+                    "through a matrix alone. Add layer.skip(layer.g_tilde_next) to its `pseudo_gradient`, or 0 times that if "
+                    "its signal is to come through the matrices only."
+                )
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.keep is not None and not (self.keep > 0 and self.left[-1] >= LEAST_LEFT):
@@ -87,10 +109,47 @@ class Experiment:
                 f"must be {LEAST_LEFT:g} at least; lr = {self.lr:g} and {self.steps} steps. Take less of one of the three."
             )
 
+    def _check_convolution(self):
+        if (c := self.convolution) is None:
+            return
+        if not isinstance(c, Convolution):
+            raise TypeError(
+                f"`convolution` must be a dmftlib.Convolution or None; got {type(c).__name__}. Build one with Convolution(shape=(A,))."
+            )
+        if c.positions * c.channels_in != self.task.D:
+            raise ValueError(
+                f"`convolution` must have D = {self.task.D} inputs, as `X` of the task has; got {c.positions} positions {c.shape} "
+                f"of {c.channels_in} channels, {c.positions * c.channels_in} in all. Pass another `shape` or `channels_in`."
+            )
+        check_within_layer(self.rule)
+
+    @property
+    def positions(self):
+        """Rows of a sample in a field: the positions of a convolution, 1 without."""
+        return 1 if self.convolution is None else self.convolution.positions
+
+    @property
+    def inputs(self):
+        """What the first weights multiply, a row for each sample (and position), test samples last."""
+        return self.task.X_all if self.convolution is None else self.convolution.inputs(self.task.X_all)
+
+    @property
+    def K_x(self):
+        """The kernel Φ⁰ of the training samples' `inputs`."""
+        if self.convolution is None:
+            return self.task.K_x
+        X = self.convolution.inputs(self.task.X)
+        return X @ X.T / X.shape[1]
+
     @property
     def keep(self):
         """What a step leaves of every weight, 1 − ηϑ; None without decay."""
         return 1 - self.lr * self.weight_decay if self.weight_decay else None
+
+    @property
+    def branch(self):
+        """What multiplies the matrices between hidden layers of a residual network, κ/√L; None in other networks."""
+        return None if self.residual is None else self.residual / self.hidden_layers**0.5
 
     @property
     def left(self):

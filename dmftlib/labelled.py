@@ -26,13 +26,17 @@ def dataset(result):
     when = () if at is None else ("step",) if len(at) == T else ("kernel_step",)  # a lazy prediction has one kernel
     sizes = dict(step=T, kernel_step=0 if at is None else len(at), layer=e.hidden_layers, neuron=-1, sample=task.P)
     sizes |= dict(sample_test=0 if task.X_test is None else len(task.X_test), output=task.outputs)
-    sizes |= dict(sample_2=task.P, output_2=task.outputs)
+    sizes |= dict(sample_2=task.P, output_2=task.outputs, position=e.positions, position_2=e.positions)
+    places, places_2 = ((), ()) if e.convolution is None else (("position",), ("position_2",))
 
-    arrays = dict(f=("step", *rows), f_test=("step", *tested), Phi=(*when, "layer", "sample", "sample_2"))
-    arrays |= {name: (*when, "layer", *rows, *columns) for name in ("G", "G_tilde", "G_tilde_tilde")}
+    arrays = dict(f=("step", *rows), f_test=("step", *tested))
     arrays |= dict(
-        K=(*when, *rows, *columns), final_h=("layer", "neuron", "sample"), final_z=("layer", "neuron", *rows)
+        Phi=(*when, "layer", "sample", *places, "sample_2", *places_2), final_h=("layer", "neuron", "sample", *places)
     )
+    arrays |= {
+        name: (*when, "layer", *rows, *places, *columns, *places_2) for name in ("G", "G_tilde", "G_tilde_tilde")
+    }
+    arrays |= dict(K=(*when, *rows, *columns), final_z=("layer", "neuron", *rows, *places))
     values = {name: value for name in arrays if (value := getattr(result, name, None)) is not None}
     if not when and "K" in values:
         arrays |= dict(K=("sample", "sample_2"), K_test=("sample_test", "sample_2"))

@@ -7,6 +7,9 @@ As γ₀ → 0 the fields are Gaussian and every one is a sum of products
 where images are independent of h. The rule runs on such symbolic fields, and averages of two fields follow
 from Gaussian averages of the functions and the averages of the layer above.
 
+A skip connection is one more matrix, the identity: a field of the layer above has an image of the same values here. As h of
+both layers correlate, such an image has no average with a function of h.
+
 Weight decay shrinks the weights to (1 − ηϑ)^t W(0) while what is learned stays small beside them. Then kernels change:
 K_μν(t, s) of outputs at step t with what was learned at step s is that of networks with weights c W(0), at two scales c.
 It is made at a few scales, and interpolated between them by polynomials.
@@ -28,6 +31,7 @@ from .step import ReceivingLayer, backward, entk, forward
 from .validate import finite_array
 
 ONE, PHI, PHI_DOT, H, GATE, GATE_H = "1", "phi", "phi_dot", "h", "gate", "gate h"
+SKIP = "skip"  # the matrix of a skip connection
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
 INTERPOLATED = 1e-7  # of the largest entry of K: how well it is known between scales of the weights
@@ -40,6 +44,7 @@ class _Image:
 
     matrix: str
     argument: _Field
+    spread: object = None  # of a convolution: makes the kernel of all positions of that of the argument
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,11 @@ class _Field:
 def _product(a, b):
     (c, local, image), (c2, local2, image2) = a, b
     combined = local2 if local == ONE else local if local2 == ONE else PRODUCTS.get(frozenset([local, local2]))
+    if combined != ONE and SKIP in {getattr(x, "matrix", None) for x in (image, image2)}:
+        raise NotImplementedError(
+            f"the lazy limit has no average for the product of {combined} with what comes down a skip connection, since h of both "
+            "layers correlate: a rule may add g or skip(v), or send them through a matrix, and multiply them by numbers."
+        )
     if combined is None or (image is not None and image2 is not None):
         raise NotImplementedError(
             f"the lazy limit has no average for the product of {local} and {local2}"
@@ -79,6 +89,8 @@ def _product(a, b):
 
 class _Output:
     """What stands above the last hidden layer: each output correlates with itself only."""
+
+    positions = 1
 
     def __init__(self, P, C):
         self.below, self.image_averages = np.tile(np.eye(C), (P, P)), {}
@@ -92,15 +104,26 @@ class _Kernels(ReceivingLayer):
     """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
 
     def __init__(self, experiment, below, K_x, top):
-        self.activation, self.below, self.K_x = experiment.phi, below, K_x
+        self.activation, self.below, self.carried, self.K_x = experiment.phi, below, below, K_x
+        self.positions, c = experiment.positions, experiment.convolution
         self.averages, self.image_averages = {}, {}
         for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
             setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
-        self.fresh_vector = self.image("z", top)
+        self.fresh_vector = self.image("z", top, c and c.unpooled_kernel)
         self.features, self.gain = experiment.rule.features(self), experiment.rule.gain(self)
 
-    def image(self, matrix, argument):
-        return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument)),))
+    def image(self, matrix, argument, spread=None):
+        return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument, spread)),))
+
+    def skip(self, v):
+        if self.branch is None:
+            return 0
+        if any(image is None and c.any() for c, _, image in v.terms):
+            raise NotImplementedError(
+                "the lazy limit has no averages of functions of h of two layers, which a skip connection adds up: what a rule "
+                "sends down it must be a sum of products with W_T, W0_T, fresh_T, g or fresh_vector."
+            )
+        return self.image(SKIP, v)
 
     def local_average(self, a, b):
         """⟨F_a(h_μ) F_b(h_ν)⟩ over the layer's Gaussian h (and gates)."""
@@ -128,26 +151,27 @@ class _Kernels(ReceivingLayer):
 class _Weights:
     """W^ℓ at γ₀ → 0: fields of the layer above have images in the layer below, `apply` gives ⟨hh⟩.
 
-    `scale` (rows, 1) is what decay left of W(0) where each row stands.
+    `scale` (rows, 1) is what decay left of W(0) where each row stands. Of a convolution, `patch` makes the kernel of patches of
+    that of features, and `spread` that of Wᵀv of that of v.
     """
 
-    def __init__(self, scale):
-        self.scale = scale
+    def __init__(self, scale, patch=None, spread=None):
+        self.scale, self.patch, self.spread = scale, patch, spread
 
     def apply(self, features):
-        self.below, self.Phi = features.layer, _average(features, features)
-        return self.scale * self.scale.T * self.Phi
+        self.below, Phi = features.layer, _average(features, features)
+        return self.scale * self.scale.T * (Phi if self.patch is None else self.patch(Phi))
 
     def transpose(self, v):
-        return self.scale * self.below.image("W", v)
+        return self.scale * self.transpose_initial(v)
 
     transpose_recorded = transpose
 
     def transpose_initial(self, v):
-        return self.below.image("W", v)
+        return self.below.image("W", v, self.spread)
 
     def transpose_fresh(self, v):
-        return self.below.image("fresh", v)
+        return self.below.image("fresh", v, self.spread)
 
 
 class _InputWeights:
@@ -166,9 +190,14 @@ def _image_average(a, b):
         return 1.0
     if a is None or b is None or a.matrix != b.matrix:
         return 0.0
-    known, key = a.argument.layer.image_averages, (id(a.argument), id(b.argument))
+    known, key = a.argument.layer.image_averages, (id(a.argument), id(b.argument), a.spread is None)
     if key not in known:  # once a pair: with two ways back, as in FA, the work would double at every layer
-        known[key] = _average(a.argument, b.argument), a, b  # the images are held, so that ids stay theirs
+        kernel = _average(a.argument, b.argument)
+        known[key] = (
+            kernel if a.spread is None else a.spread(kernel),
+            a,
+            b,
+        )  # the images are held, so that ids stay theirs
     return known[key][0]
 
 
@@ -187,7 +216,7 @@ def _average(a, b):
 class Kernels:
     """Static kernels at γ₀ → 0: Phi, G, G_tilde and G_tilde_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK.
 
-    With C outputs, all but Phi have P·C rows, as in Dynamics.
+    With C outputs, all but Phi have P·C rows, and with a convolution there are more, as in Dynamics.
     """
 
     Phi: np.ndarray
@@ -235,29 +264,34 @@ class _State:
     """
 
     def __init__(self, experiment, X, C, scales=None):
-        scale = np.ones((len(X) * C, 1)) if scales is None else np.repeat(scales, C)[:, None]
+        c, A, L = experiment.convolution, experiment.positions, experiment.hidden_layers
+        scale = np.ones((len(X) * C * A, 1)) if scales is None else np.repeat(scales, C * A)[:, None]
         X, self.top = np.repeat(X, C, axis=0), _Output(len(X), C)
-        self.rule, self.C, self.K_x = experiment.rule, C, X @ X.T / X.shape[1]
-        self.weights = [_InputWeights(scale), *(_Weights(scale) for _ in range(experiment.hidden_layers))]
+        self.first = np.arange(len(X) * A).reshape(-1, C, A)[:, 0].ravel()  # rows of each sample's first output
+        X = X if c is None else c.inputs(X)
+        self.rule, self.K_x, self.branch, self.convolution = experiment.rule, X @ X.T / X.shape[1], experiment.branch, c
+        gap, last = ((), ()) if c is None else ((c.patch_kernel, c.scattered_kernel), (None, c.unpooled_kernel))
+        self.weights = [_InputWeights(scale), *(_Weights(scale, *gap) for _ in range(L - 1)), _Weights(scale, *last)]
 
         def layer(_, kernel):
             return _Kernels(experiment, kernel, self.K_x, self.top.field)
 
-        self.layers = forward(self.weights, X, layer)
+        self.layers = forward(self.weights, X, layer, self.branch)
         self.weights[-1].apply(self.layers[-1].features)
-        self.Phi = [W.Phi for W in self.weights[1:]]
+        self.Phi = [_average(layer.features, layer.features) for layer in self.layers]
 
     def kernels(self, Delta):
         """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
         for layer in (self.top, *self.layers):
             layer.image_averages.clear()
-        fields = zip(*backward(self.rule, self.weights, self.layers, Delta, self.top.field))
+        fields = zip(*backward(self.rule, self.weights, self.layers, Delta, self.top.field, self.branch))
         G, G_tilde, G_tilde_tilde = zip(
             *((_average(g, g), _average(g, g_tilde), _average(g_tilde, g_tilde)) for g, g_tilde in fields)
         )
-        C, (G, G_tilde, G_tilde_tilde) = self.C, (np.stack(k[:-1]) for k in (G, G_tilde, G_tilde_tilde))
-        K_x, *Phi = (k[::C, ::C] for k in (self.K_x, *self.Phi))
-        return Kernels(np.stack(Phi), G, G_tilde, G_tilde_tilde, entk(K_x, np.stack(Phi), G_tilde))
+        G, G_tilde, G_tilde_tilde = (np.stack(k[:-1]) for k in (G, G_tilde, G_tilde_tilde))
+        K_x, *Phi = (k[np.ix_(self.first, self.first)] for k in (self.K_x, *self.Phi))
+        K = entk(K_x, np.stack(Phi), G_tilde, self.branch, self.convolution)
+        return Kernels(np.stack(Phi), G, G_tilde, G_tilde_tilde, K)
 
 
 def _kernels(experiment, X, Delta):

@@ -65,19 +65,20 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
         directions = _guess(experiment, tol, samples) if gaps else 0
     directions = whole("directions", directions, 0)
     recorded = T if kernels_at is None else len(kernels_at)
-    n, rows, S, item = len(task.X_all), task.y.size, samples // 2, np.dtype(dtype).itemsize
-    kernels = experiment.hidden_layers * (task.P**2 + 3 * rows**2) + rows**2
+    A, K = experiment.positions, 1 if experiment.convolution is None else experiment.convolution.K
+    n, P, rows, S, item = A * len(task.X_all), A * task.P, A * task.y.size, samples // 2, np.dtype(dtype).itemsize
+    kernels = experiment.hidden_layers * (P**2 + 3 * rows**2) + task.y.size**2
 
     ways_back = 1 + len(needs(experiment.rule) & {"W0_T", "fresh_T"})
-    step = 2 * S * gaps * directions * (5 * n + 5 * ways_back * rows) + 4 * S * (n + rows) * task.D
+    step = 2 * S * gaps * directions * (K + 1) / 2 * (5 * n + 5 * ways_back * rows) + 4 * S * (n + rows) * task.D
     halves = 2 + (gaps > 0) / 3  # the coarser run has fewer directions
     operations = halves * (T * step + 2 * S * recorded * kernels)
 
     kinds_of = images(experiment, S, record)
     arrays = sum(1 + len(kinds) for basis, kinds in kinds_of.items() if kinds and basis != "unkept")
-    bases = HELD * arrays * gaps * directions * S * item
+    bases = HELD * arrays * gaps * directions * (K + 1) / 2 * S * item
     fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
-    kept = 2 * task.P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
+    kept = 2 * P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
     history = record * T * experiment.hidden_layers * kept * S * (item + 8)
     sweeps = 3 if gaps else 2
     memory = sweeps * (bases + fields + history + recorded * kernels * item) + COPIES * 8 * recorded * kernels
@@ -86,7 +87,7 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
 
 def _guess(experiment, tol, samples):
     """Directions that a basis ends with: those of the first features on a subset, times a growth."""
-    X = experiment.task.X  # test points ask for no direction
+    X = experiment.inputs[: experiment.task.P * experiment.positions]  # test points ask for no direction
     some = X[np.linspace(0, len(X) - 1, min(len(X), SUBSET)).astype(int)]
     Phi = experiment.phi.phi_phi(some @ some.T / X.shape[1])
     length = np.sqrt(np.maximum(np.diag(Phi), np.finfo(float).tiny))  # each field counts by its own variance
@@ -146,15 +147,22 @@ def refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
 
 
 def room_for_directions(experiment, width, dtype, record, kernels_at):
-    """Directions of a basis for which a revealed network of this width has memory, its width at most.
+    """Directions of a basis for which a revealed network of this width has memory, numbers in a direction at most.
 
     Raises MemoryError, with a width that would fit, if not even those of the first step have room.
     """
     task, L, T = experiment.task, experiment.hidden_layers, experiment.steps
-    n, rows, asked, item = len(task.X_all), task.y.size, needs(experiment.rule), np.dtype(dtype).itemsize
-    arrays = (L - 1) * (4 + ("W0_T" in asked) + 2 * ("fresh_T" in asked))
-    recorded = (T if kernels_at is None else len(kernels_at)) * (L * (task.P**2 + 3 * rows**2) + rows**2)
-    history = 2 * record * T * L * (task.P + 2 * rows) * 8  # a list of them, and an array
+    A, K = experiment.positions, 1 if experiment.convolution is None else experiment.convolution.K
+    n, P, rows, asked, item = (
+        A * len(task.X_all),
+        A * task.P,
+        A * task.y.size,
+        needs(experiment.rule),
+        np.dtype(dtype).itemsize,
+    )
+    arrays = (L - 1) * (4 + ("W0_T" in asked) + 2 * ("fresh_T" in asked)) * (K + 1) / 2
+    recorded = (T if kernels_at is None else len(kernels_at)) * (L * (P**2 + 3 * rows**2) + task.y.size**2)
+    history = 2 * record * T * L * (P + 2 * rows) * 8  # a list of them, and an array
     a_neuron, has = FIELDS * L * (n + rows) * item + history, _machine_memory() - COPIES * 8 * recorded
     needed = a_neuron + min(max(n, rows), width) * arrays * item  # a direction for each field of the first step
     if width * needed > has:
@@ -163,7 +171,7 @@ def room_for_directions(experiment, width, dtype, record, kernels_at):
             f"{has / 2**30:.3g} GiB for it. Pass a `width` of at most {max(int(has / needed), 0)}, "
             "or record = False, or fewer `kernels_at`."
         )
-    return min(width, int((has / width - a_neuron) / max(arrays * item, 1)))
+    return min(K * width, int((has / width - a_neuron) / max(arrays * item, 1)))
 
 
 def _forget_old_shapes():

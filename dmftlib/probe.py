@@ -18,6 +18,10 @@ class _Probe(Layer):
     def __init__(self):
         self.asked = set()
 
+    def skip(self, v):
+        self.asked.add("skip")
+        return np.ones((2, 3))
+
     def __getattr__(self, name):
         if name in FIELDS:
             self.asked.add(name)
@@ -25,7 +29,7 @@ class _Probe(Layer):
         if name in BACKWARD:
             self.asked.add(name)
             return lambda v: np.ones((2, 3))
-        offered = ", ".join([*FIELDS, *BACKWARD])
+        offered = ", ".join([*FIELDS, *BACKWARD, "skip"])
         raise AttributeError(f"a rule asked its layer for `{name}`, which no layer offers. It offers: {offered}.")
 
 
@@ -66,7 +70,8 @@ def images(experiment, S, record=False, linear=False):
         found["sent"]["feedback"] = "feedback"
     # Recorded at all times, gradients that share W with the rule's fields share a basis: two-time averages need it.
     if "g" not in asked and not (record and through_W):
-        few = experiment.task.y.size <= min(MOST_UNKEPT, S // 4)
+        offsets = 1 if experiment.convolution is None else experiment.convolution.K
+        few = experiment.task.y.size * experiment.positions * offsets <= min(MOST_UNKEPT, S // 4)
         basis = "unkept" if few and not (record or linear) else "recorded"
         found[basis] = {"weights": "unused" if through_W else "backward"}
     return found
@@ -121,3 +126,22 @@ def check_rule(rule):
             "Make it a frozen dataclass of numbers."
         ) from None
     needs(rule)
+
+
+def check_within_layer(rule):
+    """Raise ValueError if `rule` multiplies fields of two layers: above the last of a convolution there are no positions."""
+    probe = _Probe()
+    rows = {name: np.ones((6, shape[1])) for name, shape in FIELDS.items()}
+    for name, value in (rows | dict(g_tilde_next=np.ones((2, 1)))).items():
+        setattr(probe, name, value)
+    for name in (*BACKWARD, "skip"):
+        setattr(probe, name, lambda v: np.ones((6, 3)))
+    try:
+        found = [np.shape(getattr(rule, method)(probe)) for method in ("features", "gain", "pseudo_gradient")]
+    except ValueError:
+        found = []
+    if found != 3 * [(6, 3)]:
+        raise ValueError(
+            f"`rule` {rule!r} uses `g_tilde_next` as if it had the rows of its layer; in a convolution it has no positions above "
+            "the last layer. Send it through W_T, W0_T or fresh_T, or take `convolution` = None."
+        )

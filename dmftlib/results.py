@@ -65,7 +65,7 @@ class Result:
         """The result as an `xarray.Dataset`.
 
         Dimensions are step, sample (of kernels sample, sample_2), sample_test, layer (from 1), neuron and, where y is (P, C),
-        output (of kernels output, output_2). Samples of a data frame have the names of its rows. Where kernels of some steps only are recorded, theirs is kernel_step.
+        output (of kernels output, output_2), and of a convolution position (of kernels but K position, position_2). Samples of a data frame have the names of its rows. Where kernels of some steps only are recorded, theirs is kernel_step.
         Coordinates are time, y, y_test and, of a task with classes, label, label_test and the names of outputs; a seed, by
         which runs can be joined: xarray.concat([run.to_xarray() for run in runs], "seed"). Of an ensemble, variables
         are means, and those that end in _se their standard errors. Attributes say how it was made, and of a variable its
@@ -106,14 +106,22 @@ class Result:
 
     @property
     def H_y(self):
-        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², summed over outputs. Shape (T,)."""
+        """Last feature kernel projected on the target, yᵀΦ^L y/‖y‖², summed over outputs. Shape (T,).
+
+        Of a convolution Φ^L is here that of what the readout sees.
+        """
         y = self.experiment.task.y.reshape(self.experiment.task.P, -1)
-        return np.einsum("mc,tmn,nc->t", y, self.Phi[:, -1], y) / (y**2).sum()
+        return np.einsum("mc,tmn,nc->t", y, self._last_Phi, y) / (y**2).sum()
+
+    @property
+    def _last_Phi(self):
+        last, convolution = self.Phi[:, -1], self.experiment.convolution
+        return last if convolution is None else convolution.pool_kernel(last)
 
     @property
     def h_y(self):
         """`H_y` divided by Tr Φ^L, shape (T,)."""
-        return self.H_y / np.trace(self.Phi[:, -1], axis1=1, axis2=2)
+        return self.H_y / np.trace(self._last_Phi, axis1=1, axis2=2)
 
 
 def describe(result):
@@ -129,7 +137,9 @@ def describe(result):
     ]
     words += [f"error of K {', '.join(errors)}"] if errors else []
     settings = [repr(e.rule), f"{e.hidden_layers} hidden layer{'s' * (e.hidden_layers > 1)}", e.phi.name]
+    settings += [] if e.residual is None else [f"residual {e.residual:g}"]
     settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]
+    settings += [] if e.convolution is None else [repr(e.convolution)]
     settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", f"P {e.task.P}"]
     settings += [] if result.f_test is None else [f"P_test {result.f_test.shape[1]}"]
     return f"<{type(result).__name__}: {', '.join([about['engine'], *words])};\n {', '.join(settings)}>"
@@ -148,6 +158,8 @@ class Dynamics(Result):
     kernels_at (T',)            steps whose kernels are recorded. Where not all are, T' stands for T in the kernels and in
                                 what is read off them (alignment, corr_g, H_y, h_y), and `kernel_times` for `times`
     final_h, final_z (L, N, P)  fields of the last recorded state; N is the width or the number of samples
+                                With a convolution of A positions, kernels but K, and final fields, have P·A (P·C·A) for P
+                                (P·C): positions of a sample (and output) side by side. K sums over them (`Convolution`)
     history                     with record=True: fields behind `two_time` and `responses`
     """
 
@@ -172,7 +184,7 @@ class Dynamics(Result):
     @classmethod
     def from_records(cls, experiment, provenance, records, last, history=None, kernels_at=None):
         """Assemble the result from an engine's recorded arrays; split off the test samples."""
-        P = experiment.task.P
+        P, rows = experiment.task.P, experiment.task.P * experiment.positions
         f = records["f"]
         kernels = {name: records[name] for name in RECORDED if name != "f"}
         f_test = f[:, P:] if f.shape[1] > P else None
@@ -183,7 +195,7 @@ class Dynamics(Result):
             **kernels,
             kernels_at=kernels_at,
             f_test=f_test,
-            final_h=last["h"][..., :P],
+            final_h=last["h"][..., :rows],
             final_z=last["z"],
             history=history,
         )

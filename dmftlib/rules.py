@@ -20,7 +20,8 @@ class Layer:
     """What hidden layer ℓ offers a rule. Fields have shape (P, neurons); products are elementwise.
 
     In a network with C outputs the update is Σ_c Δ_μc g̃_μc φ_μᵀ, and pseudo_gradient sees P·C rows, one for each sample
-    and output: features repeat, error, g and what comes from above differ, and so does fresh_vector.
+    and output: features repeat, error, g and what comes from above differ, and so does fresh_vector. With a convolution of A
+    positions each of these rows is A rows, one a position, and what stands for a neuron is a channel.
 
     h               preactivations h^ℓ
     phi, phi_dot    φ(h), φ̇(h)
@@ -33,7 +34,16 @@ class Layer:
     W_T(v)          W^ℓ(t)ᵀ v/√N for a field v of the layer above (for the last layer: w(t) v)
     W0_T(v)         the same with the initial weights W^ℓ(0)
     fresh_T(v)      the same with frozen random weights W̃^ℓ ~ N(0, 1), independent of W
+    skip(v)         what comes of a field v of the layer above beside its matrix: v in a residual network, 0 otherwise and
+                    for the last layer
+
+    In a residual network (`Experiment.residual`) W_T, W0_T and fresh_T are those of the branch, multiplied by residual/√L, and
+    g is all of the gradient, skip(g^{ℓ+1}) + gain ⊙ z^ℓ. A rule whose g̃ is made of g_tilde_next adds skip(g_tilde_next) to
+    what it makes of the branch. Those that make g̃ of g, or at the layer itself, need no skip.
     """
+
+    def skip(self, v):
+        return 0
 
 
 class Rule:
@@ -85,7 +95,7 @@ class FA(Rule):
             parts.append(self.rho * layer.W0_T(v))
         if self.rho < 1:
             parts.append(math.sqrt(1 - self.rho**2) * layer.fresh_T(v))
-        return layer.gain * sum(parts[1:], parts[0])
+        return layer.skip(v) + layer.gain * sum(parts[1:], parts[0])
 
 
 @dataclass(frozen=True)

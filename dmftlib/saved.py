@@ -12,6 +12,7 @@ import numpy as np
 
 from . import lazy, meanfield, network, rules
 from .activations import ACTIVATIONS
+from .convolution import Convolution
 from .experiment import Experiment
 from .losses import LOSSES
 from .meanfield.draws import TooFewSamples
@@ -20,9 +21,9 @@ from .results import Dynamics, Provenance
 from .task import Scaling, Task
 
 NAMES = ("classes", "columns", "targets", "rows", "rows_test", "sample_shape")  # of a task
-FORMAT = 2  # of the file; another one is refused
+FORMAT = 3  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
-SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches")
+SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches", "residual")
 
 
 def _plain(value):
@@ -52,6 +53,7 @@ def save(result, path):
     known |= dict(activation=ACTIVATIONS.get(e.phi.name) is e.phi, loss=LOSSES.get(e.loss.name) is e.loss)
     about["own"] = [name for name, ours in known.items() if not ours]  # which may have the name of one of the library's
     about |= {name: getattr(e, name) for name in SETTINGS}
+    about["convolution"] = None if e.convolution is None else asdict(e.convolution)
     about |= {name: getattr(e.task, name) for name in NAMES}
     if (scaling := e.task.scaling) is not None:
         arrays |= {f"scaling.{name}": np.asarray(value) for name, value in vars(scaling).items()}
@@ -108,12 +110,14 @@ def load(path, rule=None, activation=None, loss=None):
     task = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("task.")}
     scaling = {key.partition(".")[2]: arrays.pop(key) for key in list(arrays) if key.startswith("scaling.")}
     scaling = Scaling(**scaling) if scaling else None
-    names = {key: None if about.get(key) is None else tuple(about[key]) for key in NAMES}
+    names = {key: None if about[key] is None else tuple(about[key]) for key in NAMES}
+    convolution = about["convolution"]
     e = Experiment(
         Task(**task, **names, scaling=scaling),
         rule,
         activation=activation,
         loss=loss,
+        convolution=convolution and Convolution(**convolution),
         **{key: about[key] for key in SETTINGS},
     )
     kind, more = KINDS[about["kind"]], {}

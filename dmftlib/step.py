@@ -14,6 +14,9 @@ engine supplies each of them as an object, as matrices at finite width or as wha
 
 Fields have a row for each sample and a column for each neuron, or sampled neuron. Gradients have a row for each training
 sample and output, outputs of a sample side by side. Test samples stand below the P training samples.
+
+In a residual network the matrices between hidden layers are branches beside the identity: h^{ℓ+1} = h^ℓ + `branch` · W^ℓ φ^ℓ/√N.
+Of a convolution (`convolution`), each of these rows is A rows, one a position, and a column is a channel; X are its patches then.
 """
 
 from __future__ import annotations
@@ -38,13 +41,24 @@ class Frozen(NamedTuple):
 class ReceivingLayer(Layer):
     """A layer that answers a rule from the weights above it, once `receive` has told what comes from there."""
 
-    def receive(self, above, Delta, g_next, g_tilde_next):
+    positions = 1  # rows of a sample
+
+    def receive(self, above, Delta, g_next, g_tilde_next, branch=None):
         self.error, self.g_tilde_next = Delta.reshape(-1, 1), g_tilde_next
-        self._above, self._g_next, self.z, self.images = above, g_next, None, {}
+        if self.positions > 1:
+            self.error = Delta.__array_namespace__().repeat(self.error, self.positions, axis=0)
+        self._above, self._g_next, self.z, self.images, self.branch = above, g_next, None, {}, branch
+
+    def _through(self, field):
+        """What a product with the weights above is in this network."""
+        return field if self.branch is None else self.branch * field
 
     def _image(self, name, field):
-        self.images[name] = field
-        return field
+        self.images[name] = self._through(field)
+        return self.images[name]
+
+    def skip(self, v):
+        return 0 if self.branch is None else v
 
     def W_T(self, v):
         return self._image("W_T", self._above.transpose(v))
@@ -57,9 +71,12 @@ class ReceivingLayer(Layer):
 
     @property
     def g(self):
+        return self._g(self._above.transpose)
+
+    def _g(self, transpose):
         if self.z is None:
-            self.z = self._above.transpose(self._g_next)
-        return self.gain * self.z
+            self.z = self._through(transpose(self._g_next))
+        return self.skip(self._g_next) + self.gain * self.z
 
     def field(self, value):
         """What a rule returned, as an array of this layer's kind and precision; symbolic fields are what they are."""
@@ -67,28 +84,30 @@ class ReceivingLayer(Layer):
 
     def recorded_g(self):
         """g, once the rule has been asked for g̃: by then it is known whether the rule uses g."""
-        if self.z is None:
-            self.z = self._above.transpose_recorded(self._g_next)
-        return self.gain * self.z
+        return self._g(self._above.transpose_recorded)
 
 
 class HiddenLayer(ReceivingLayer):
     """A hidden layer whose fields are arrays (P, neurons)."""
 
-    def __init__(self, rule, activation, h, frozen):
-        self.h, (self.phi, self.phi_dot) = h, with_derivative(activation, h)
+    def __init__(self, rule, activation, h, frozen, positions=1):
+        self.h, self.carried, self.positions = h, h, positions
+        self.phi, self.phi_dot = with_derivative(activation, h)
         self.gate, self.fresh_vector = frozen.gate, frozen.vector
         self.features, self.gain = (self.field(value(self)) for value in (rule.features, rule.gain))
 
-    def receive(self, above, Delta, g_next, g_tilde_next):
+    def receive(self, above, Delta, *rest):
         """From here on fields have a row for each training sample and output."""
-        (P, C), xp = Delta.shape, Delta.__array_namespace__()
+        (P, C), A, xp = Delta.shape, self.positions, Delta.__array_namespace__()
         for name in ("h", "phi", "phi_dot", "gain", "gate"):
             if (rows := getattr(self, name)) is not None:
-                setattr(self, name, rows[:P] if C == 1 else xp.repeat(rows[:P], C, axis=0))
-        if self.fresh_vector is not None and C > 1:
+                rows = rows[: A * P]
+                if C > 1:
+                    rows = xp.repeat(rows.reshape(P, -1), C, axis=0).reshape(P * C * A, -1)
+                setattr(self, name, rows)
+        if self.fresh_vector is not None and C * A > 1:
             self.fresh_vector = xp.tile(self.fresh_vector, (P, 1))
-        super().receive(above, Delta, g_next, g_tilde_next)
+        super().receive(above, Delta, *rest)
 
     def field(self, value):
         return self.h.__array_namespace__().asarray(value, self.h.dtype)
@@ -139,6 +158,8 @@ class Readout:
     begun: jax.Array
     left: jax.Array | None = None
 
+    positions, convolution = 1, None
+
     def outputs(self, features, gamma0, untrained=None):
         """f = w·φ/(γ₀N) less its value at initialization (BP Eq. 1), or less that of the features `untrained`."""
         raw = features @ self.weights.T / (gamma0 * features.shape[1])
@@ -184,67 +205,80 @@ class Fields(NamedTuple):
     images: dict
 
 
-def forward(weights, X, make_layer):
+def into(features, branch):
+    """Features as a hidden matrix meets them, so that it is multiplied by `branch` in what it makes and in what it learns."""
+    return features if branch is None else branch * features
+
+
+def forward(weights, X, make_layer, branch=None, product=lambda W, features: W.apply(features)):
     """The hidden layers, h^{ℓ+1} = W^ℓ φ^ℓ/√N; `make_layer(ℓ, h)` makes the one with index ℓ, 0 for the first."""
-    features, layers = X, []
-    for l, W in enumerate(weights[:-1]):
-        layers.append(make_layer(l, W.apply(features)))
-        features = layers[-1].features
+    layers = [make_layer(0, product(weights[0], X))]
+    for l, W in enumerate(weights[1:-1], 1):
+        h = product(W, into(layers[-1].features, branch))
+        layers.append(make_layer(l, h if branch is None else layers[-1].carried + h))
     return layers
 
 
-def backward(rule, weights, layers, Delta, top):
+def backward(rule, weights, layers, Delta, top, branch=None):
     """g^ℓ and g̃^ℓ from the first layer up to `top`, g^{L+1} = g̃^{L+1} = 1 for the own output: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says."""
     g, g_tilde = [top], [top]
     for layer, above in zip(reversed(layers), reversed(weights)):
-        layer.receive(above, Delta, g[0], g_tilde[0])
+        layer.receive(above, Delta, g[0], g_tilde[0], None if above is weights[-1] else branch)
         g_tilde.insert(0, layer.field(rule.pseudo_gradient(layer)))
         g.insert(0, layer.recorded_g())
     return g, g_tilde
 
 
-def untrained(weights, X, make_layer):
+def untrained(weights, X, make_layer, branch):
     """Last features of a network that decays, if it had learned nothing."""
-    features = X
-    for l, W in enumerate(weights[:-1]):
-        features = make_layer(l, weights[-1].left * W.apply_initial(features)).features
-    return features
+    left = weights[-1].left
+    return forward(weights, X, make_layer, branch, lambda W, features: left * W.apply_initial(features))[-1].features
 
 
-def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None):
+def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, branch=None):
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields.
 
     keep   what weight decay leaves of every weight, None without decay
     mask   (P,): 1 for samples that are learned from, 0 for others; None for all samples
+    branch what multiplies the hidden matrices of a residual network, None for other networks
     """
-    (P, C), xp = y.shape, y.__array_namespace__()
-    make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l])  # noqa: E731
-    layers = forward(weights, X, make_layer)
+    (P, C), A, xp = y.shape, weights[-1].positions, y.__array_namespace__()
+    make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l], A)  # noqa: E731
+    layers = forward(weights, X, make_layer, branch)
     h, phi = [layer.h for layer in layers], [layer.features for layer in layers]
-    copy = () if weights[0].initial is None else (untrained(weights, X, make_layer),)
+    copy = () if weights[0].initial is None else (untrained(weights, X, make_layer, branch),)
     f = weights[-1].outputs(phi[-1], gamma0, *copy)
     Delta = loss.error(y, f[:P])
-    phi = [features[:P] for features in phi]
-    g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
+    phi = [features[: A * P] for features in phi]
+    g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)), branch)
     if mask is not None:
         Delta = mask[:, None] * Delta
-    for W, features, g_tilde_above in zip(weights, [X[:P], *phi], g_tilde):
+    met = [X[: A * P], *(into(features, branch) for features in phi[:-1]), phi[-1]]
+    for W, features, above in zip(weights, met, g_tilde):
         if keep is not None:
             W.decay(keep)
-        W.learn(features, gamma0 * lr * (Delta.reshape(-1, 1) * g_tilde_above).reshape(P, C, -1).sum(axis=1))
+        signal = (Delta.reshape(-1, 1) * above.reshape(P * C, -1)).reshape(P, C, -1).sum(axis=1)
+        W.learn(features, gamma0 * lr * signal.reshape(-1, above.shape[1]))
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
     return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)
 
 
-def entk(K_x, Phi, G_tilde):
-    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
+def entk(K_x, Phi, G_tilde, branch=None, convolution=None):
+    """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX.
+
+    A term of a hidden matrix that is a residual branch is multiplied by `branch`².
+    """
+    if convolution is not None:
+        return convolution.entk(K_x, Phi, G_tilde, branch)
     P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
     below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
     above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
+    if branch is not None:
+        below[1:-1] = [branch**2 * k for k in below[1:-1]]
     return sum(a * b for a, b in zip(above, below))
 
 
-def kernels(K_x, phi, g, g_tilde):
+def kernels(K_x, phi, g, g_tilde, branch=None, convolution=None):
     """Φ, G, G̃, ⟨g̃g̃⟩ and K of one step by name: averages over neurons of its fields."""
 
     def average(a, b):
@@ -252,4 +286,4 @@ def kernels(K_x, phi, g, g_tilde):
 
     Phi, G_tilde = average(phi, phi), average(g, g_tilde)
     others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
-    return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde)) | others
+    return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde, branch, convolution)) | others

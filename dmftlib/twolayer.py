@@ -301,6 +301,11 @@ def solve(experiment, times=None):
             f"`experiment` has {'`weight_decay`' if e.weight_decay else '`batches`'}, and the closed forms have none. Use "
             'meanfield.solve, which is exact for activation "linear".'
         )
+    if e.convolution is not None:
+        raise ValueError(
+            "`experiment` has a `convolution`; the closed forms hold for fully connected layers. Use meanfield.solve, or "
+            "convolution = None."
+        )
     if e.phi.slope != 1:
         raise ValueError(
             f"`experiment` has the activation {e.phi.name!r}, and its φ(h) is not h, for which the closed forms hold. Use "

@@ -150,7 +150,7 @@ def one_experiment(name, runs, each=None):
     each = each or [f"{name.strip('`')}[{k}]" for k in range(len(runs))]
 
     def differ(a, b):
-        settings = ("rule", "hidden_layers", "phi", "gamma0", "weight_decay", "batches")
+        settings = ("rule", "hidden_layers", "phi", "gamma0", "weight_decay", "batches", "residual", "convolution")
         changed = [x for x in settings if getattr(a.experiment, x) != getattr(b.experiment, x)]
         if len(a.times) != len(b.times):
             changed.append("steps")

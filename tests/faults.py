@@ -29,7 +29,7 @@ import numpy as np
 import dmftlib as dl
 from companion import beyond, claims, statistics
 from dmftlib import activations as act
-from dmftlib import comparison, lazy, probe, results, saved, stability, step, task, twolayer
+from dmftlib import comparison, convolution, lazy, probe, results, saved, stability, step, task, twolayer
 from dmftlib.meanfield import draws, errors, responses, revealed, solver, sweep
 from dmftlib.meanfield import span as bases
 from dmftlib.network import ensembles, training
@@ -53,6 +53,8 @@ FIRST = {  # tests that run first, by the beginning of a name
     "network": ["test_network.py", "test_conserved.py", "test_revealed_network.py"],
     "step": ["test_network.py", "test_theory.py"],
     "decay": ["test_batches_and_decay.py", "test_equations.py"],
+    "residual": ["test_residual.py"],
+    "convolution": ["test_convolution.py"],
     "theory": ["test_linear.py", "test_meanfield.py", "test_equations.py"],
     "responses": ["test_responses.py", "test_equations.py"],
     "result": ["test_results.py"],
@@ -221,7 +223,7 @@ FAULTS = {
     "rule: Hebb, error dropped": sees(dl.Hebb, G, error=lambda layer: 1.0),
     "theory: any rule is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
     # The lazy limit
-    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde)", "np.stack(Phi[::-1]), G_tilde)"),
+    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde,", "np.stack(Phi[::-1]), G_tilde,"),
     "lazy: g̃ for g in G": edit(LAZY, "(g, g),", "(g_tilde, g_tilde),"),
     "lazy: gates of the layer below": edit(AVERAGES, "dot_dot(self.K_x),", "dot_dot(below),"),
     "lazy: all random matrices are one": edit(lazy._image_average, " or a.matrix != b.matrix", ""),
@@ -249,8 +251,8 @@ FAULTS = {
     "network: extrapolation in 1/√N": edit(ensembles.extrapolate, "[1 / e.width", "[e.width**-0.5"),
     # The step that networks and the mean field share
     "step: weights learn without γ₀": edit(step.step, "gamma0 * lr *", "lr *"),
-    "step: weights follow the gradient, whatever the rule": edit(step.step, "*phi], g_tilde)", "*phi], g)"),
-    "step: update with features of the layer above": edit(step.step, "P], *phi]", "P], *phi[1:], phi[-1]]"),
+    "step: weights follow the gradient, whatever the rule": edit(step.step, "met, g_tilde)", "met, g)"),
+    "step: update with features of the layer above": edit(step.step, "in phi[:-1])", "in phi[1:])"),
     "step: g̃ sent where g should be": edit(step.backward, "Delta, g[0], g", "Delta, g_tilde[0], g"),
     "step: first weights learn with 1/D": learns(Inputs, 2**-0.5),
     "step: G̃ transposed": edit(step.kernels, "average(g, g_tilde)", "average(g_tilde, g)"),
@@ -259,7 +261,7 @@ FAULTS = {
     "decay: samples outside of the batch learn": edit(step.step, "Delta = mask[:, None] * Delta", "pass"),
     "decay: what is learned decays at once": edit(step.step, "W.decay(keep)", "(W.decay(keep), W.decay(keep))"),
     "decay: learned rows of a network stay": edit((Matrix, "decay"), "keep * self.U", "self.U"),
-    "decay: the copy keeps its size": edit(step.untrained, "weights[-1].left * ", ""),
+    "decay: the copy keeps its size": edit(step.untrained, "left * W", "W"),
     "decay: the mean field learns in other units": edit((Revealed, "learn"), "signal / self.share", "signal"),
     "decay: the readout of the copy stays": edit((Readout, "outputs"), "self.left * (", "("),
     "decay: lazy weights keep their size": edit((lazy._Weights, "transpose"), "self.scale * ", ""),
@@ -267,6 +269,27 @@ FAULTS = {
     "decay: responses keep their size": value(dl.Experiment, "left", property(lambda e: np.ones(e.steps))),
     "decay: a batch is stable as all samples are": value(stability, "learned_from", lambda e, K, steps: K),
     "step: initial output not subtracted": edit((Readout, "outputs"), "raw - self.f0, 0.0", "raw, 0.0"),
+    "residual: branches of size κ/L": edit(
+        (dl.Experiment, "branch"), "np.sqrt(self.hidden_layers)", "self.hidden_layers"
+    ),
+    "residual: the gradient comes through branches only": edit(
+        (step.ReceivingLayer, "_g"), "self.skip(self._g_next) + ", ""
+    ),
+    "residual: FA sends through branches only": sees(dl.FA, G, skip=lambda layer: lambda v: 0),
+    "residual: branches count once in K": edit(step.entk, "branch**2", "branch"),
+    "residual: branches learn as other weights do": edit(
+        step.step, "*(into(features, branch) for features in phi[:-1])", "*phi[:-1]"
+    ),
+    "convolution: an output has all of each position": value(dl.Convolution, "share", property(lambda c: 1.0)),
+    "convolution: K has the mean over positions once": edit((dl.Convolution, "entk"), "self.share**2", "self.share"),
+    "convolution: what is sent down goes the way of features": edit(
+        (dl.Convolution, "scatter"), "_around(-1)", "_around(1)"
+    ),
+    "convolution: lazy gradients stay at their position": edit(
+        (lazy._State, "__init__"), "c.scattered_kernel)", "None)"
+    ),
+    "convolution: responses of one offset": edit((Revealed, "_response"), "self.K**0.5", "1"),
+    "convolution: the ends meet whatever the padding": edit(convolution._places, 'if padding == "circular"', "if True"),
     # The mean field
     "theory: learned term 5 % too strong": learns(Revealed, 1.05),
     "theory: no A and C responses": without("apply", "sent", "weights"),
@@ -292,7 +315,7 @@ FAULTS = {
     "result: alignment, ‖y‖ for ‖y‖²": edit(results.target_alignment, "(y @ y)", "np.sqrt(y @ y)"),
     "result: correlation of g and g̃ over ⟨gg⟩": edit((results.Result, "corr_g"), "np.sqrt(G * F)", "G"),
     "result: two-time kernels, times exchanged": edit((dl.Dynamics, "two_time"), "ulns->ltmun", "ulns->lumtn"),
-    "result: H_y of the first layer": edit((results.Result, "H_y"), "self.Phi[:, -1]", "self.Phi[:, 0]"),
+    "result: H_y of the first layer": edit((results.Result, "_last_Phi"), "self.Phi[:, -1]", "self.Phi[:, 0]"),
     "result: agreement without the theory's error": edit(AGREEMENT, ", self.theory_error[name])", ", 0.0)"),
     "result: negative eigenvalues are never told": value(stability, "NOTICEABLE", 1e9),
     "task: K_x over P": value(dl.Task, "K_x", property(lambda self: self.X @ self.X.T / self.P)),

@@ -66,7 +66,7 @@ def without_known_noise(experiment, samples, sweeps):
     if apart["G_tilde"].shape[1] > 1 and not np.allclose(sweeps["G_tilde"], sweeps["G"]):
         betas |= {name: lasting(apart[name]) for name in names[2:]}
     better = {n: sweeps[n] - b[:, None, None, None] * (sweeps[n][:, :1] - known[n]) for n, b in betas.items()}
-    better["K"] = entk(experiment.task.K_x, better["Phi"], better["G_tilde"])
+    better["K"] = entk(experiment.K_x, better["Phi"], better["G_tilde"], experiment.branch, experiment.convolution)
     if len(beta) == experiment.steps:
         y, f = experiment.task.y, sweeps["f"].copy()
         kernels = np.stack([*sweeps["K"][:, 0], known["K"]])

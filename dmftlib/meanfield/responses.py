@@ -262,6 +262,11 @@ def responses(experiment, history, tol_error):
     of the other responses. Those are as large as the two halves differ, and as the share `tol_error`, each a root mean
     square over all entries of one gap and one s.
     """
+    if experiment.residual is not None:
+        raise ValueError(
+            "`experiment` is a residual network, whose layers share their neurons: a nudge moves a neuron in all of them, and the "
+            "responses A to D are of networks without skip connections. Pass residual = None."
+        )
     S = history["h"].shape[-1] // 2
     parts = slice(S), slice(S, None)
     fields = [{name: x[..., part] for name, x in history.items() if name != "halves"} for part in parts]

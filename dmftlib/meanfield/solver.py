@@ -87,6 +87,10 @@ class Solution(Dynamics):
 
     def responses(self, errors=False):
         history = self._recorded("responses")
+        if self.experiment.convolution is not None:
+            raise ValueError(
+                "responses are those of fully connected networks; got a `convolution`. Two-time kernels exist."
+            )
         if "responses" not in history:
             tol_errors = self.provenance.errors["tol"]
             history["responses"] = responses(self.experiment, history, max(tol_errors["Phi"], tol_errors["G"]))
@@ -110,7 +114,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     as it lasts, and what came of it off the outputs f, if kernels of all steps are recorded. Test points change nothing of the training result.
     With weight decay, noise of f grows as 1/γ₀ towards the lazy limit, unless φ(c·h) = c·φ(h), as of "relu".
 
-    A linear activation is exact (to rounding, with every built-in rule) in any number of samples above the number of
+    A linear activation without `residual` or `convolution` is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
     dtype are immaterial.
 
@@ -126,10 +130,16 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
     _check_devices(devices, samples)
+    if devices and experiment.convolution is not None:
+        raise ValueError(
+            f"`devices` cannot share the samples of a convolution; got {devices!r}. Leave them out, or take convolution = None."
+        )
     least = LEAST_TOL[dtype]
     if not isinstance(tol, Real) or not least <= tol <= MOST_TOL:
         raise ValueError(f"`tol` must be a share of variance, {least:g} ≤ tol ≤ {MOST_TOL:g} in {dtype}; got {tol!r}.")
-    linear = is_linear(experiment.rule, experiment.phi.slope)
+    # Patches of linear fields are sums of Gaussians at several offsets; they are swept like others.
+    linear = experiment.residual is None and experiment.convolution is None
+    linear = linear and is_linear(experiment.rule, experiment.phi.slope)
     refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at)
     make_room()
     dtype = "float64" if linear else dtype  # in float32 rounding is too near to the small directions that are kept
@@ -227,6 +237,6 @@ def _history(halves, task, error):
 
     def driven_by(half):
         Delta = error(half.recorded("f")[:, : task.P]).reshape(-1, task.y.size)
-        return dict(Delta=Delta, frozen=jax.tree.map(lambda rows: np.asarray(rows[: task.P], np.float64), half.frozen))
+        return dict(Delta=Delta, frozen=jax.tree.map(lambda rows: np.asarray(rows[: half.P], np.float64), half.frozen))
 
     return fields | dict(halves=[driven_by(half) for half in halves])

@@ -25,10 +25,10 @@ def orthonormal(rows, against):
 
 
 def square_root(covariance):
-    """The symmetric square root of a covariance matrix, whose negative eigenvalues are rounding."""
+    """The symmetric square root of covariance matrices, whose negative eigenvalues are rounding."""
     xp = covariance.__array_namespace__()
     variance, vectors = xp.linalg.eigh(covariance)
-    return (vectors * xp.sqrt(xp.maximum(variance, 0.0))) @ vectors.T
+    return (vectors * xp.sqrt(xp.maximum(variance, 0.0))[..., None, :]) @ vectors.mT
 
 
 def principal_directions(rows, count):

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ..convolution import ConvolvedInput
 from ..probe import BACKWARD, images, needs
 from ..results import KERNELS
 from ..stability import check_records
 from ..step import Frozen, InputWeights, kernels, step
 from .draws import Draws
-from .revealed import RevealedMatrix, SampledReadout
+from .revealed import PooledSampledReadout, RevealedFilters, RevealedMatrix, SampledReadout
 from .span import CANDIDATES, MANY_A_ROUND, Basis, most_a_round, repeat_while, when
 
 BASES = ("features", "sent", "recorded")  # of a revealed matrix
@@ -34,9 +35,10 @@ def coarser(tol):
 
 
 class Problem(NamedTuple):
-    """X with X Xᵀ = K_x of all samples, K_x of the training samples, targets (P, C), richness and step size.
+    """X with X Xᵀ = K_x of all inputs, K_x of those of training, targets (P, C), richness and step size.
 
-    What weight decay leaves of weights at a step, and which samples the steps learn from (T, P): None for all.
+    What weight decay leaves of weights at a step, which samples the steps learn from (T, P), None for all, and what multiplies
+    the matrices of a residual network.
     """
 
     X: jax.Array
@@ -46,6 +48,7 @@ class Problem(NamedTuple):
     lr: jax.Array
     keep: jax.Array | None
     masks: jax.Array | None
+    branch: jax.Array | None
 
 
 def input_factor(X):
@@ -75,12 +78,14 @@ def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t):
     """Step t: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
-    X, _, y, gamma0, lr, keep, masks = problem
+    X, _, y, gamma0, lr, keep, masks, branch = problem
     xp = X.__array_namespace__()
     mask = None if masks is None else masks[t]
-    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
+    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch)
     shape = fields.g[0].shape
-    by_layer = dict(phi=fields.phi, h=[h[: len(y)] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde)
+    by_layer = dict(
+        phi=fields.phi, h=[h[: len(fields.phi[0])] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde
+    )
     by_layer |= {name: [xp.broadcast_to(x, shape) for x in rows] for name, rows in fields.images.items()}
     out = {name: xp.stack(rows) for name, rows in by_layer.items() if name in recorded}
     out["outside"] = xp.stack([xp.zeros((), X.dtype), *(W.outside for W in weights[1:-1])]).max()
@@ -113,7 +118,8 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
         last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z))
 
         def write_kernels(arrays):
-            found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde)
+            how = problem.branch, weights[-1].convolution
+            found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde, *how)
             return write(arrays, found, t if slots is None else slots[t])
 
         recorded = when(
@@ -125,8 +131,8 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
         full = [getattr(W, basis).full for W in carry[1][1:-1] for basis in BASES]
         return (carry[0] < stop) & ~xp.array(full, bool).any()
 
-    L, S, dtype = len(frozen), weights[-1].weights.shape[1], problem.X.dtype
-    last = dict(h=xp.zeros((L, len(problem.X), S), dtype), z=xp.zeros((L, problem.y.size, S), dtype))
+    L, S, dtype, n = len(frozen), weights[0].weights.shape[1], problem.X.dtype, problem.y.size * weights[-1].positions
+    last = dict(h=xp.zeros((L, len(problem.X), S), dtype), z=xp.zeros((L, n, S), dtype))
     return repeat_while(going, body, (start, weights, records, last))
 
 
@@ -140,21 +146,26 @@ class HalfSweep:
 
     def __init__(self, experiment, S, seed, tol, dtype, record=False, kernels_at=None, linear=False, devices=None):
         self.experiment, self.S, self.dtype, self.t = experiment, S, dtype, 0
-        task, L, P = experiment.task, experiment.hidden_layers, experiment.task.P
+        task, L, self.convolution = experiment.task, experiment.hidden_layers, experiment.convolution
+        # Rows of training samples and of their outputs, in fields, and offsets of a filter.
+        self.P, self.n, self.K = task.P * experiment.positions, task.y.size * experiment.positions, 1
+        if self.convolution is not None:
+            self.K = self.convolution.K
+        P, n = self.P, self.n
         self.images = images(experiment, S, record, linear)
         # Compiling often takes longer than the sweep, and most of a compiled sweep's work is on rows not in use.
         # One layer has no basis: there a compiled step wins if it is long.
         self.in_numpy = (
-            (L > 1 or len(task.X_all) * S <= LARGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
+            (L > 1 or len(experiment.inputs) * S <= LARGEST_IN_NUMPY) and not devices and jax.default_backend() == "cpu"
         )
         self.draws = Draws(seed, L, S, dtype)
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
-        X, y = input_factor(task.X_all), task.y.reshape(P, task.outputs)
+        X, y = input_factor(experiment.inputs), task.y.reshape(task.P, task.outputs)
         e = experiment
-        values = X, task.K_x, y, e.gamma0, e.lr, e.keep, e.masks
+        values = X, e.K_x, y, e.gamma0, e.lr, e.keep, e.masks, e.branch
         self.problem = Problem(*(None if value is None else np.asarray(value, dtype) for value in values))
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
-        rows = [self.draws.start(l, self.starts_with(l, known)) for l in range(L)]
+        rows = self.draws.starts([self.starts_with(l, known) for l in range(L)], experiment.residual is not None)
         self.starts = [block.astype(dtype) for block in self.draws.blocks] if linear else None
         self.share = None if experiment.keep is None else np.ones((), dtype)
         self.weights = [None, *(self.matrix(W, tol) for W in range(1, L)), None]
@@ -163,16 +174,25 @@ class HalfSweep:
             self.grow(W, "features", min(6 * P, P * experiment.steps, reserved) + most_a_round(P))
             for basis in ("sent", "recorded"):
                 if self.images[basis]:
-                    n = min(10 * y.size, 2 * y.size * experiment.steps, reserved)
-                    self.grow(W, basis, n + most_a_round(y.size))
-        self.add_test_samples(rows, X.shape[1] - known, min(len(X) - P, MOST_SPARE), keep=linear)
-        w, none = rows[-1]["readout"], np.zeros((len(X), task.outputs), dtype)
-        self.weights[0] = InputWeights(rows[0]["input"], np.ones((), dtype))
-        first = None if self.share is None else np.zeros((len(X), S), dtype)
-        feedback = rows[-1].get("feedback readout")
-        self.weights[-1] = SampledReadout(w, w, feedback, none, np.array(False), self.share, P, first)
+                    more = min(10 * n, 2 * n * experiment.steps, max(reserved // self.K, CANDIDATES))
+                    self.grow(W, basis, more + most_a_round(n))
+        A = experiment.positions
+        spare = min(len(X) - P, MOST_SPARE if A == 1 else max(1, MOST_SPARE // A) * A)
+        self.add_test_samples(rows, X.shape[1] - known, spare, keep=linear)
+        samples = len(task.X_all)
+        w, feedback = (self.as_readout(rows[-1].get(name)) for name in ("readout", "feedback readout"))
+        first = None if self.share is None else np.zeros((samples, w.shape[1]), dtype)
+        none, begun = np.zeros((samples, task.outputs), dtype), np.array(False)
+        Input, Last, of = InputWeights, SampledReadout, {}
+        if self.convolution is not None:
+            Input, Last, of = ConvolvedInput, PooledSampledReadout, dict(convolution=self.convolution)
+        self.weights[0] = Input(rows[0]["input"], np.ones((), dtype), **of)
+        self.weights[-1] = Last(w, w, feedback, none, begun, self.share, task.P, first, **of)
         gates = [experiment.phi.phi_dot(self.problem.X @ r["gate"]) if "gate" in r else None for r in rows]
-        self.frozen = [Frozen(gate, r.get("vector")) for gate, r in zip(gates, rows)]
+        vectors = [self.as_readout(r.get("vector")) for r in rows]
+        if self.convolution is not None:
+            vectors = [None if v is None else self.convolution.unpool(v) for v in vectors]
+        self.frozen = [Frozen(*pair) for pair in zip(gates, vectors)]
         self.make_records(record, kernels_at)
         for name in ("problem", "weights", "frozen", "starts", "records"):
             setattr(self, name, self.shared(getattr(self, name)))
@@ -180,22 +200,42 @@ class HalfSweep:
     def starts_with(self, layer, r):
         """How many unit Gaussians a layer starts with, by name; r of them make the inputs."""
         asked, C = needs(self.experiment.rule), self.experiment.task.outputs
+        C *= 1 if self.convolution is None else self.convolution.weights_of_output
         count = {"input": r} if layer == 0 else {}
         count |= {"gate": r} if "gate" in asked else {}
         if layer == self.experiment.hidden_layers - 1:
             count |= {"readout": C} | ({"feedback readout": C} if "fresh_T" in asked else {})
         return count | ({"vector": C} if "fresh_vector" in asked else {})
 
+    def as_readout(self, rows):
+        """Rows of a readout: of a convolution, one an output."""
+        return rows if rows is None else rows.reshape(self.experiment.task.outputs, -1)
+
+    def widths(self, name):
+        """Samples of a direction of this basis, and of its images: of features, K of each neuron below."""
+        return (self.K * self.S, self.S) if name == "features" else (self.S, self.K * self.S)
+
+    def drawn_images(self, number, name, kind, n, start=0):
+        """Images of n directions of a basis of matrix `number`, from number `start` on."""
+        layer, K = (number, 1) if name == "features" else (number - 1, self.K)
+        return self.draws.images(layer, kind, K * n, K * start).reshape(n, -1)
+
     def matrix(self, number, tol):
         """A matrix of which nothing is known."""
-        none = np.zeros((0, self.S), self.dtype)
-        bases = [Basis(none, dict.fromkeys(self.images[name], none), np.array(0), np.array(False)) for name in BASES]
+        bases = []
+        for name in BASES:
+            none, image = (np.zeros((0, width), self.dtype) for width in self.widths(name))
+            bases.append(Basis(none, dict.fromkeys(self.images[name], image), np.array(0), np.array(False)))
         tol, outside = np.asarray(tol, self.dtype), np.zeros((), self.dtype)
-        task, unkept = self.experiment.task, None
+        unkept = None
         if "unkept" in self.images:
-            unkept = self.draws.images(number - 1, self.images["unkept"]["weights"], task.y.size, 0)
-        first = np.zeros((len(task.X_all) - task.P, self.S), self.dtype)
-        return RevealedMatrix(*bases, tol, unkept, none, first, outside, task.P, self.share)
+            unkept = self.drawn_images(number, "unkept", self.images["unkept"]["weights"], self.n)
+        subtracted = len(self.problem.X) - (self.P if self.convolution is None else 0)
+        first, spare = np.zeros((subtracted, self.K * self.S), self.dtype), np.zeros((0, self.S), self.dtype)
+        about = *bases, tol, unkept, spare, first, outside, self.P, self.share
+        if self.convolution is None:
+            return RevealedMatrix(*about)
+        return RevealedFilters(*about, K=self.K, A=self.experiment.positions, convolution=self.convolution)
 
     def add_test_samples(self, rows, inputs, spares, keep):
         """Draw what test samples need last, and keep nothing orthogonal to it: training goes as without them."""
@@ -209,8 +249,8 @@ class HalfSweep:
 
     def make_records(self, record, kernels_at):
         task, T, L = self.experiment.task, self.experiment.steps, len(self.frozen)
-        P, n = task.P, task.y.size
-        shapes = dict(f=(len(self.problem.X), task.outputs), outside=())
+        P, n = self.P, self.n
+        shapes = dict(f=(len(task.X_all), task.outputs), outside=())
         if record:
             shapes |= dict.fromkeys(("phi", "h"), (L, P, self.S))
             backward = needs(self.experiment.rule).intersection(BACKWARD)
@@ -220,7 +260,7 @@ class HalfSweep:
             count, slots = len(kernels_at), np.full(T, -1)
             slots[kernels_at] = np.arange(count)
             self.slots = slots
-        kernel = {name: (L, n, n) for name in KERNELS} | {"Phi": (L, P, P), "K": (n, n)}
+        kernel = {name: (L, n, n) for name in KERNELS} | {"Phi": (L, P, P), "K": (task.y.size, task.y.size)}
         shapes = {name: (T, *shape) for name, shape in shapes.items()}
         shapes |= {name: (count, *shape) for name, shape in kernel.items()}
         self.records = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
@@ -240,13 +280,13 @@ class HalfSweep:
 
     def grow(self, number, name, more):
         """Room for `more` directions in one basis of one matrix; what was there stays as it is."""
-        basis, layer = getattr(self.weights[number], name), number if name == "features" else number - 1
-        kinds = self.images[name]
+        basis, kinds = getattr(self.weights[number], name), self.images[name]
         new = {
-            kind: self.draws.images(layer, kind, more, len(basis.directions)) for kind in dict.fromkeys(kinds.values())
+            kind: self.drawn_images(number, name, kind, more, len(basis.directions))
+            for kind in dict.fromkeys(kinds.values())
         }
         rows = {image: np.concatenate([basis.images[image], new[kind]]) for image, kind in kinds.items()}
-        directions = np.concatenate([basis.directions, np.zeros((more, self.S), self.dtype)])
+        directions = np.concatenate([basis.directions, np.zeros((more, self.widths(name)[0]), self.dtype)])
         basis.directions, basis.images = self.shared((directions, rows))
 
     def coarser(self):
@@ -295,6 +335,7 @@ class HalfSweep:
             for l, name in full:
                 room = self.draws.room(l if name == "features" else l - 1)  # the last of it rather than none
                 more = -(-len(getattr(self.weights[l], name).directions) // 2)
+                room //= 1 if name == "features" else self.K
                 self.grow(l, name, min(more, room) if room > 2 * MANY_A_ROUND else more)
             if full:
                 continue

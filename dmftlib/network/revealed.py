@@ -23,6 +23,7 @@ from scipy.linalg import get_blas_funcs
 from threadpoolctl import threadpool_limits
 
 from ..activations import computing
+from ..convolution import ConvolvedInput, PooledReadout, _Shared
 from ..machine import make_room, room_for_directions
 from ..meanfield.revealed import RevealedMatrix
 from ..meanfield.span import orthonormal
@@ -46,15 +47,16 @@ class Directions:
 
     kinds   the kind of Gaussians of each image, by the image's name
     draw    draw(kind, number) gives the Gaussians of one direction
+    widths  numbers in a direction, and in an image
     room    directions that have room from the start, and the most for which there is memory
     """
 
     full = False
 
-    def __init__(self, kinds, draw, room, N, dtype):
-        self.kinds, self.draw, self.count, self.fields = kinds, draw, 0, 0
-        self.directions, self.most = np.empty((0, N), dtype), room[1]
-        self.images = dict.fromkeys(kinds, self.directions)
+    def __init__(self, kinds, draw, room, widths, dtype):
+        self.kinds, self.draw, self.count, self.fields, self.most = kinds, draw, 0, 0, room[1]
+        self.directions, images = (np.empty((0, width), dtype) for width in widths)
+        self.images = dict.fromkeys(kinds, images)
         self._make_room(room[0] if kinds else 0)
 
     def _make_room(self, room):
@@ -128,20 +130,31 @@ class Matrix(RevealedMatrix):
     """
 
     def transpose_fresh(self, v):
-        return self._send(v, basis=self.fed) @ self.fed.rows("feedback")
+        return self._down(self._send(v, basis=self.fed) @ self.fed.rows("feedback"))
+
+
+class Filters(_Shared, Matrix):
+    """The same between two layers of a convolution."""
 
 
 def initialize(experiment, N, seed, dtype, room):
     """Weights from W⁰ to the readout, and the frozen fields of each layer; W⁰ acts on the span of the inputs alone."""
     task, L, asked = experiment.task, experiment.hidden_layers, needs(experiment.rule)
-    X, C = input_factor(task.X_all).astype(dtype), task.outputs
+    X, C, c, K, A = input_factor(experiment.inputs).astype(dtype), task.outputs, experiment.convolution, 1, 1
+    Input, Hidden, Last, of, shape = InputWeights, Matrix, Readout, {}, {}
+    if c is not None:
+        K, A, of = c.K, c.weights_of_output, dict(convolution=c)
+        Input, Hidden, Last, shape = ConvolvedInput, Filters, PooledReadout, dict(K=K, A=c.positions)
 
-    def draw(layer, kind, number):
+    def draw(layer, kind, number, width=N):
         key = seed, KINDS.index(kind), layer, N, number
-        return np.random.default_rng(key).standard_normal(N, dtype)
+        return np.random.default_rng(key).standard_normal(width, dtype)
 
     def rows(layer, kind, n):
         return np.stack([draw(layer, kind, k) for k in range(n)])
+
+    def as_readout(layer, kind):
+        return rows(layer, kind, C * A).reshape(C, -1)
 
     def matrix(layer):
         """Between `layer` and the next: images of features are in that one, of what is sent in this one."""
@@ -151,25 +164,29 @@ def initialize(experiment, N, seed, dtype, room):
             recorded={},
             fed={"feedback": "feedback"} if "fresh_T" in asked else {},
         )
-        bases = {
-            name: Directions(of, partial(draw, layer + (name == "features")), room, N, dtype)
-            for name, of in kinds.items()
-        }
-        fed = bases.pop("fed")
-        W = Matrix(**bases, tol=DISCARDED[dtype], unkept=None, spare=None, first=None, outside=0.0, P=len(X))
-        W.fed = fed
+        bases = {}
+        for name, of_basis in kinds.items():
+            widths = (K * N, N) if name == "features" else (N, K * N)
+            images = partial(draw, layer + (name == "features"), width=widths[1])
+            bases[name] = Directions(of_basis, images, room, widths, dtype)
+        fed, nothing = bases.pop("fed"), np.empty((0, N), dtype)
+        about = dict(tol=DISCARDED[dtype], unkept=None, spare=nothing, first=nothing, outside=0.0, P=len(X))
+        W = Hidden(**bases, **about, **shape)
+        W.fed, W.convolution = fed, c
         return W
+
+    def at_positions(l):
+        vector = as_readout(l, "vector")
+        return vector if c is None else c.unpool(vector)
 
     gates = [experiment.phi.phi_dot(X @ rows(l, "gate", X.shape[1])) if "gate" in asked else None for l in range(L)]
     frozen = [
-        Frozen(
-            None if gate is None else np.asarray(gate, dtype), rows(l, "vector", C) if "fresh_vector" in asked else None
-        )
+        Frozen(None if gate is None else np.asarray(gate, dtype), at_positions(l) if "fresh_vector" in asked else None)
         for l, gate in enumerate(gates)
     ]
-    w, fresh = rows(L - 1, "readout", C), rows(L, "readout", C) if "fresh_T" in asked else None
-    first = InputWeights(rows(0, "input", X.shape[1]), X.dtype.type(1))
-    readout = Readout(w, w, fresh, np.zeros((len(X), C), dtype), np.array(False))
+    w, fresh = as_readout(L - 1, "readout"), as_readout(L, "readout") if "fresh_T" in asked else None
+    first = Input(rows(0, "input", X.shape[1]), X.dtype.type(1), **of)
+    readout = Last(w, w, fresh, np.zeros((len(task.X_all), C), dtype), np.array(False), **of)
     return X, [first, *map(matrix, range(L - 1)), readout], frozen
 
 
@@ -182,24 +199,27 @@ def run(experiment, N, seed, dtype, record, kernels_at):
             "or an experiment without."
         )
     most = room_for_directions(experiment, N, dtype, record, kernels_at)
-    room = min(most, T * max(len(task.X_all), 2 * task.y.size)), most
+    room = min(most, T * experiment.positions * max(len(task.X_all), 2 * task.y.size)), most
     make_room()
     kept, records, outside = set(range(T) if kernels_at is None else kernels_at), {}, 0.0
     # With more than one thread a product of a few rows takes longer.
     with computing(dtype), np.errstate(all="ignore"), threadpool_limits(1, "blas"):
         X, weights, frozen = initialize(experiment, N, seed, dtype, room)
-        y, K_x = task.y.reshape(task.P, task.outputs).astype(dtype), task.K_x.astype(dtype)
+        y, K_x = task.y.reshape(task.P, task.outputs).astype(dtype), experiment.K_x.astype(dtype)
         gamma0, lr = X.dtype.type(experiment.gamma0), X.dtype.type(experiment.lr)
         masks = None if experiment.masks is None else experiment.masks.astype(dtype)
+        branch = None if experiment.branch is None else X.dtype.type(experiment.branch)
         for t in range(T):
             try:
                 mask = None if masks is None else masks[t]
-                fields = step(rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask)
+                fields = step(
+                    rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask, branch=branch
+                )
                 out = dict(f=fields.f.reshape(-1, *task.y.shape[1:]))
             except np.linalg.LinAlgError:  # fields are not finite
                 fields, out = None, dict(f=np.full((len(X), *task.y.shape[1:]), np.nan))
             if fields and t in kept:
-                out |= kernels(K_x, fields.phi, fields.g, fields.g_tilde)
+                out |= kernels(K_x, fields.phi, fields.g, fields.g_tilde, branch, experiment.convolution)
             if fields and record:
                 out |= {name: np.stack(getattr(fields, name)) for name in ("phi", "g", "g_tilde")}
             for name, value in out.items():

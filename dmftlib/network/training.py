@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import field, replace
+from functools import partial
 from itertools import islice
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import computing
+from ..convolution import Convolution, ConvolvedInput, PooledReadout, _Shared
 from ..experiment import check_experiment
 from ..machine import make_room
 from ..probe import needs
@@ -35,6 +37,7 @@ MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of a
 @pytree
 class HiddenWeights:
     """W (N, N) = share·now + UᵀV/√N: what a part of the run learns is kept as rows of U and V, and `now` is not rewritten.
+    Of a convolution W is (N, K·N), and K·N stands for N where features are summed.
 
     share   what weight decay left of `now`; None without decay
     """
@@ -49,20 +52,20 @@ class HiddenWeights:
 
     @property
     def scale(self):
-        return 1 / np.sqrt(len(self.now))
+        return 1 / np.sqrt(self.now.shape[1])
 
     @property
     def scale_now(self):
         return self.scale if self.share is None else self.scale * self.share
 
     def apply(self, features):
-        return features @ self.now.T * self.scale_now + (features @ self.V.T / len(self.now)) @ self.U
+        return features @ self.now.T * self.scale_now + (features @ self.V.T / self.now.shape[1]) @ self.U
 
     def apply_initial(self, features):
         return features @ self.initial.T * self.scale
 
     def transpose(self, v):
-        return v @ self.now * self.scale_now + (v @ self.U.T / len(self.now)) @ self.V
+        return v @ self.now * self.scale_now + (v @ self.U.T / self.now.shape[1]) @ self.V
 
     transpose_recorded = transpose
 
@@ -83,12 +86,19 @@ class HiddenWeights:
 
     def with_room(self, rows):
         """The same weights with U and V empty, for that many rows: what they held is added to `now`."""
-        empty = jnp.zeros((rows, len(self.now)), self.now.dtype)
+        U, V = (jnp.zeros((rows, width), self.now.dtype) for width in self.now.shape)
         now, share = self.now, None
         if self.share is not None:
             now, share = self.share * now, jnp.ones_like(self.share)
         now = now + self.U.T @ self.V * self.scale
-        return HiddenWeights(now, self.initial, self.fresh, empty, empty, np.zeros((), int), share)
+        return replace(self, now=now, U=U, V=V, used=np.zeros((), int), share=share)
+
+
+@pytree
+class Filters(_Shared, HiddenWeights):
+    """Weights between two layers of a convolution."""
+
+    convolution: Convolution | None = field(default=None, kw_only=True, metadata=dict(static=True))
 
 
 def _gaussian(seeds, name, layer, shape, dtype):
@@ -105,42 +115,55 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     What the rule does not ask for is None.
     """
     B, D, L, C = len(seeds), X.shape[1], experiment.hidden_layers, experiment.task.outputs
+    K, readout, kinds, of = 1, N, (InputWeights, HiddenWeights, Readout), {}
+    if (convolution := experiment.convolution) is not None:
+        K, readout, kinds = convolution.K, convolution.weights_of_output * N, (ConvolvedInput, Filters, PooledReadout)
+        of = dict(convolution=convolution)
+    Input, Hidden, Last = (partial(kind, **of) for kind in kinds)
     draw = lambda name, l, *shape: jax.device_put(_gaussian(seeds, name, l, shape, dtype))  # noqa: E731
-    above = [(N, N)] * (L - 1) + [(C, N)]
+    above = [(N, K * N)] * (L - 1) + [(C, readout)]
     W = [draw("weights", l, *shape) for l, shape in enumerate(above, 1)]
     fresh = [draw("feedback", l, *shape) if "fresh_T" in asked else None for l, shape in enumerate(above, 1)]
+
+    def at_positions(vectors):
+        return vectors if convolution is None else jnp.stack([convolution.unpool(rows) for rows in vectors])
+
     frozen = [
         Frozen(
             np.asarray(experiment.phi.phi_dot(X @ _gaussian(seeds, "gates", l, (D, N), dtype) / D**0.5), dtype)
             if "gate" in asked
             else None,
-            draw("vectors", l, C, N) if "fresh_vector" in asked else None,
+            at_positions(draw("vectors", l, C, readout)) if "fresh_vector" in asked else None,
         )
         for l in range(L)
     ]
-    first, share = InputWeights(draw("weights", 0, D, N), np.full(B, D**-0.5, dtype)), None
+    first, share = Input(draw("weights", 0, D, N), np.full(B, D**-0.5, dtype)), None
     if experiment.keep is not None:
         first.initial, share = first.weights, np.ones(B, dtype)
-    none = np.zeros((B, 0, N), dtype)
-    hidden = [HiddenWeights(w, w, b, none, none, np.zeros(B, int), share) for w, b in zip(W[:-1], fresh)]
-    readout = Readout(W[-1], W[-1], fresh[-1], np.zeros((B, len(X), C), dtype), np.zeros(B, bool), share)
-    return [first, *hidden, readout], frozen
+    U, V = (np.zeros((B, 0, width), dtype) for width in (N, K * N))
+    hidden = [Hidden(w, w, b, U, V, np.zeros(B, int), share) for w, b in zip(W[:-1], fresh)]
+    f0 = np.zeros((B, len(experiment.task.X_all), C), dtype)
+    return [first, *hidden, Last(W[-1], W[-1], fresh[-1], f0, np.zeros(B, bool), share)], frozen
 
 
-def _run(rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, weights, frozen, count):
+def _run(
+    rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, branch, weights, frozen, count
+):
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
-    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None.
+    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None, and `branch`.
     The arrays of weights, frozen fields and results have an axis for the networks in front.
     """
-    P, K_x = len(y), X[: len(y)] @ X[: len(y)].T / X.shape[1]
-    L, n, N = len(frozen), y.size, weights[-1].weights.shape[-1]
+    A, convolution = weights[-1].positions, weights[-1].convolution
+    P, L, n = A * len(y), len(frozen), A * y.size
+    N, K_x = weights[0].weights.shape[-1], X[:P] @ X[:P].T / X.shape[1]
 
     def one(weights, frozen, t):
         mask = None if masks is None else masks[t]
-        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask)
+        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
-        out = dict(f=fields.f) | (kernels(K_x, phi, g, g_tilde) if with_kernels else {})
+        found = kernels(K_x, phi, g, g_tilde, branch, convolution) if with_kernels else {}
+        out = dict(f=fields.f) | found
         if record:
             out |= dict(phi=jnp.stack(phi), g=jnp.stack(g), g_tilde=jnp.stack(g_tilde))
         return weights, dict(h=jnp.stack(fields.h), z=jnp.stack(fields.z)), out
@@ -249,7 +272,8 @@ def train_each(experiment, width, seeds, dtype="float64", record=False, kernels_
     check_dtype(dtype)
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
     warn_if_rounded(experiment, dtype)
-    most = max(1, min(MOST_AT_ONCE, MOST_WEIGHTS // width**2))
+    offsets = 1 if experiment.convolution is None else experiment.convolution.K
+    most = max(1, min(MOST_AT_ONCE, MOST_WEIGHTS // (offsets * width**2)))
     together, run = together or most, _COMPILED[most > 1]
     seeds = map(checked_seed, seeds)
     for seed in seeds if revealed else ():
@@ -265,10 +289,11 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
     """Results for a list of seeds by the compiled `run`, computed as `together` networks, so that a shorter list compiles nothing."""
     task, T, rule, activation = experiment.task, experiment.steps, experiment.rule, experiment.phi
     # Of wide networks, products with what a part of the run learned cost more than a rewritten matrix from rank N/8 on.
-    chunk = max(1, min(4, width // (2 * task.P)), width // (8 * task.P)) if experiment.hidden_layers > 1 else T
+    rows = task.P * experiment.positions
+    chunk = max(1, min(4, width // (2 * rows)), width // (8 * rows)) if experiment.hidden_layers > 1 else T
     chunk = min(chunk, T)
     with computing(dtype):
-        X, y = np.asarray(task.X_all, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
+        X, y = np.asarray(experiment.inputs, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
         drawn = seeds + seeds[:1] * (together - len(seeds))
         weights, frozen = initialize(drawn, X, experiment, width, needs(rule), dtype)
         masks = None if experiment.masks is None else experiment.masks.astype(dtype)
@@ -287,10 +312,11 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
                 experiment.lr,
                 experiment.keep,
                 None if masks is None else masks[np.minimum(start + np.arange(room), T - 1)],
+                experiment.branch,
             )
             weights, last, out = run(*settings, weights, frozen, count)
             parts.append({name: np.asarray(value, np.float64)[:, :count] for name, value in out.items()})
-            parts[-1]["f"] = parts[-1]["f"].reshape(together, -1, len(X), *task.y.shape[1:])
+            parts[-1]["f"] = parts[-1]["f"].reshape(together, -1, len(task.X_all), *task.y.shape[1:])
             for b in range(len(seeds)):
                 K = parts[0]["K"][b, 0] if "K" in parts[0] else None
                 check_records(experiment, {name: value[b] for name, value in parts[-1].items()}, start, K)

@@ -462,7 +462,7 @@ def test_generic_rule():
         layer = SimpleNamespace(
             h=h, phi=phi, phi_dot=dot, gate=gate, error=Delta, fresh_vector=fixed, g_tilde_next=None
         )
-        layer.W0_T, layer.fresh_T = lambda _: xi, lambda _: zeta
+        layer.W0_T, layer.fresh_T, layer.skip = lambda _: xi, lambda _: zeta, lambda _: 0
         layer.gain = rule.gain(layer)
         layer.g = layer.gain * z
         assert_exact(rule.pseudo_gradient(layer), expected)

@@ -49,7 +49,7 @@ def run_and_its_weights(e, N, monkeypatch):
         for t in steps:
             Delta = run.Delta[t].reshape(P, C) * (1 if e.masks is None else e.masks[t, :, None])
             signal = (Delta.reshape(-1, 1) * run.history["g_tilde"][t, l + 1]).reshape(P, C, N).sum(axis=1)
-            last -= e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
+            last -= (e.branch or 1) * e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
         W.append(last / np.sqrt(N))
         fed = revealed_matrix.fed
         feedback.append(fed.rows().T @ fed.rows("feedback") / np.sqrt(N) if "fresh_T" in asked else None)
@@ -201,7 +201,7 @@ def test_a_longer_run_begins_like_a_shorter_one():
 
 def test_bases_grow_beyond_the_room_that_they_began_with():
     rng = np.random.default_rng(0)
-    basis = revealed.Directions({"now": "forward"}, lambda kind, k: np.full(20, float(k)), (3, 20), 20, "float64")
+    basis = revealed.Directions({"now": "forward"}, lambda kind, k: np.full(20, float(k)), (3, 20), (20, 20), "float64")
     fields = rng.standard_normal((9, 20))
     for rows in np.split(fields, 3):
         coefficients, outside = basis.extend(rows, np.ones(3), 1e-26, np.zeros((0, 20)))
