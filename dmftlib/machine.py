@@ -59,7 +59,7 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     check_experiment(experiment)
     check_dtype(dtype)
     samples = whole("samples", samples, 4)
-    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps, least=0)
     task, T, gaps = experiment.task, experiment.steps, experiment.hidden_layers - 1
     if directions is None:
         directions = _guess(experiment, tol, samples) if gaps else 0

@@ -40,7 +40,7 @@ class ReceivingLayer(Layer):
 
     def receive(self, above, Delta, g_next, g_tilde_next):
         self.error, self.g_tilde_next = Delta.reshape(-1, 1), g_tilde_next
-        self._above, self._g_next, self.z, self.images = above, g_next, None, {}
+        self._above, self._g_next, self.z, self._g, self.images = above, g_next, None, None, {}
 
     def _image(self, name, field):
         self.images[name] = field
@@ -59,7 +59,7 @@ class ReceivingLayer(Layer):
     def g(self):
         if self.z is None:
             self.z = self._above.transpose(self._g_next)
-        return self.gain * self.z
+        return self.recorded_g()
 
     def field(self, value):
         """What a rule returned, as an array of this layer's kind and precision; symbolic fields are what they are."""
@@ -69,7 +69,9 @@ class ReceivingLayer(Layer):
         """g, once the rule has been asked for g̃: by then it is known whether the rule uses g."""
         if self.z is None:
             self.z = self._above.transpose_recorded(self._g_next)
-        return self.gain * self.z
+        if self._g is None:
+            self._g = self.gain * self.z
+        return self._g
 
 
 class HiddenLayer(ReceivingLayer):
@@ -193,13 +195,16 @@ def forward(weights, X, make_layer):
     return layers
 
 
-def backward(rule, weights, layers, Delta, top):
-    """g^ℓ and g̃^ℓ from the first layer up to `top`, g^{L+1} = g̃^{L+1} = 1 for the own output: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says."""
+def backward(rule, weights, layers, Delta, top, recording=True):
+    """g^ℓ and g̃^ℓ from the first layer up to `top`, g^{L+1} = g̃^{L+1} = 1 for the own output: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says.
+
+    Where nothing of g is recorded, it is None of a rule that does not use it.
+    """
     g, g_tilde = [top], [top]
     for layer, above in zip(reversed(layers), reversed(weights)):
         layer.receive(above, Delta, g[0], g_tilde[0])
         g_tilde.insert(0, layer.field(rule.pseudo_gradient(layer)))
-        g.insert(0, layer.recorded_g())
+        g.insert(0, layer.recorded_g() if recording or layer.z is not None else None)
     return g, g_tilde
 
 
@@ -211,11 +216,12 @@ def untrained(weights, X, make_layer):
     return features
 
 
-def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None):
+def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, recording=True):
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields.
 
     keep   what weight decay leaves of every weight, None without decay
     mask   (P,): 1 for samples that are learned from, 0 for others; None for all samples
+    recording   whether g is to be known of a rule that does not use it
     """
     (P, C), xp = y.shape, y.__array_namespace__()
     make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l])  # noqa: E731
@@ -225,7 +231,7 @@ def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, m
     f = weights[-1].outputs(phi[-1], gamma0, *copy)
     Delta = loss.error(y, f[:P])
     phi = [features[:P] for features in phi]
-    g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)))
+    g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)), recording)
     if mask is not None:
         Delta = mask[:, None] * Delta
     for W, features, g_tilde_above in zip(weights, [X[:P], *phi], g_tilde):
@@ -239,17 +245,26 @@ def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, m
 def entk(K_x, Phi, G_tilde):
     """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX."""
     P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
-    below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
-    above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
-    return sum(a * b for a, b in zip(above, below))
+    rows = lambda k: k if C == 1 else k.repeat(C, -1).repeat(C, -2)  # noqa: E731
+    K = G_tilde[..., 0, :, :] * rows(K_x)
+    for l in range(1, Phi.shape[-3]):
+        K += G_tilde[..., l, :, :] * rows(Phi[..., l - 1, :, :])
+    last = rows(Phi[..., -1, :, :])
+    K += last if C == 1 else np.tile(np.eye(C, dtype=K_x.dtype), (P, P)) * last
+    return K
 
 
 def kernels(K_x, phi, g, g_tilde):
     """Φ, G, G̃, ⟨g̃g̃⟩ and K of one step by name: averages over neurons of its fields."""
 
     def average(a, b):
-        return a[0].__array_namespace__().stack([x @ y.T / x.shape[1] for x, y in zip(a, b)])
+        products = [x @ y.T for x, y in zip(a, b)]
+        for l, x in enumerate(a):
+            products[l] /= x.shape[1]
+        return a[0].__array_namespace__().stack(products)
 
-    Phi, G_tilde = average(phi, phi), average(g, g_tilde)
-    others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
+    Phi, G = average(phi, phi), average(g, g)
+    same = all(x is y for x, y in zip(g, g_tilde))  # as those of a gradient
+    G_tilde, own = (G, G) if same else (average(g, g_tilde), average(g_tilde, g_tilde))
+    others = dict(G=G, G_tilde_tilde=own)
     return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde)) | others
