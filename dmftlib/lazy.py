@@ -264,7 +264,12 @@ class _State:
 
 def _kernels(experiment, X, Delta):
     """Kernels for the rows of X and the errors (rows, C)."""
-    return _State(experiment, X, Delta.shape[1]).kernels(Delta)
+    state = _State(experiment, X, Delta.shape[1])
+    try:
+        return state.kernels(Delta)
+    finally:  # fields and layers know each other: else their averages would stay until Python looks for such rings
+        for layer in (state.top, *state.layers):
+            vars(layer).clear()
 
 
 @dataclass(frozen=True)

@@ -293,9 +293,9 @@ class HalfSweep:
         return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
 
     def run(self):
-        """Sweep over all steps; an overflow repeats an eighth of them."""
+        """Sweep over all steps; an overflow repeats an eighth of them, or one where that takes much longer than to copy bases."""
         T = self.experiment.steps
-        chunk = -(-T // 8)
+        chunk = 1 if self.in_numpy and self.experiment.task.P > CANDIDATES else -(-T // 8)
         for stop in range(chunk, T + chunk, chunk):
             self.advance(min(stop, T))
         return self
