@@ -20,7 +20,8 @@ __all__ = ["Estimate", "estimate"]  # for users
 GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
 SUBSET = 300  # samples on which those are counted
 FIELDS = 12  # arrays of fields that a step holds at a time
-COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
+EXACT = 3  # times the exact kernels of step 0: they, and what they are made of
+COPIES = 5  # of a network's recorded kernels in float64
 HELD = 3  # times the bases: the old ones and the new ones of a step and, while these are made, as much again
 LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
@@ -76,11 +77,16 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     kinds_of = images(experiment, S, record)
     arrays = sum(1 + len(kinds) for basis, kinds in kinds_of.items() if kinds and basis != "unkept")
     bases = HELD * arrays * gaps * directions * S * item
-    fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
+    fields = experiment.hidden_layers * (n + rows) * S * item
     kept = 2 * task.P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
     history = record * T * experiment.hidden_layers * kept * S * (item + 8)
     sweeps = 3 if gaps else 2
-    memory = sweeps * (bases + fields + history + recorded * kernels * item) + COPIES * 8 * recorded * kernels
+    at_once = min(sweeps, os.cpu_count())
+    memory = sweeps * (bases + 2 * fields + history + recorded * kernels * item) + at_once * FIELDS * fields
+    memory += at_once * bool(recorded) * kernels * item  # those of a step
+    # Afterwards their averages in float64, and where step 0 is recorded its exact kernels and what is compared with them.
+    first = recorded and (kernels_at is None or kernels_at[0] == 0)
+    memory += 8 * kernels * (recorded + first * (recorded + EXACT))
     return Estimate(memory, operations, directions, dtype)
 
 

@@ -89,7 +89,7 @@ def corrected(experiment, known_noise, name, sweeps, better):
     if known_noise and name == "K":
         return [entk(experiment.task.K_x, *kernels) for kernels in zip(better["Phi"], better["G_tilde"])]
     if name not in known_noise:
-        return [np.asarray(sweep, float) for sweep in sweeps]
+        return sweeps
     sweeps = [np.array(sweep, float) for sweep in sweeps]
     for k, sweep in enumerate(sweeps):
         if name == "f":

@@ -28,6 +28,7 @@ from .span import DIRECTIONS_A_ROUND
 from .sweep import TOL_POWER, HalfSweep, coarser
 
 MOST_TOL = 3e-2
+TOGETHER = 2**20  # entries of recorded kernels that are averaged together
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
@@ -96,6 +97,35 @@ class Solution(Dynamics):
     responses.__doc__ = Dynamics.responses.__doc__
 
 
+def _summarized(name, sweeps, P, tol, errors):
+    """The mean of the halves, in float64; relative errors of it are added to `errors`, of outputs on test points by themselves.
+
+    Of large kernels some rows are taken at a time.
+    """
+    mean = np.empty(sweeps[0].shape)
+    parts = {name: np.s_[:]} if name != "f" else {"f": np.s_[:, :P], "f_test": np.s_[:, P:]}
+    # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
+    shrink, sizes = max(float(coarser(tol) / tol) ** TOL_POWER - 1, 1e-9), {}
+    blocks = [...]
+    if name != "f" and mean.size > TOGETHER:
+        starts = range(0, mean.shape[-2], max(1, TOGETHER // mean.shape[-1]))
+        rows = [slice(start, start + starts.step) for start in starts]
+        blocks = [(*index, some) for index in np.ndindex(mean.shape[:-2]) for some in rows]
+    for block in blocks:
+        first, second, rough = (np.asarray(sweep[block], float) for sweep in sweeps)
+        mean[block] = (first + second) / 2
+        pairs = dict(monte_carlo=(first - second) / 2, tol=(rough - first) / shrink, size=mean[block])
+        for part, place in parts.items():
+            for source, array in pairs.items():
+                sizes.setdefault((source, part), []).append(np.linalg.norm(array[place]))
+    for part, place in parts.items():
+        if mean[place].size:
+            size, *found = (np.hypot.reduce(sizes[source, part]) for source in ("size", *errors))
+            for source, error in zip(errors, found):
+                errors[source][part] = float(error / max(size, 1e-300))
+    return mean
+
+
 def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=False, kernels_at=None, devices=None):
     """Mean field dynamics of an experiment at infinite width; returns Dynamics.
 
@@ -161,38 +191,21 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             list(threads.map(in_dtype(HalfSweep.run), dict.fromkeys((*halves, coarse))))
     history = _history(halves, experiment.task, experiment.error) if record else None
 
-    # Both halves, and the coarser sweep of the first. Kernels may be large: one name at a time is in double precision.
+    # Both halves, and the coarser sweep of the first.
     runs = *halves, coarse
     sweeps, known_noise, better = {name: [run.taken(name) for run in runs] for name in RECORDED}, {}, {}
     for run in runs:
         run.records = dict(outside=run.records["outside"])
     if not linear and (kernels_at is None or 0 in kernels_at[:1]):
         known_noise = without_known_noise(experiment, samples, sweeps)
-    # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
-    shrink = max(float(coarser(tol) / tol) ** TOL_POWER - 1, 1e-9)
-    records, errors, P = {}, dict(monte_carlo={}, tol={}), experiment.task.P
-
-    def summarize(name):
-        """The mean of the halves, and its errors."""
-        first, second, rough = found = corrected(experiment, known_noise, name, sweeps.pop(name), better)
+    records, errors = {}, dict(monte_carlo={}, tol={})
+    for name in ("f", "Phi", "G_tilde", "K", "G", "G_tilde_tilde"):
+        found = corrected(experiment, known_noise, name, sweeps.pop(name), better)
         if known_noise and name in ("Phi", "G_tilde"):
             better[name] = found
-        mean = first + second
-        mean /= 2
-        parts = {name: np.s_[:]} if name != "f" else {"f": np.s_[:, :P], "f_test": np.s_[:, P:]}
-        for source, more, less, share in (("monte_carlo", first, second, 2), ("tol", rough, first, shrink)):
-            difference = more - less
-            difference /= share
-            for part, place in parts.items():
-                if mean[place].size:
-                    size = max(np.linalg.norm(mean[place]), 1e-300)
-                    errors[source][part] = float(np.linalg.norm(difference[place]) / size)
-        return mean
-
-    for name in ("f", "Phi", "G_tilde", "K", "G", "G_tilde_tilde"):
-        records[name] = summarize(name)
-        if name == "K":  # which is made of the two before it
+        elif name == "K":  # which is made of the two before it
             better.clear()
+        records[name] = _summarized(name, found, experiment.task.P, tol, errors)
     if len(records["K"]):
         warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
     else:

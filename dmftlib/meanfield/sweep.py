@@ -100,7 +100,10 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
     def write(arrays, values, place):
         if in_numpy:
             for name, array in arrays.items():
-                array[place] = values[name]
+                if len(array) == 1:  # not copied: it may be large
+                    arrays[name] = values[name][None]
+                else:
+                    array[place] = values[name]
             return arrays
         return {n: jax.lax.dynamic_update_index_in_dim(arrays[n], values[n], place, 0) for n in arrays}
 
