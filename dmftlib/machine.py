@@ -19,7 +19,7 @@ __all__ = ["Estimate", "estimate"]  # for users
 
 GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
 SUBSET = 300  # samples on which those are counted
-FIELDS = 12  # arrays of fields that a step holds at a time
+FIELDS, HELD_FIELDS = 12, 5  # arrays of fields that a step of a network holds at a time, and one of a sweep
 EXACT = 3  # times the exact kernels of step 0: they, and what they are made of
 COPIES = 5  # of a network's recorded kernels in float64
 HELD = 3  # times the bases: the old ones and the new ones of a step and, while these are made, as much again
@@ -82,11 +82,11 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     history = record * T * experiment.hidden_layers * kept * S * (item + 8)
     sweeps = 3 if gaps else 2
     at_once = min(sweeps, os.cpu_count())
-    memory = sweeps * (bases + 2 * fields + history + recorded * kernels * item) + at_once * FIELDS * fields
-    memory += at_once * bool(recorded) * kernels * item  # those of a step
-    # Afterwards their averages in float64, and where step 0 is recorded its exact kernels and what is compared with them.
+    memory = sweeps * (bases + fields + history + recorded * kernels * item)
+    # Afterwards averages are made in float64 and, where step 0 is recorded, its exact kernels, which they are compared with.
     first = recorded and (kernels_at is None or kernels_at[0] == 0)
-    memory += 8 * kernels * (recorded + first * (recorded + EXACT))
+    averages = 8 * kernels * (recorded + first * (recorded + EXACT))
+    memory += max(at_once * (HELD_FIELDS * fields + (recorded > 1) * kernels * item), averages)
     return Estimate(memory, operations, directions, dtype)
 
 

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
 LEAST_UPDATE = 20  # × rounding. At 8 outputs are off by 0.4 %, at 0.8 by 16 % (tests/science/test_results.py)
 NOTICEABLE = 10.0  # growth of differences in a run: below it those of a narrow network, a few per cent, stay small
-ROUNDS = 12  # of power iteration
+ROUNDS = 40  # of power iteration
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 
 

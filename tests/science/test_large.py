@@ -29,7 +29,7 @@ def test_kernels_at_asked_steps_are_those_of_all_steps(rule, monkeypatch):
     # Outputs lose the noise of the start only where all kernels tell how long it lasts.
     monkeypatch.setattr(solver, "without_known_noise", lambda *_: {})
     e = experiment(rule)
-    for run in (lambda **k: meanfield.solve(e, 256, **k), lambda **k: dl.network.train(e, 32, **k)):
+    for run in (lambda **k: meanfield.solve(e, 1024, **k), lambda **k: dl.network.train(e, 32, **k)):
         whole, some = run(), run(kernels_at=SOME)
         assert some.kernels_at.tolist() == list(SOME) and whole.kernels_at.tolist() == list(range(8))
         np.testing.assert_allclose(some.kernel_times, [0, 0.15, 0.35])
@@ -43,7 +43,7 @@ def test_kernels_at_asked_steps_are_those_of_all_steps(rule, monkeypatch):
 @pytest.mark.parametrize("devices", [None, jax.devices()[:1]])
 def test_a_run_without_kernels_has_the_outputs_of_one_with_some(rule, devices):
     e = experiment(rule)
-    none, some = (meanfield.solve(e, 256, kernels_at=at, devices=devices) for at in ((), SOME))
+    none, some = (meanfield.solve(e, 1024, kernels_at=at, devices=devices) for at in ((), SOME))
     assert (
         none.K.shape == (0, 6, 6)
         and none.Phi.shape == (0, 2, 6, 6)
@@ -55,7 +55,7 @@ def test_a_run_without_kernels_has_the_outputs_of_one_with_some(rule, devices):
         assert errors == {name: some.provenance.errors[source][name] for name in ("f", "f_test")}
     assert np.isnan(none.relative_error("K")) and "error of f" in repr(none)
     with pytest.raises(ValueError, match="`kernels_at` must be a list"):
-        meanfield.solve(e, 256, kernels_at=(), record=True)
+        meanfield.solve(e, 1024, kernels_at=(), record=True)
 
 
 def test_a_step_that_overshoots_is_told_without_kernels():
