@@ -1,12 +1,13 @@
-"""Time and memory of single runs: many digits, the lazy kernels, first and later calls, what share is matrix speed.
+"""Time and memory of single runs: many digits, ten thousand inputs, the lazy kernels, first and later calls, what share is matrix speed.
 
-    python benchmarks/speed.py [large] [lazy] [first] [profile]      writes benchmarks/results/<part>.json
+    python benchmarks/speed.py [large] [inputs] [lazy] [first] [profile]      writes benchmarks/results/<part>.json
 
 Seconds are those of the clock, `wall`, and of the processor, `cpu`, all cores added, which other work on the machine
 disturbs less. What is said to be of a fresh process comes from one that does nothing else, with an empty cache of
 compiled functions unless said otherwise; its memory is its peak, imports included.
 """
 
+import ast
 import json
 import os
 import re
@@ -124,6 +125,46 @@ def large():
     """1500 digits to train on and 297 to test, every rule, compilation included."""
     rows = [show(fresh(__file__, "large", rule)) for rule in reference.RULES]
     return dict(P=1500, P_test=297, T=40, gamma0=2.0, samples=SAMPLES, rows=rows)
+
+
+# --- Ten thousand inputs ----------------------------------------------------------------------------------------------
+
+
+def mixed(rule, P=10_000, P_test=1000, D=10, gamma0=2.0, steps=40):
+    """Gaussian inputs, y = sign(x₁ + x₂x₃), two ReLU layers. lr·λ_max of the lazy kernel of 1000 of them, scaled to P, is RATE, or less."""
+    X = np.random.default_rng(0).standard_normal((P + P_test, D))
+    y = np.sign(X[:, 0] + X[:, 1] * X[:, 2])
+    some = dl.Experiment(dl.Task(X[:1000], y[:1000]), reference.RULES[rule], 2, "relu", gamma0, 1.0, steps)
+    lr = RATE * 1000 / (P * largest_eigenvalue(dl.lazy.kernels(some).K))
+    return dl.Experiment(dl.Task(X[:P], y[:P], X[P:], y[P:]), some.rule, 2, "relu", gamma0, lr, steps)
+
+
+def wrong(experiment, f):
+    """Share of test points whose sign is not that of f."""
+    return float((np.sign(f) != experiment.task.y_test).mean())
+
+
+def fresh_inputs(rule, route):
+    e, at = mixed(rule), None if route == "lazy" else ast.literal_eval(route)
+    if route == "lazy":
+        run, seconds = timed(lambda: dl.lazy.predict(e))
+        return dict(
+            **seconds, memory=peak(), loss=[float(run.loss[0]), float(run.loss[-1])], test=wrong(e, run.f_test[-1])
+        )
+    options = dict(tol=3e-2, dtype="float32", kernels_at=at)
+    run, seconds = timed(lambda: dl.meanfield.solve(e, SAMPLES, **options))
+    row = dict(**seconds, memory=peak(), rank=run.provenance.rank[0], test=wrong(e, run.f_test[-1]))
+    row |= dict(estimate=dl.machine.estimate(e, SAMPLES, **options).memory / 2**30, errors=run.provenance.errors)
+    return row | dict(loss=[float(run.loss[0]), float(run.loss[-1])], alignment=[float(a) for a in run.alignment])
+
+
+def inputs():
+    """10,000 inputs in 10 dimensions: without kernels, with those of the last step, and the lazy limit."""
+    rows = []
+    for rule in ("gd", "dfa"):
+        for route in ((), (39,), "lazy"):
+            rows.append(show(dict(rule=rule, route=str(route)) | fresh(__file__, "inputs", rule, route)))
+    return dict(P=10_000, P_test=1000, D=10, T=40, gamma0=2.0, samples=SAMPLES, rows=rows)
 
 
 # --- Lazy kernels -----------------------------------------------------------------------------------------------------
@@ -257,7 +298,9 @@ def profile():
     )
 
 
-PARTS = dict(large=large, lazy=lazy, first=first, profile=profile)  # fresh processes first, from a small one
+PARTS = dict(
+    large=large, inputs=inputs, lazy=lazy, first=first, profile=profile
+)  # fresh processes first, from a small one
 
 if __name__ == "__main__":
-    measure(__file__, PARTS, dict(large=fresh_large, lazy=fresh_lazy, first=fresh_first))
+    measure(__file__, PARTS, dict(large=fresh_large, inputs=fresh_inputs, lazy=fresh_lazy, first=fresh_first))

@@ -396,7 +396,8 @@ def with_derivative(activation, h):
     """φ(h) and φ̇(h). Of numpy arrays they are such arrays, too: functions of one's own are compiled for them."""
     if isinstance(h, np.ndarray) and not {activation.phi, activation.phi_dot} <= KNOWN:
         return [np.asarray(value) for value in _compiled(activation, h)]
-    return activation.phi(h), activation.phi_dot(h)
+    phi = activation.phi(h)
+    return phi, 1 - phi**2 if activation.phi_dot is _tanh_dot else activation.phi_dot(h)
 
 
 # It runs often and compiles fast, so it is worth the compiler's full effort, whatever the process asks for.

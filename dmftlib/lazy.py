@@ -18,6 +18,7 @@ It is made at a few scales, and interpolated between them by polynomials.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -35,6 +36,7 @@ SKIP = "skip"  # the matrix of a skip connection
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
 INTERPOLATED = 1e-7  # of the largest entry of K: how well it is known between scales of the weights
+GROUP = 1500  # samples; of more than two groups kernels are made by pairs of groups
 MOST_SCALES, MOST_ROWS = 40, 4000  # of weights, and of samples × outputs × scales
 
 
@@ -296,7 +298,12 @@ class _State:
 
 def _kernels(experiment, X, Delta):
     """Kernels for the rows of X and the errors (rows, C)."""
-    return _State(experiment, X, Delta.shape[1]).kernels(Delta)
+    state = _State(experiment, X, Delta.shape[1])
+    try:
+        return state.kernels(Delta)
+    finally:  # fields and layers know each other: else their averages would stay until Python looks for such rings
+        for layer in (state.top, *state.layers):
+            vars(layer).clear()
 
 
 @dataclass(frozen=True)
@@ -420,6 +427,17 @@ def _scaled(experiment, X, Delta, scales):
     return state.kernels(np.tile(Delta, (len(scales), 1)))
 
 
+def _in_groups(experiment, X, Delta, P):
+    """K (rows, P), made of the kernels of two groups of samples at a time: of many at once they would take much memory."""
+    K = np.empty((len(X), P))
+    groups = np.array_split(np.arange(len(X)), -(-len(X) // GROUP))
+    for one, other in combinations(groups, 2):
+        rows = np.concatenate([one, other])
+        known = rows[rows < P]
+        K[rows[:, None], known] = _kernels(experiment, X[rows], Delta[rows]).K[:, : len(known)]
+    return K
+
+
 def predict(experiment):
     """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
 
@@ -437,6 +455,8 @@ def predict(experiment):
     scales, share = _scales(experiment, X, Delta)
     if depends_on_error:
         state = _State(experiment, np.tile(X, (len(scales), 1)), C, np.repeat(scales, len(X)))
+    elif len(X) > 2 * GROUP and experiment.keep is None:
+        K = _in_groups(experiment, X, Delta, P)
     else:
         K = _scaled(experiment, X, Delta, scales).K.reshape(len(scales), len(X), len(scales), len(X))
         K = K[..., :P].reshape(len(scales) * len(X), -1)

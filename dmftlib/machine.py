@@ -19,8 +19,9 @@ __all__ = ["Estimate", "estimate"]  # for users
 
 GROWTH = 4  # directions a basis ends with, for each that the first step's features need; measured 3 to 9
 SUBSET = 300  # samples on which those are counted
-FIELDS = 12  # arrays of fields that a step holds at a time
-COPIES = 5  # of the recorded kernels in float64 while they are averaged and compared
+FIELDS, HELD_FIELDS = 12, 5  # arrays of fields that a step of a network holds at a time, and one of a sweep
+EXACT = 3  # times the exact kernels of step 0: they, and what they are made of
+COPIES = 5  # of a network's recorded kernels in float64
 HELD = 3  # times the bases: the old ones and the new ones of a step and, while these are made, as much again
 LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
@@ -59,7 +60,7 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     check_experiment(experiment)
     check_dtype(dtype)
     samples = whole("samples", samples, 4)
-    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps, least=0)
     task, T, gaps = experiment.task, experiment.steps, experiment.hidden_layers - 1
     if directions is None:
         directions = _guess(experiment, tol, samples) if gaps else 0
@@ -77,11 +78,16 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     kinds_of = images(experiment, S, record)
     arrays = sum(1 + len(kinds) for basis, kinds in kinds_of.items() if kinds and basis != "unkept")
     bases = HELD * arrays * gaps * directions * (K + 1) / 2 * S * item
-    fields = FIELDS * experiment.hidden_layers * (n + rows) * S * item
+    fields = experiment.hidden_layers * (n + rows) * S * item
     kept = 2 * P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
     history = record * T * experiment.hidden_layers * kept * S * (item + 8)
     sweeps = 3 if gaps else 2
-    memory = sweeps * (bases + fields + history + recorded * kernels * item) + COPIES * 8 * recorded * kernels
+    at_once = min(sweeps, os.cpu_count())
+    memory = sweeps * (bases + fields + history + recorded * kernels * item)
+    # Afterwards averages are made in float64 and, where step 0 is recorded, its exact kernels, which they are compared with.
+    first = recorded and (kernels_at is None or kernels_at[0] == 0)
+    averages = 8 * kernels * (recorded + first * (recorded + EXACT))
+    memory += max(at_once * (HELD_FIELDS * fields + (recorded > 1) * kernels * item), averages)
     return Estimate(memory, operations, directions, dtype)
 
 

@@ -97,7 +97,7 @@ class Result:
         Raises ValueError where a mean square is negative, as an extrapolation from too narrow networks can make it.
         """
         G, G_tilde, F = (np.trace(a, axis1=-2, axis2=-1) for a in (self.G, self.G_tilde, self.G_tilde_tilde))
-        if min(G.min(), F.min()) < 0:
+        if min(G.min(initial=0), F.min(initial=0)) < 0:
             raise ValueError(
                 "`corr_g` needs mean squares of g and g̃ that are not negative; extrapolation in 1/N made a trace "
                 f"{min(G.min(), F.min()):.2g}. Take wider networks, or more seeds."
@@ -130,12 +130,14 @@ def describe(result):
     if len(seeds := about.get("seeds", [])) > 8:
         about["seeds"] = f"{seeds[0]}, {seeds[1]}, … ({len(seeds)})"
     words = [f"{name} {value}" for name, value in about.items() if name not in ("engine", "rank", "discarded")]
+    stated = result.stated_errors()
+    what = "K" if any("K" in sizes for sizes in stated.values()) else "f"
     errors = [
-        f"{100 * sizes['K']:.2g} % ({name.removeprefix('relative_error_')})"
-        for name, sizes in result.stated_errors().items()
-        if "K" in sizes
+        f"{100 * sizes[what]:.2g} % ({name.removeprefix('relative_error_')})"
+        for name, sizes in stated.items()
+        if what in sizes
     ]
-    words += [f"error of K {', '.join(errors)}"] if errors else []
+    words += [f"error of {what} {', '.join(errors)}"] if errors else []
     settings = [repr(e.rule), f"{e.hidden_layers} hidden layer{'s' * (e.hidden_layers > 1)}", e.phi.name]
     settings += [] if e.residual is None else [f"residual {e.residual:g}"]
     settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 MOST_EIGENVALUES = 256  # of a larger kernel only the largest eigenvalue is computed
 LEAST_UPDATE = 20  # × rounding. At 8 outputs are off by 0.4 %, at 0.8 by 16 % (tests/science/test_results.py)
 NOTICEABLE = 10.0  # growth of differences in a run: below it those of a narrow network, a few per cent, stay small
+ROUNDS = 40  # of power iteration
 UNBOUNDED = 100.0  # a loss this many times the initial one is divergence, not a transient
 LEFT_OUT = 1e-5  # × 1/γ₀²: loss of outputs that are 0 but for what a mean field leaves out of its fields
 
@@ -88,6 +89,39 @@ def largest_eigenvalue(K):
     return np.abs(eigenvalues(K)).max()
 
 
+def largest_of_fields(below, g, g_tilde, C, mask=None):
+    """The largest eigenvalue of K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ, to about 1 %, by power iteration without K.
+
+    below        (P, any) with Φ^ℓ = below belowᵀ, ℓ = 0 … L
+    g, g_tilde   (P·C, S) with G̃^ℓ = ⟨g g̃⟩, ℓ = 1 … L
+    mask         (P,): 1 for samples that the step learns from
+    """
+    xp, (n, S) = g[0].__array_namespace__(), g[0].shape
+    top = xp.tile(xp.eye(C, dtype=g[0].dtype), (n // C, 1))
+
+    def product(v):
+        v, total = v if mask is None else v * mask.repeat(C), 0.0
+        for Phi, a, b, size in zip(below, (*g, top), (*g_tilde, top), (*[S] * len(g), 1)):
+            sent = (v[:, None] * b).reshape(n // C, C, -1).sum(axis=1).T @ Phi
+            total = total + (a * (Phi @ sent.T).repeat(C, axis=0)).sum(axis=1) / size
+        return total
+
+    v = xp.asarray(np.random.default_rng(0).standard_normal(n), g[0].dtype)
+    for _ in range(ROUNDS):
+        v = v / xp.sqrt(v @ v)
+        known, v = v, product(v)
+    return known @ v
+
+
+def warn_if_overshooting(experiment, edge, step):
+    """Warn where lr·λ > 2 for the largest eigenvalue λ of K at this step, times the curvature of the loss."""
+    if (size := experiment.lr * (experiment.loss.curvature or 0.0) * edge) > 2:
+        warn(
+            f"|1 − lr·λ| exceeds 1 for the largest eigenvalue λ of K at step {step} (lr·λ = {size:.3g}): theory and networks "
+            "may part for a good reason there. Choose a smaller `lr`.",
+        )
+
+
 def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K, times the curvature of the loss: a step then enlarges
     errors and differences. Of K count the columns of the samples that the step learns from.
@@ -130,7 +164,7 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
 def warn_if_rounded(experiment, dtype):
     """Warn where updates are so small that rounding of the weights, which are of size 1, takes part of them."""
     task = experiment.task
-    update = experiment.lr * experiment.gamma0 * np.linalg.norm(task.y) * np.sqrt(np.diag(task.K_x).mean())
+    update = experiment.lr * experiment.gamma0 * np.linalg.norm(task.y) * np.linalg.norm(task.X) / np.sqrt(task.X.size)
     if 0 < update < LEAST_UPDATE * np.finfo(dtype).eps:
         fix = 'Use dtype="float64"' if dtype == "float32" else "Use a larger `gamma0`, or lazy.predict for γ₀ → 0"
         warn(

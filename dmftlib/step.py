@@ -47,7 +47,8 @@ class ReceivingLayer(Layer):
         self.error, self.g_tilde_next = Delta.reshape(-1, 1), g_tilde_next
         if self.positions > 1:
             self.error = Delta.__array_namespace__().repeat(self.error, self.positions, axis=0)
-        self._above, self._g_next, self.z, self.images, self.branch = above, g_next, None, {}, branch
+        self._above, self._g_next, self.branch = above, g_next, branch
+        self.z, self._g, self.images = None, None, {}
 
     def _through(self, field):
         """What a product with the weights above is in this network."""
@@ -71,12 +72,9 @@ class ReceivingLayer(Layer):
 
     @property
     def g(self):
-        return self._g(self._above.transpose)
-
-    def _g(self, transpose):
         if self.z is None:
-            self.z = self._through(transpose(self._g_next))
-        return self.skip(self._g_next) + self.gain * self.z
+            self.z = self._through(self._above.transpose(self._g_next))
+        return self.recorded_g()
 
     def field(self, value):
         """What a rule returned, as an array of this layer's kind and precision; symbolic fields are what they are."""
@@ -84,7 +82,11 @@ class ReceivingLayer(Layer):
 
     def recorded_g(self):
         """g, once the rule has been asked for g̃: by then it is known whether the rule uses g."""
-        return self._g(self._above.transpose_recorded)
+        if self.z is None:
+            self.z = self._through(self._above.transpose_recorded(self._g_next))
+        if self._g is None:
+            self._g = self.skip(self._g_next) + self.gain * self.z
+        return self._g
 
 
 class HiddenLayer(ReceivingLayer):
@@ -219,13 +221,16 @@ def forward(weights, X, make_layer, branch=None, product=lambda W, features: W.a
     return layers
 
 
-def backward(rule, weights, layers, Delta, top, branch=None):
-    """g^ℓ and g̃^ℓ from the first layer up to `top`, g^{L+1} = g̃^{L+1} = 1 for the own output: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says."""
+def backward(rule, weights, layers, Delta, top, branch=None, recording=True):
+    """g^ℓ and g̃^ℓ from the first layer up to `top`, g^{L+1} = g̃^{L+1} = 1 for the own output: g^ℓ = gain ⊙ W^ℓᵀ g^{ℓ+1}/√N, g̃ as the rule says.
+
+    Where nothing of g is recorded, it is None of a rule that does not use it.
+    """
     g, g_tilde = [top], [top]
     for layer, above in zip(reversed(layers), reversed(weights)):
         layer.receive(above, Delta, g[0], g_tilde[0], None if above is weights[-1] else branch)
         g_tilde.insert(0, layer.field(rule.pseudo_gradient(layer)))
-        g.insert(0, layer.recorded_g())
+        g.insert(0, layer.recorded_g() if recording or layer.z is not None else None)
     return g, g_tilde
 
 
@@ -235,12 +240,13 @@ def untrained(weights, X, make_layer, branch):
     return forward(weights, X, make_layer, branch, lambda W, features: left * W.apply_initial(features))[-1].features
 
 
-def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, branch=None):
+def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, branch=None, recording=True):
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields.
 
     keep   what weight decay leaves of every weight, None without decay
     mask   (P,): 1 for samples that are learned from, 0 for others; None for all samples
     branch what multiplies the hidden matrices of a residual network, None for other networks
+    recording   whether g is to be known of a rule that does not use it
     """
     (P, C), A, xp = y.shape, weights[-1].positions, y.__array_namespace__()
     make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l], A)  # noqa: E731
@@ -249,8 +255,8 @@ def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, m
     copy = () if weights[0].initial is None else (untrained(weights, X, make_layer, branch),)
     f = weights[-1].outputs(phi[-1], gamma0, *copy)
     Delta = loss.error(y, f[:P])
-    phi = [features[: A * P] for features in phi]
-    g, g_tilde = backward(rule, weights, layers, Delta, xp.tile(xp.eye(C, dtype=X.dtype), (P, 1)), branch)
+    phi, top = [features[: A * P] for features in phi], xp.tile(xp.eye(C, dtype=X.dtype), (P, 1))
+    g, g_tilde = backward(rule, weights, layers, Delta, top, branch, recording)
     if mask is not None:
         Delta = mask[:, None] * Delta
     met = [X[: A * P], *(into(features, branch) for features in phi[:-1]), phi[-1]]
@@ -271,19 +277,27 @@ def entk(K_x, Phi, G_tilde, branch=None, convolution=None):
     if convolution is not None:
         return convolution.entk(K_x, Phi, G_tilde, branch)
     P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
-    below = [k.repeat(C, -1).repeat(C, -2) for k in (K_x, *(Phi[..., l, :, :] for l in range(Phi.shape[-3])))]
-    above = [*(G_tilde[..., l, :, :] for l in range(Phi.shape[-3])), np.tile(np.eye(C, dtype=K_x.dtype), (P, P))]
-    if branch is not None:
-        below[1:-1] = [branch**2 * k for k in below[1:-1]]
-    return sum(a * b for a, b in zip(above, below))
+    rows = lambda k: k if C == 1 else k.repeat(C, -1).repeat(C, -2)  # noqa: E731
+    K = G_tilde[..., 0, :, :] * rows(K_x)
+    for l in range(1, Phi.shape[-3]):
+        Phi_l = rows(Phi[..., l - 1, :, :])
+        K += G_tilde[..., l, :, :] * (Phi_l if branch is None else branch**2 * Phi_l)
+    last = rows(Phi[..., -1, :, :])
+    K += last if C == 1 else np.tile(np.eye(C, dtype=K_x.dtype), (P, P)) * last
+    return K
 
 
 def kernels(K_x, phi, g, g_tilde, branch=None, convolution=None):
     """Φ, G, G̃, ⟨g̃g̃⟩ and K of one step by name: averages over neurons of its fields."""
 
     def average(a, b):
-        return a[0].__array_namespace__().stack([x @ y.T / x.shape[1] for x, y in zip(a, b)])
+        products = [x @ y.T for x, y in zip(a, b)]
+        for l, x in enumerate(a):
+            products[l] /= x.shape[1]
+        return a[0].__array_namespace__().stack(products)
 
-    Phi, G_tilde = average(phi, phi), average(g, g_tilde)
-    others = dict(G=average(g, g), G_tilde_tilde=average(g_tilde, g_tilde))
-    return dict(Phi=Phi, G_tilde=G_tilde, K=entk(K_x, Phi, G_tilde, branch, convolution)) | others
+    Phi, G = average(phi, phi), average(g, g)
+    same = all(x is y for x, y in zip(g, g_tilde))  # as those of a gradient
+    G_tilde, own = (G, G) if same else (average(g, g_tilde), average(g_tilde, g_tilde))
+    K = entk(K_x, Phi, G_tilde, branch, convolution)
+    return dict(Phi=Phi, G_tilde=G_tilde, K=K, G=G, G_tilde_tilde=own)

@@ -112,14 +112,14 @@ def check_dtype(dtype):
         raise ValueError(f'`dtype` must be "float64" or "float32", as text; got {dtype!r}.')
 
 
-def check_steps(name, steps, T):
-    """Steps (T',) of a run of T steps, rising, or None for all. Raises ValueError, naming the argument."""
+def check_steps(name, steps, T, least=1):
+    """Steps (T',) of a run of T steps, rising, `least` or more, or None for all. Raises ValueError, naming the argument."""
     if steps is None:
         return None
-    array = np.asarray(steps)
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+    array = np.asarray(steps, None if np.size(steps) else int)
+    if array.ndim != 1 or array.size < least or array.dtype.kind not in "iu":
         raise ValueError(f"`{name}` must be a list of whole numbers, such as (0, {T - 1}), or None; got {steps!r}.")
-    if array[0] < 0 or array[-1] >= T or (np.diff(array) <= 0).any():
+    if array.size and (array[0] < 0 or array[-1] >= T or (np.diff(array) <= 0).any()):
         raise ValueError(f"`{name}` must rise, from 0 or later to {T - 1} (`steps` − 1) at most; got {array.tolist()}.")
     return array
 

@@ -33,7 +33,10 @@ def trained_with(K, experiment):
 
 
 def without_known_noise(experiment, samples, sweeps):
-    """Records of the sweeps (2 halves and a coarser one, T, …) without what is known to be noise: control variates.
+    """What is known to be noise of the records of the sweeps (lists of 2 halves and a coarser one): control variates.
+
+    By name: of outputs what is to be taken off, (3, T, …), of a kernel how long what it misses at step 0 lasts, (T,), and
+    what it is there.
 
     At initialization `lazy` has every kernel exactly. What a sweep misses there it goes on missing for a while, so
     β(t) times that is taken off, where β is fitted to the difference of the halves, over all entries of Φ and G: of one
@@ -49,7 +52,7 @@ def without_known_noise(experiment, samples, sweeps):
         known = vars(lazy.kernels(experiment))
     except (NotImplementedError, ValueError, TypeError, AttributeError):  # whatever a rule of one's own does to fields
         return {}
-    first, second, coarse = sweeps["K"][:, 0]
+    first, second, coarse = K = [np.asarray(sweep[0], float) for sweep in sweeps["K"]]
     misses = ((first + second) / 2 - known["K"], (first - second) / 2, coarse - first)
     off, noise, tol = (np.linalg.norm(x) / np.linalg.norm(known["K"]) for x in misses)
     # Of a small K two halves may agree by chance: then what is usual for so many samples counts.
@@ -59,20 +62,41 @@ def without_known_noise(experiment, samples, sweeps):
             "not explain: do not trust this run before networks confirm it. Try more `samples` and a smaller `tol`.",
         )
     names = ("Phi", "G", "G_tilde", "G_tilde_tilde")
-    apart = {name: (sweeps[name][0] - sweeps[name][1]).reshape(len(sweeps[name][0]), -1) for name in names}
-    shared = [apart[name] / (np.linalg.norm(known[name]) or 1.0) for name in ("Phi", "G")]
+
+    def apart(name):
+        one, other = (np.asarray(sweep, float) for sweep in sweeps[name][:2])
+        return (one - other).reshape(len(one), -1)
+
+    shared = [apart(name) for name in ("Phi", "G")]
+    for name, difference in zip(("Phi", "G"), shared):
+        difference /= np.linalg.norm(known[name]) or 1.0
     beta = lasting(np.concatenate(shared, axis=1))
     betas = dict.fromkeys(names, beta)
-    if apart["G_tilde"].shape[1] > 1 and not np.allclose(sweeps["G_tilde"], sweeps["G"]):
-        betas |= {name: lasting(apart[name]) for name in names[2:]}
-    better = {n: sweeps[n] - b[:, None, None, None] * (sweeps[n][:, :1] - known[n]) for n, b in betas.items()}
-    better["K"] = entk(experiment.K_x, better["Phi"], better["G_tilde"], experiment.branch, experiment.convolution)
+    if sweeps["G_tilde"][0][0].size > 1 and not all(map(np.allclose, sweeps["G_tilde"], sweeps["G"])):
+        betas |= {name: lasting(apart(name)) for name in names[2:]}
+    found = {name: (beta, known[name]) for name, beta in betas.items()}
     if len(beta) == experiment.steps:
-        y, f = experiment.task.y, sweeps["f"].copy()
-        kernels = np.stack([*sweeps["K"][:, 0], known["K"]])
         with np.errstate(over="ignore", invalid="ignore"):
-            static = trained_with(kernels, experiment)
+            static = trained_with(np.stack([*K, known["K"]]), experiment)
             miss = (np.cumsum(beta) / np.arange(1, len(beta) + 1))[:, None] * (static[:3] - static[3])
-        f[:, :, : len(y)] -= np.nan_to_num(miss, nan=0.0, posinf=0.0, neginf=0.0).reshape(*miss.shape[:2], *y.shape)
-        better["f"] = f
-    return better
+        miss = np.nan_to_num(miss, nan=0.0, posinf=0.0, neginf=0.0)
+        found["f"] = miss.reshape(*miss.shape[:2], *experiment.task.y.shape)
+    return found
+
+
+def corrected(experiment, known_noise, name, sweeps, better):
+    """One record of the sweeps, in float64, without its `known_noise`; K is made of the `better` kernels."""
+    if known_noise and name == "K":
+        how = experiment.branch, experiment.convolution
+        return [entk(experiment.K_x, *kernels, *how) for kernels in zip(better["Phi"], better["G_tilde"])]
+    if name not in known_noise:
+        return sweeps
+    sweeps = [np.array(sweep, float) for sweep in sweeps]
+    for k, sweep in enumerate(sweeps):
+        if name == "f":
+            miss = known_noise["f"][k]
+            sweep[:, : miss.shape[1]] -= miss
+        else:
+            beta, start = known_noise[name]
+            sweep -= beta[:, None, None, None] * (sweep[:1] - start)
+    return sweeps

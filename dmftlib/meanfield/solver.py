@@ -5,6 +5,7 @@ Each layer is a set of sampled neurons, and each infinite random matrix is known
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from numbers import Real
@@ -18,15 +19,16 @@ from ..experiment import check_experiment
 from ..machine import make_room, refuse_what_does_not_fit
 from ..probe import is_linear
 from ..results import KERNELS, RECORDED, Dynamics, Provenance
-from ..stability import warn_if_rounded, warn_if_unstable
+from ..stability import warn_if_overshooting, warn_if_rounded, warn_if_unstable
 from ..validate import check_dtype, check_steps, checked_seed, listed, one_experiment, whole
 from .draws import TooFewSamples
-from .errors import without_known_noise
+from .errors import corrected, without_known_noise
 from .responses import responses
 from .span import DIRECTIONS_A_ROUND
 from .sweep import TOL_POWER, HalfSweep, coarser
 
 MOST_TOL = 3e-2
+TOGETHER = 2**20  # entries of recorded kernels that are averaged together
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
@@ -99,6 +101,35 @@ class Solution(Dynamics):
     responses.__doc__ = Dynamics.responses.__doc__
 
 
+def _summarized(name, sweeps, P, tol, errors):
+    """The mean of the halves, in float64; relative errors of it are added to `errors`, of outputs on test points by themselves.
+
+    Of large kernels some rows are taken at a time.
+    """
+    mean = np.empty(sweeps[0].shape)
+    parts = {name: np.s_[:]} if name != "f" else {"f": np.s_[:, :P], "f_test": np.s_[:, P:]}
+    # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
+    shrink, sizes = max(float(coarser(tol) / tol) ** TOL_POWER - 1, 1e-9), {}
+    blocks = [...]
+    if name != "f" and mean.size > TOGETHER:
+        starts = range(0, mean.shape[-2], max(1, TOGETHER // mean.shape[-1]))
+        rows = [slice(start, start + starts.step) for start in starts]
+        blocks = [(*index, some) for index in np.ndindex(mean.shape[:-2]) for some in rows]
+    for block in blocks:
+        first, second, rough = (np.asarray(sweep[block], float) for sweep in sweeps)
+        mean[block] = (first + second) / 2
+        pairs = dict(monte_carlo=(first - second) / 2, tol=(rough - first) / shrink, size=mean[block])
+        for part, place in parts.items():
+            for source, array in pairs.items():
+                sizes.setdefault((source, part), []).append(np.linalg.norm(array[place]))
+    for part, place in parts.items():
+        if mean[place].size:
+            size, *found = (np.hypot.reduce(sizes[source, part]) for source in ("size", *errors))
+            for source, error in zip(errors, found):
+                errors[source][part] = float(error / max(size, 1e-300))
+    return mean
+
+
 def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=False, kernels_at=None, devices=None):
     """Mean field dynamics of an experiment at infinite width; returns Dynamics.
 
@@ -106,8 +137,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     tol       directions are added to a basis while more than this share of the variance of a step's fields is outside
               it, or more than 10 tol × their mean variance for a single field
     record    keep all fields, for two-time kernels and responses
-    kernels_at  steps at which kernels are recorded, such as (0, 39); all by default, which takes much memory and time
-              for many samples μ: see machine.estimate
+    kernels_at  steps at which kernels are recorded, such as (0, 39), or () for none (not with `record` or filters); all by default, which takes much
+              memory and time for many samples μ: see machine.estimate
     devices   JAX devices that share the samples, such as jax.devices(); the default device alone by default
 
     Kernels at step 0 are the lazy ones, exactly; what the samples missed there is taken off later ones as well, as far
@@ -121,11 +152,12 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     Raises ValueError for bad arguments or fewer samples than directions, MemoryError for a run that would not fit this
     machine; Diverged, with the step, when the loss is not finite or grows without bound; RuntimeError for a
     linear network whose fields take more directions than its equations can span. Warns where |1 − lr·λ| exceeds 1 for an
-    eigenvalue λ of K at a recorded step, and where updates are lost in the rounding of `dtype`.
+    eigenvalue λ of K at a recorded step, or for the largest at the last step if none is recorded, and where updates are lost in the rounding of `dtype`.
     """
     check_experiment(experiment)
     check_dtype(dtype)
-    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps)
+    few = record or experiment.convolution is not None
+    kernels_at = check_steps("kernels_at", kernels_at, experiment.steps, least=int(few))
     samples, seed = whole("samples", samples, 4), checked_seed(seed)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
@@ -163,42 +195,38 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
         halves = [in_dtype(draw)(half) for half in (0, 1)]
         # Products of numpy with threads of their own would wait for each other.
-        with ThreadPoolExecutor(1 if devices else 3) as threads, threadpool_limits(1, "blas"):
+        # More sweeps than cores at a time would take their memory, and no less time.
+        with ThreadPoolExecutor(1 if devices else min(3, os.cpu_count())) as threads, threadpool_limits(1, "blas"):
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
-            list(threads.map(in_dtype(HalfSweep.run), {*halves, coarse}))
+            list(threads.map(in_dtype(HalfSweep.run), dict.fromkeys((*halves, coarse))))
     history = _history(halves, experiment.task, experiment.error) if record else None
 
     # Both halves, and the coarser sweep of the first.
-    sweeps = {name: np.stack([half.recorded(name) for half in (*halves, coarse)]) for name in RECORDED}
-    if not linear and (kernels_at is None or kernels_at[0] == 0):
-        sweeps |= without_known_noise(experiment, samples, sweeps)
-    both = {name: x[:2] for name, x in sweeps.items()}
-    records = {name: value.mean(axis=0) for name, value in both.items()}
-
-    def observed(arrays):
-        """With outputs on test points by themselves."""
-        P, f = experiment.task.P, arrays["f"]
-        return arrays | dict(f=f[:, :P]) | (dict(f_test=f[:, P:]) if f.shape[1] > P else {})
-
-    def relative(differences):
-        sizes = observed(records)
-        norms = {n: [np.linalg.norm(x) for x in (d, sizes[n])] for n, d in observed(differences).items()}
-        return {n: float(error / max(size, 1e-300)) for n, (error, size) in norms.items()}
-
-    # With error ∝ tol^TOL_POWER the change from a coarser run of the same draws gives the error at tol itself.
-    shrink = max(float(coarser(tol) / tol) ** TOL_POWER - 1, 1e-9)
-    errors = dict(
-        monte_carlo=relative({name: (x[0] - x[1]) / 2 for name, x in both.items()}),
-        tol=relative({name: (x[2] - x[0]) / shrink for name, x in sweeps.items()}),
-    )
-    warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
+    runs = *halves, coarse
+    sweeps, known_noise, better = {name: [run.taken(name) for run in runs] for name in RECORDED}, {}, {}
+    for run in runs:
+        run.records = dict(outside=run.records["outside"])
+    if not linear and (kernels_at is None or 0 in kernels_at[:1]):
+        known_noise = without_known_noise(experiment, samples, sweeps)
+    records, errors = {}, dict(monte_carlo={}, tol={})
+    for name in ("f", "Phi", "G_tilde", "K", "G", "G_tilde_tilde"):
+        found = corrected(experiment, known_noise, name, sweeps.pop(name), better)
+        if known_noise and name in ("Phi", "G_tilde"):
+            better[name] = found
+        elif name == "K":  # which is made of the two before it
+            better.clear()
+        records[name] = _summarized(name, found, experiment.task.P, tol, errors)
+    if len(records["K"]):
+        warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
+    else:
+        warn_if_overshooting(experiment, float(np.mean([half.last["edge"] for half in halves])), experiment.steps - 1)
     ranks = [[(W.features.count, W.sent.count + W.recorded.count) for W in half.weights[1:-1]] for half in halves]
     rank = tuple(tuple(pair) for pair in np.max(np.array(ranks, int), axis=0).tolist())
     outside = max(half.recorded("outside").max() for half in halves)
     provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors, tol)
     if linear:
-        last = _resample(halves[0].last, samples, seed)
+        last = _resample({name: halves[0].last[name] for name in ("h", "z")}, samples, seed)
     else:
         parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
         last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ..convolution import ConvolvedInput
 from ..probe import BACKWARD, images, needs
 from ..results import KERNELS
-from ..stability import check_records
+from ..stability import check_records, largest_of_fields
 from ..step import Frozen, InputWeights, kernels, step
 from .draws import Draws
 from .revealed import PooledSampledReadout, RevealedFilters, RevealedMatrix, SampledReadout
@@ -35,14 +35,14 @@ def coarser(tol):
 
 
 class Problem(NamedTuple):
-    """X with X Xᵀ = K_x of all inputs, K_x of those of training, targets (P, C), richness and step size.
+    """X with X Xᵀ = K_x of all inputs, K_x of those of training if kernels are recorded, targets (P, C), richness and step size.
 
     What weight decay leaves of weights at a step, which samples the steps learn from (T, P), None for all, and what multiplies
     the matrices of a residual network.
     """
 
     X: jax.Array
-    K_x: jax.Array
+    K_x: jax.Array | None
     y: jax.Array
     gamma0: jax.Array
     lr: jax.Array
@@ -74,15 +74,15 @@ def _show_what_was_drawn(matrices, starts):
         W.drawn_below, W.drawn_above = partial(drawn, l), partial(drawn, l + 1)
 
 
-def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t):
+def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t, recording):
     """Step t: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
     X, _, y, gamma0, lr, keep, masks, branch = problem
     xp = X.__array_namespace__()
     mask = None if masks is None else masks[t]
-    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch)
-    shape = fields.g[0].shape
+    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch, recording)
+    shape = fields.g_tilde[0].shape
     by_layer = dict(
         phi=fields.phi, h=[h[: len(fields.phi[0])] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde
     )
@@ -97,35 +97,61 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
 
     starts    the Gaussians that each layer of a linear network starts with; None for other networks
     slots     (T,): the place of a step among the recorded kernels, −1 for none; None records those of every step
-    Returns the step it came to, the weights, the records and the last fields h and z. Numpy arrays are written in place.
+    Returns the step it came to, the weights, the records and, of the last step of the run, the fields h and z and, where no
+    kernels are recorded, the largest eigenvalue of K, `edge`. Numpy arrays are written in place.
     """
     xp, in_numpy = problem.X.__array_namespace__(), isinstance(problem.X, np.ndarray)
 
     def write(arrays, values, place):
         if in_numpy:
             for name, array in arrays.items():
-                array[place] = values[name]
+                if len(array) == 1:  # not copied: it may be large
+                    arrays[name] = values[name][None]
+                else:
+                    array[place] = values[name]
             return arrays
         return {n: jax.lax.dynamic_update_index_in_dim(arrays[n], values[n], place, 0) for n in arrays}
 
+    T, some = len(records["f"]), len(records["K"])  # steps, and kernels that are recorded
+    at_all = slots is None or "h" in records
+
     def body(carry):
-        t, weights, records, _ = carry
+        # Where nothing is recorded of g, a rule that does not use it goes without.
+        recording = at_all or (slots[carry[0]] >= 0) | (carry[0] == T - 1)
+        if not isinstance(recording, jax.Array):
+            return one(bool(recording), carry)
+        if "g" in needs(rule):
+            return one(True, carry)
+        return jax.lax.cond(recording, partial(one, True), partial(one, False), carry)
+
+    def one(recording, carry):
+        t, weights, records, last = carry
         try:
-            fields, out = _one(rule, activation, loss, problem, weights, frozen, starts, records, t)
+            fields, out = _one(rule, activation, loss, problem, weights, frozen, starts, records, t, recording)
         except np.linalg.LinAlgError:  # of numpy: fields are not finite
             records["f"][t:stop] = np.nan
-            return stop, weights, records, carry[-1]
-        last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z))
+            return stop, weights, records, last
 
         def write_kernels(arrays):
             how = problem.branch, weights[-1].convolution
             found = kernels(problem.K_x, fields.phi, fields.g, fields.g_tilde, *how)
             return write(arrays, found, t if slots is None else slots[t])
 
-        recorded = when(
-            True if slots is None else slots[t] >= 0, write_kernels, {name: records[name] for name in KERNELS}
-        )
+        recorded = {name: records[name] for name in KERNELS}
+        if recording:
+            if some:
+                recorded = when(slots is None or slots[t] >= 0, write_kernels, recorded)
+            last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z), edge=last["edge"])
+            if not some:
+                last["edge"] = edge(fields, weights, t)
         return t + 1, weights, write({n: records[n] for n in records if n not in KERNELS}, out, t) | recorded, last
+
+    def edge(fields, weights, t):
+        """The largest eigenvalue of K, of which no kernel is made: features between layers are what their bases hold."""
+        n = len(problem.y)
+        below = [problem.X[:n], *(W.coefficients for W in weights[1:-1]), fields.phi[-1] / np.sqrt(S)]
+        mask = None if problem.masks is None else problem.masks[t]
+        return largest_of_fields(below, fields.g, fields.g_tilde, problem.y.shape[1], mask)
 
     def going(carry):
         full = [getattr(W, basis).full for W in carry[1][1:-1] for basis in BASES]
@@ -133,6 +159,7 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
 
     L, S, dtype, n = len(frozen), weights[0].weights.shape[1], problem.X.dtype, problem.y.size * weights[-1].positions
     last = dict(h=xp.zeros((L, len(problem.X), S), dtype), z=xp.zeros((L, n, S), dtype))
+    last["edge"] = xp.zeros((), dtype)
     return repeat_while(going, body, (start, weights, records, last))
 
 
@@ -162,7 +189,8 @@ class HalfSweep:
         self.mesh = Mesh(np.array(devices), ("samples",)) if devices else None
         X, y = input_factor(experiment.inputs), task.y.reshape(task.P, task.outputs)
         e = experiment
-        values = X, e.K_x, y, e.gamma0, e.lr, e.keep, e.masks, e.branch
+        K_x = e.K_x if kernels_at is None or len(kernels_at) else None
+        values = X, K_x, y, e.gamma0, e.lr, e.keep, e.masks, e.branch
         self.problem = Problem(*(None if value is None else np.asarray(value, dtype) for value in values))
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         rows = self.draws.starts([self.starts_with(l, known) for l in range(L)], experiment.residual is not None)
@@ -295,18 +323,22 @@ class HalfSweep:
         other.weights, other.draws = jax.tree.map(lambda array: array, self.weights), self.draws.copy()
         for W in other.weights[1:-1]:
             W.tol = coarser(W.tol)
-        other.records = jax.tree.map(np.copy, self.records) if self.in_numpy else self.records
+        other.records = jax.tree.map(np.zeros_like, self.records) if self.in_numpy else self.records
         return other
 
     def recorded(self, name):
         """A recorded array, in float64; outputs have the shape of the targets."""
-        array = np.asarray(self.records[name], np.float64)
+        return np.asarray(self.taken(name), np.float64)
+
+    def taken(self, name):
+        """A recorded array as it is; outputs have the shape of the targets."""
+        array = np.asarray(self.records[name])
         return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
 
     def run(self):
-        """Sweep over all steps; an overflow repeats an eighth of them."""
+        """Sweep over all steps; an overflow repeats an eighth of them, or one where that takes much longer than to copy bases."""
         T = self.experiment.steps
-        chunk = -(-T // 8)
+        chunk = 1 if self.in_numpy and self.experiment.task.P > CANDIDATES else -(-T // 8)
         for stop in range(chunk, T + chunk, chunk):
             self.advance(min(stop, T))
         return self

@@ -929,7 +929,7 @@ def test_kernels_start_from_the_lazy_ones(monkeypatch):
     D = {name: seen[name][0] - seen[name][1] for name in ("Phi", "G", "G_tilde")}
     shared = np.stack([D[name] / np.linalg.norm(getattr(lazy, name)) for name in ("Phi", "G")], axis=1)
     for name, fitted in (("Phi", shared), ("G", shared), ("G_tilde", D["G_tilde"])):
-        mean = seen[name][:2].mean(axis=0)
+        mean = np.mean(seen[name][:2], axis=0)
         for t in range(4):
             beta = np.clip((fitted[t] * fitted[0]).sum() / (fitted[0] ** 2).sum(), 0, 1)
             assert_exact(getattr(run, name)[t], mean[t] - beta * (mean[0] - getattr(lazy, name)), 1e-12)

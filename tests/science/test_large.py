@@ -1,8 +1,10 @@
 """Many samples: kernels at asked steps, directions of many fields, what a run will take, samples shared by devices."""
 
+import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import dmftlib as dl
-from dmftlib import machine, meanfield
+from dmftlib import machine, meanfield, stability
 from dmftlib.meanfield import solver, span
 from dmftlib.results import KERNELS
 
@@ -22,11 +24,12 @@ def experiment(rule=None, P=6, D=5, layers=2, activation="tanh", steps=8, P_test
     return dl.Experiment(dl.Task.random(P, D, 1, P_test), rule or dl.GD(), layers, activation, 1.0, 0.05, steps)
 
 
-def test_kernels_at_asked_steps_are_those_of_all_steps(monkeypatch):
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.DFA()], ids=repr)
+def test_kernels_at_asked_steps_are_those_of_all_steps(rule, monkeypatch):
     # Outputs lose the noise of the start only where all kernels tell how long it lasts.
     monkeypatch.setattr(solver, "without_known_noise", lambda *_: {})
-    e = experiment()
-    for run in (lambda **k: meanfield.solve(e, 256, **k), lambda **k: dl.network.train(e, 32, **k)):
+    e = experiment(rule)
+    for run in (lambda **k: meanfield.solve(e, 1024, **k), lambda **k: dl.network.train(e, 32, **k)):
         whole, some = run(), run(kernels_at=SOME)
         assert some.kernels_at.tolist() == list(SOME) and whole.kernels_at.tolist() == list(range(8))
         np.testing.assert_allclose(some.kernel_times, [0, 0.15, 0.35])
@@ -34,6 +37,67 @@ def test_kernels_at_asked_steps_are_those_of_all_steps(monkeypatch):
         np.testing.assert_allclose(some.f_test, whole.f_test, atol=1e-12)
         for name in (*KERNELS, "alignment", "H_y", "h_y", "corr_g"):
             np.testing.assert_allclose(getattr(some, name), getattr(whole, name)[list(SOME)], atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.DFA()], ids=repr)
+@pytest.mark.parametrize("devices", [None, jax.devices()[:1]])
+def test_a_run_without_kernels_has_the_outputs_of_one_with_some(rule, devices):
+    e = experiment(rule)
+    none, some = (meanfield.solve(e, 1024, kernels_at=at, devices=devices) for at in ((), SOME))
+    assert (
+        none.K.shape == (0, 6, 6)
+        and none.Phi.shape == (0, 2, 6, 6)
+        and none.alignment.shape == none.corr_g.shape == (0,)
+    )
+    for name in ("f", "f_test", "final_h", "final_z"):
+        np.testing.assert_allclose(getattr(none, name), getattr(some, name), atol=1e-12, err_msg=name)
+    for source, errors in none.provenance.errors.items():
+        assert errors == {name: some.provenance.errors[source][name] for name in ("f", "f_test")}
+    assert np.isnan(none.relative_error("K")) and "error of f" in repr(none)
+    with pytest.raises(ValueError, match="`kernels_at` must be a list"):
+        meanfield.solve(e, 1024, kernels_at=(), record=True)
+
+
+def test_a_step_that_overshoots_is_told_without_kernels():
+    e = experiment(dl.DFA(), steps=2)
+    edge = np.abs(np.linalg.eigvals(meanfield.solve(e, 8192).K[-1])).max()
+    for share, told in ((0.9, False), (1.1, True)):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            meanfield.solve(dataclasses.replace(e, lr=share * 2 / edge, gamma0=1e-6), 8192, kernels_at=())
+        assert [f"(lr·λ = {2 * share:.1f}" in str(warning.message) for warning in seen] == [True] * told
+
+
+@pytest.mark.parametrize("C", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_largest_eigenvalue_of_fields_is_that_of_their_kernel(C, masked):
+    rng, P, S = np.random.default_rng(0), 7, 50
+    X, *phi = rng.standard_normal((P, 4)), rng.standard_normal((P, S)) + 1, rng.standard_normal((P, S))
+    g = rng.standard_normal((2, P * C, S))
+    g_tilde = g + 0.3 * rng.standard_normal((2, P * C, S))
+    mask = np.arange(P) % 3 < 2 if masked else np.ones(P)
+    K = np.zeros((P * C, P * C))
+    for row in range(P * C):
+        for column in range(P * C):
+            (m, c), (n, d) = divmod(row, C), divmod(column, C)
+            K[row, column] = mask[n] * (
+                g[0, row] @ g_tilde[0, column] / S * (X[m] @ X[n]) + (c == d) * (phi[1][m] @ phi[1][n]) / S
+            )
+            K[row, column] += mask[n] * (g[1, row] @ g_tilde[1, column] / S * (phi[0][m] @ phi[0][n]) / S)
+    below = [X, phi[0] / np.sqrt(S), phi[1] / np.sqrt(S)]
+    found = stability.largest_of_fields(below, list(g), list(g_tilde), C, mask if masked else None)
+    assert found == pytest.approx(np.abs(np.linalg.eigvals(K)).max(), rel=0.01)
+
+
+def test_lazy_outputs_of_many_inputs_are_those_of_all_at_once(monkeypatch):
+    for rule in (dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN()):
+        e = experiment(rule, P=20, P_test=5)
+        whole = dl.lazy.predict(e)
+        monkeypatch.setattr(dl.lazy, "GROUP", 7)
+        parts = dl.lazy.predict(e)
+        monkeypatch.undo()
+        for name in ("f", "f_test", "K"):
+            np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-9, err_msg=name)
 
 
 def test_many_fields_leave_outside_what_tol_allows():

@@ -213,7 +213,9 @@ def test_bases_grow_beyond_the_room_that_they_began_with():
 
 def test_float32_stays_float32():
     """Else every product would first make a wide copy of the basis, in three times the time."""
-    basis = revealed.Directions({"now": "forward"}, lambda kind, k: np.ones(20, np.float32), (3, 20), (20, 20), "float32")
+    basis = revealed.Directions(
+        {"now": "forward"}, lambda kind, k: np.ones(20, np.float32), (3, 20), (20, 20), "float32"
+    )
     fields = np.random.default_rng(0).standard_normal((5, 20)).astype(np.float32)
     coefficients, _ = basis.extend(fields, np.ones(5, np.float32), 1e-11, np.zeros((0, 20), np.float32))
     assert coefficients.dtype == np.float32
