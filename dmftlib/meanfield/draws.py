@@ -37,7 +37,8 @@ class Draws:
 
         Where all layers have the same neurons, all but the gates are drawn together, and what later comes to a layer is
         orthogonal to all of them: without, noise is two to five times as large. Gates or images of different layers
-        need not be orthogonal, it would be no less.
+        need not be orthogonal, it would be no less. Two scrambled Sobol sets depend on each other, point by point, so gates
+        are shuffled.
         """
         if not one_population:
             return [self.start(l, rows) for l, rows in enumerate(counts)]
@@ -45,17 +46,21 @@ class Draws:
         together = {(l, name): n for l, rows in enumerate(counts) for name, n in rows.items() if name != "gate"}
         known = self.start(len(counts), together)
         self.blocks = self.blocks[-1:] * len(counts)
-        rows = [self.start(l, {name: n for name, n in of.items() if name == "gate"}) for l, of in enumerate(counts)]
+        gates = [{name: n for name, n in of.items() if name == "gate"} for of in counts]
+        rows = [self.start(l, of, shuffled=True) for l, of in enumerate(gates)]
         for (l, name), found in known.items():
             rows[l][name] = found
         return rows
 
-    def start(self, layer, counts):
+    def start(self, layer, counts, shuffled=False):
         """Rows by name, as many as `counts` says: one scrambled Sobol set, so evenly spread."""
         if not counts:
             return {}
-        points = Sobol(sum(counts.values()), rng=np.random.default_rng((*self.seed, layer)))
+        rng = np.random.default_rng((*self.seed, layer))
+        points = Sobol(sum(counts.values()), rng=rng)
         uniform = points.random_base2((self.S - 1).bit_length())[: self.S].T
+        if shuffled:
+            uniform = rng.permutation(uniform, axis=1)
         tiny = np.finfo(float).eps
         rows = self.orthonormal(layer, ndtri(np.clip(uniform, tiny, 1 - tiny)))
         return dict(zip(counts, np.split(rows, np.cumsum(list(counts.values()))[:-1])))
