@@ -227,7 +227,8 @@ def test_the_mean_field_is_the_limit_of_networks(rule):
     assert abs(slope + 1) < 2.5 * error and error < 0.2, (slope, error)
 
 
-@pytest.mark.parametrize("rule", ["GD", slow("FA"), slow("Hebb")])
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["GD", "FA", "Hebb"])
 def test_the_mean_field_has_a_limit_of_many_layers(rule):
     """Rich, too: from 8 layers to 24 the outputs change less than from 3 to 8, and less than a change as 1/√L would."""
     f = {}
