@@ -80,7 +80,7 @@ def scale():
         experiment = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", gamma0=1.0, lr=0.1, steps=40)
         return dl.machine.estimate(experiment, dtype="float32", kernels_at=(0, 39), directions=400).memory
 
-    few = np.array([100, 200, 400])
+    few = np.array([4000, 8000, 16000])  # where kernels are most of it
     return np.roots(np.polyfit(few, [memory(P) for P in few], 2) - [0, 0, 2**37]).max()
 
 

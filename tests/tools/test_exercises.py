@@ -32,9 +32,10 @@ def largest_step():
 
 def inputs_that_fit(memory=2**37):
     """P of a quadratic in P, with three sweeps of half of the samples, two layers and two recorded steps in float32."""
-    numbers = 2 * (2 * 4 + 1)  # Φ, G, G̃ and ⟨g̃g̃⟩ of each layer and K, twice, times P²
-    kernels = numbers * (3 * 4 + 8 * machine.COPIES)
-    fields = 3 * 4 * 2048 * machine.FIELDS * 2 * 2  # of two layers, up and down, times P
+    numbers = 2 * 4 + 1  # Φ, G, G̃ and ⟨g̃g̃⟩ of each layer and K, times P²
+    averages = 8 * (2 + 2 + machine.EXACT)  # of both steps, those of both without the noise of step 0, its exact ones
+    kernels = numbers * (3 * 2 * 4 + averages)
+    fields = 3 * 4 * 2048 * 2 * 2  # of two layers, up and down, times P
     bases = 3 * 4 * 2048 * 400 * 12  # with images, and what adds directions
     return (np.sqrt(fields**2 + 4 * kernels * (memory - bases)) - fields) / (2 * kernels)
 
@@ -51,7 +52,7 @@ BY_HAND = {
 @pytest.mark.parametrize("name", exercises.QUESTIONS)
 def test_the_library_finds_what_is_found_by_hand(name):
     question = exercises.question(name)
-    np.testing.assert_allclose(question.answer, BY_HAND[name], rtol=3e-3)
+    np.testing.assert_allclose(question.answer, BY_HAND[name], rtol=5e-3)  # it has three digits
     assert question.judge(BY_HAND[name]) == "Right."
     for wrong, words in ((0.9, "Too small. "), (1.1, "Too large. ")):
         assert re.match(rf"{words}\w", dmft("check", name, wrong * BY_HAND[name]).output)

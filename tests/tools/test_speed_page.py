@@ -98,13 +98,13 @@ def test_a_network_costs_as_much_as_the_sweep_at_the_width_stated():
 
 
 def test_the_ratios_of_costs_are_those_of_the_library():
-    def costs(P=1000, steps=40, **arguments):
+    def costs(P=8000, steps=40, **arguments):
         e = dl.Experiment(dl.Task.random(P, 64), dl.GD(), 2, "tanh", 1.0, 0.1, steps)
         found = dl.machine.estimate(e, **dict(directions=400) | arguments, kernels_at=(0, steps - 1))
         return np.array([found.operations, found.memory])
 
     doubled = dict(
-        samples=dict(samples=8192), steps=dict(steps=80), directions=dict(directions=800), inputs=dict(P=2000)
+        samples=dict(samples=8192), steps=dict(steps=80), directions=dict(directions=800), inputs=dict(P=16000)
     )
     shown = dict((row[0], row[1:]) for row in cells(solution("ex-scale-ratios"))[1:])
     assert list(shown) == list(doubled)
