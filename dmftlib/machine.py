@@ -88,7 +88,7 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     first = recorded and (kernels_at is None or kernels_at[0] == 0)
     averages = 8 * kernels * (recorded + first * (recorded + EXACT))
     memory += max(at_once * (HELD_FIELDS * fields + (recorded > 1) * kernels * item), averages)
-    return Estimate(memory, operations, directions, dtype)
+    return Estimate(float(memory), float(operations), directions, dtype)
 
 
 def _guess(experiment, tol, samples):
