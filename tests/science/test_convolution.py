@@ -181,6 +181,34 @@ def test_lazy_kernels_are_those_of_the_recursion_over_positions(shape, size, pad
         np.testing.assert_allclose(found.G_tilde, G_tilde, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("rule", ["GD", "FA", "DFA", "GLN", "Hebb"])
+@pytest.mark.parametrize("shape, padding", [((5,), "circular"), ((3, 4), "zero")])
+def test_one_layer_averages_the_fully_connected_kernel_of_patches(rule, shape, padding):
+    """Over all pairs of positions; with a readout of all positions, over each position with itself alone."""
+    c = dl.Convolution(shape, 3, padding, "average", channels_in=2)
+    x = np.pad(
+        task_for(c).X.reshape(P, *shape, 2),
+        [(0, 0), *[(1, 1)] * len(shape), (0, 0)],
+        mode="wrap" if padding == "circular" else "constant",
+    )
+    windows = [x[:, *[slice(i, i + 3) for i in at]].reshape(P, -1) for at in np.ndindex(shape)]
+    patches = dl.Task(np.stack(windows, axis=1).reshape(P * c.positions, -1), np.ones(P * c.positions))
+    e = experiment(c, rule, 1, "erf")
+    K = lazy.kernels(replace(e, task=patches, convolution=None)).K.reshape(P, c.positions, P, c.positions)
+    for readout, expected in (("average", K.mean(axis=(1, 3))), ("all", np.einsum("mana->mn", K) / c.positions)):
+        found = lazy.kernels(replace(e, convolution=replace(c, readout=readout))).K
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_lazy_kernels_of_the_average_are_those_of_images_moved_one_by_one(rule):
+    c = dl.Convolution((3, 4), channels_in=2)
+    e = experiment(c, rule, 2)
+    moved = [np.roll(x.reshape(3, 4, 2), (k, 2 * k + 1), axis=(0, 1)).ravel() for k, x in enumerate(e.task.X)]
+    K, K_moved = (lazy.kernels(replace(e, task=dl.Task(X, e.task.y))).K for X in (e.task.X, np.array(moved)))
+    np.testing.assert_allclose(K_moved, K, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "rule, convolution, outputs",
     [("GD", LINE, 1), ("FA", IMAGE, 2), ("DFA", LINE, 2), ("GLN", IMAGE, 1), ("Hebb", LINE, 1)],
