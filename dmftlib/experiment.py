@@ -44,8 +44,8 @@ class Experiment:
     weight_decay   ϑ ≥ 0: every trained weight is multiplied by 1 − ηϑ at each step, before it learns
     batches        lists of the samples that each step learns from, whose losses are summed; after the last the first follows.
                    None for all samples at every step. `batches` draws some
-    residual       κ > 0 makes the matrices between hidden layers, of which there must be one, residual branches:
-                   h^{ℓ+1} = h^ℓ + κ/√L · W^ℓ φ^ℓ/√N. None for a network without skip connections
+    residual       β > 0 makes the matrices between hidden layers, of which there must be one, residual branches:
+                   h^{ℓ+1} = h^ℓ + β/√L · W^ℓ φ^ℓ/√N. None for a network without skip connections
     convolution    a Convolution, whose filters make the layers' weights; None for fully connected layers
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
@@ -148,7 +148,7 @@ class Experiment:
 
     @property
     def branch(self):
-        """What multiplies the matrices between hidden layers of a residual network, κ/√L; None in other networks."""
+        """What multiplies the matrices between hidden layers of a residual network, β/√L; None in other networks."""
         return None if self.residual is None else self.residual / self.hidden_layers**0.5
 
     @property

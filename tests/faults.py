@@ -269,7 +269,7 @@ FAULTS = {
     "decay: responses keep their size": value(dl.Experiment, "left", property(lambda e: np.ones(e.steps))),
     "decay: a batch is stable as all samples are": value(stability, "learned_from", lambda e, K, steps: K),
     "step: initial output not subtracted": edit((Readout, "outputs"), "raw - self.f0, 0.0", "raw, 0.0"),
-    "residual: branches of size κ/L": edit((dl.Experiment, "branch"), "self.hidden_layers**0.5", "self.hidden_layers"),
+    "residual: branches of size β/L": edit((dl.Experiment, "branch"), "self.hidden_layers**0.5", "self.hidden_layers"),
     "residual: the gradient comes through branches only": edit(
         (step.ReceivingLayer, "recorded_g"), "self.skip(self._g_next) + ", ""
     ),

@@ -160,8 +160,9 @@ def test_figures_against_time_carry_theory_and_networks(theory, networks):
 
 def test_baselines_have_their_looks(theory, networks):
     x = np.linspace(0, 1, 5)
-    shown = figures.curves({"loss": ({"GD": (x, x), "lazy limit": (x, x)}, {"GD": (x, x, x)})}, "t")
+    shown = figures.curves({"loss": ({"GD": (x, x), "lazy limit": (x, x)}, {"GD": (x, x, x)})}, "t", ticks=[0, 1])
     assert [series.style for series in shown.panels[0].series] == ["GD", "lazy", "GD"]
+    assert list(shown.panels[0].ticks) == [0, 1]
     more = figures.with_baseline(shown, "DFA", {"loss": (x, 2 * x)})
     first, *rest = more.panels[0].series
     assert (first.style, first.label, len(rest)) == ("DFA", "DFA", 3)

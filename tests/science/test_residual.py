@@ -123,7 +123,7 @@ def test_lazy_kernels_are_those_of_wide_networks(rule):
 
 
 def test_a_gated_network_of_many_layers():
-    """K of GLN in closed form, and its limit: Γ K_x e^{κ²Γ}(2 + κ²Γ)."""
+    """K of GLN in closed form, and its limit: Γ K_x e^{β²Γ}(2 + β²Γ)."""
     gates, K_x = dl.experiment.activation_from("relu").dot_dot(TASK.K_x), TASK.K_x
     limit = gates * K_x * np.exp(SIZE**2 * gates) * (2 + SIZE**2 * gates)
     off = []
