@@ -107,8 +107,8 @@ class Experiment:
                 )
         if values["substeps"] > 1 and self.batches is not None:
             raise ValueError(
-                f"`substeps` = {self.substeps} follow how slowly updates change, and `batches` change them at every step. Pass "
-                "substeps = 1, or batches = None."
+                f"`substeps` must be 1 with `batches`, whose updates change at every step; got {self.substeps}. Pass substeps = 1, "
+                "or batches = None."
             )
         for name, value in values.items():
             object.__setattr__(self, name, value)

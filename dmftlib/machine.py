@@ -72,9 +72,8 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
 
     ways_back = 1 + len(needs(experiment.rule) & {"W0_T", "fresh_T"})
     step = 2 * S * gaps * directions * (K + 1) / 2 * (5 * n + 5 * ways_back * rows) + 4 * S * (n + rows) * task.D
-    halves = (
-        2 + (gaps > 0) / 3 + (experiment.substeps > 1) / 2
-    )  # the coarser run has fewer directions, that of double steps half of them
+    # The coarser run has fewer directions; that of double steps, half of the steps.
+    halves = 2 + (gaps > 0) / 3 + (experiment.substeps > 1) / 2
     operations = halves * (T * step + 2 * S * recorded * kernels)
 
     kinds_of = images(experiment, S, record)

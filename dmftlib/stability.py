@@ -128,9 +128,7 @@ def _with_substeps(factors, m):
 def _exceeds(experiment):
     if experiment.substeps == 1:
         return "|1 − lr·λ| exceeds 1"
-    return (
-        f"a step of {experiment.substeps} substeps, stable for lr·λ below {experiment.edge:.3g}, enlarges differences"
-    )
+    return f"a step of `substeps` = {experiment.substeps}, stable for lr·λ below {experiment.edge:.3g}, enlarges errors"
 
 
 def warn_if_overshooting(experiment, edge, step):

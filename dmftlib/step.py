@@ -271,21 +271,8 @@ def untrained(weights, X, make_layer, branch):
 
 
 def step(
-    rule,
-    activation,
-    loss,
-    weights,
-    frozen,
-    X,
-    y,
-    gamma0,
-    lr,
-    keep=None,
-    mask=None,
-    branch=None,
-    recording=True,
-    rates=None,
-):
+    rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, branch=None, recording=True, rates=None,
+):  # fmt: skip
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields.
 
     keep   what weight decay leaves of every weight, None without decay

@@ -321,12 +321,10 @@ class HalfSweep:
         rows = {image: np.concatenate([basis.images[image], new[kind]]) for image, kind in kinds.items()}
         directions = np.concatenate([basis.directions, np.zeros((more, self.widths(name)[0]), self.dtype)])
         basis.directions, basis.images = self.shared((directions, rows))
-        before = self.weights[number].before
-        if (
-            name == "features" and before is not None and not self.in_numpy
-        ):  # compiled arrays have a fixed number of rows
-            padded = np.pad(np.asarray(before[0]), ((0, 0), (0, more)))
-            self.weights[number].before = self.shared((padded, before[1]))
+        W = self.weights[number]
+        if W.before and name == "features" and not self.in_numpy:  # compiled arrays have a fixed number of rows
+            coefficients, signal = W.before
+            W.before = self.shared((np.pad(np.asarray(coefficients), ((0, 0), (0, more))), signal))
 
     def coarser(self):
         """The same draws, not run yet, with a larger tol."""

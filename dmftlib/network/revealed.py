@@ -75,7 +75,8 @@ class Directions:
         """Images of the first directions += coefficientsᵀ signal, without an array of that size beside them."""
         rows = self.rows(image)[: coefficients.shape[1]].T
         (multiply,) = get_blas_funcs(["gemm"], [rows])
-        multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
+        if rows.size:
+            multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
 
     def _add(self, new, numbers, partner):
         """Directions that the fields of these numbers need, and their images; of feedback, which acts one way only, all is unknown."""

@@ -151,24 +151,8 @@ def initialize(seeds, X, experiment, N, asked, dtype):
 
 
 def _run(
-    rule,
-    activation,
-    loss,
-    steps,
-    record,
-    with_kernels,
-    X,
-    y,
-    gamma0,
-    lr,
-    keep,
-    masks,
-    rates,
-    branch,
-    weights,
-    frozen,
-    count,
-):
+    rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, rates, branch, weights, frozen, count,
+):  # fmt: skip
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
     keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from, `rates` (steps, 2) what of
