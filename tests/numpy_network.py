@@ -88,7 +88,7 @@ def train(
     skip, s = residual is not None, [1.0] + [residual / sqrt(L) if residual else 1.0] * (L - 1)  # s_k W_k is the branch
     average = lambda a, b: np.stack([u @ v.mT / N for u, v in zip(a, b, strict=True)], axis=-3)  # noqa: E731
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    states = []
+    states, U = [], []
 
     def forward(W):
         h, F = [], []
@@ -137,7 +137,7 @@ def train(
             )
 
         B = slice(None) if batches is None else list(batches[t % len(batches)])
-        before, U = U if t else None, []
+        before, U = U, []
         for k in range(L):
             below, fan_in = (X, D) if k == 0 else (F[k - 1], N)
             signal = (Delta[..., None] * g_tilde[k].reshape(*many, P, C, N)).sum(axis=-2)
