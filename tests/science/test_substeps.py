@@ -58,12 +58,12 @@ ORDERS += [("DFA", dict(weight_decay=0.5)), ("GD", dict(convolution=LINE))]
 def test_the_distance_from_substeps_one_by_one_is_of_second_order(rule, change):
     """Substeps stay as they are. Where updates are quadratic in time, what a step misses is ∝ Σ_k k(k + m), k < m: the distance at
     a time grows as (m − 1)(5m − 1), and quadruples as m doubles, if m is large."""
-    e = experiment(rule, lr=1 / 512 / (4 if rule == "Hebb" else 1), steps=193, substeps=1, **change)
+    e = experiment(rule, lr=1 / 1024 / (4 if rule == "Hebb" else 1), steps=385, substeps=1, **change)
     fine = network.train(e, 32, seed=3)
     substeps = np.array([2, 4, 8])
     found = []
     for m in substeps.tolist():
-        run = network.train(replace(e, lr=m * e.lr, steps=192 // m + 1, substeps=m), 32, seed=3)
+        run = network.train(replace(e, lr=m * e.lr, steps=384 // m + 1, substeps=m), 32, seed=3)
         # After the first step, which knows no change of updates.
         found.append([distance(getattr(run, x)[16 // m :: 8 // m], getattr(fine, x)[16::8]) for x in ("f", "K", "Phi")])
     missed = (substeps - 1) * (5 * substeps - 1)
@@ -71,8 +71,8 @@ def test_the_distance_from_substeps_one_by_one_is_of_second_order(rule, change):
         np.divide(found[1:], found[:-1]), np.outer(missed[1:] / missed[:-1], [1, 1, 1]), rtol=0.1
     )
     # Without substeps, the same steps are far off.
-    plain = network.train(replace(e, lr=8 * e.lr, steps=25), 32, seed=3)
-    assert distance(plain.f, fine.f[::8]) > 20 * found[-1][0]
+    plain = network.train(replace(e, lr=8 * e.lr, steps=49), 32, seed=3)
+    assert distance(plain.f, fine.f[::8]) > 10 * found[-1][0]
 
 
 def test_many_substeps_are_the_gradient_flow():
@@ -80,11 +80,11 @@ def test_many_substeps_are_the_gradient_flow():
     task = dl.Task.whitened([1.0, -0.5])
     for rule in (dl.GD(), dl.FA(0.6), dl.Hebb()):
         off = []
-        for steps in (41, 81):
+        for steps in (161, 321):
             e = dl.Experiment(task, rule, 1, "linear", 1.5, 4 / (steps - 1), steps, substeps=10**5)
             off.append(dl.compare(meanfield.solve(e, 64), twolayer.solve(e)).distance)
         for name in ("f", "Phi", "K"):
-            assert off[1][name] < 2e-3 and 3.4 < off[0][name] / off[1][name] < 4.6, (rule, name)
+            assert off[1][name] < 2e-4 and 3.8 < off[0][name] / off[1][name] < 5.2, (rule, name)
 
 
 # --- The mean field ----------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_many_substeps_are_the_gradient_flow():
 
 @pytest.mark.parametrize("rule", ["GD", "FA", "DFA", "Hebb"])
 def test_the_stated_error_is_that_of_linear_networks_which_have_no_other(rule):
-    e = experiment(rule, 3, "linear", lr=0.05 if rule == "Hebb" else 0.1, gamma0=0.5, steps=41)
+    e = experiment(rule, 3, "linear", lr=0.005 if rule == "Hebb" else 0.02, gamma0=0.5, steps=61)
     run, fine = meanfield.solve(e, 64), meanfield.solve(one_by_one(e), 64)
     stated = run.provenance.errors
     for name in ("f", "Phi", "K", "G", "G_tilde"):
@@ -105,7 +105,8 @@ def test_the_stated_error_is_that_of_linear_networks_which_have_no_other(rule):
 @pytest.mark.parametrize("rule", ["GD", "FA", "DFA", "GLN", "Hebb"])
 def test_the_stated_error_covers_that_of_wide_networks(rule, gamma0):
     """A network has no noise of samples: between its own runs lies the error of the steps alone. A mean field states some noise more."""
-    e = experiment(rule, gamma0=gamma0, lr=(0.02 if rule == "Hebb" else 0.1) / gamma0, steps=25, substeps=8)
+    lr = dict(GD=0.05, FA=0.05, DFA=0.05, GLN=0.02, Hebb=0.01)[rule]
+    e = experiment(rule, gamma0=gamma0, lr=lr, steps=41, substeps=8)
     run = meanfield.solve(e, 1024)
     wide, fine = (network.train(x, 384, seed=1) for x in (e, one_by_one(e)))
     stated = run.provenance.errors
@@ -115,20 +116,19 @@ def test_the_stated_error_covers_that_of_wide_networks(rule, gamma0):
         assert found < 1.5 * stated["steps"][name] < 1.5 * (2 * found + noise), name
 
 
-@pytest.mark.parametrize("rule, depth, change", [("FA", 3, {}), ("GLN", 2, dict(weight_decay=0.3)), ("GD", 1, {})])
-@pytest.mark.parametrize("dtype, tol", [("float64", 1e-10), ("float32", 1e-3)])
-def test_devices_compute_the_same(rule, depth, change, dtype, tol):
+@pytest.mark.parametrize("depth", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_devices_compute_the_same(depth):
     """Compiled arrays have room for directions that are not in use, and grow."""
-    e = experiment(rule, depth, steps=21, **change)
-    one, other = (meanfield.solve(e, 512, dtype=dtype, devices=devices) for devices in (None, jax.devices()))
+    e = experiment("FA", depth, steps=21, weight_decay=0.3)
+    one, other = (meanfield.solve(e, 512, devices=devices) for devices in (None, jax.devices()))
     for name in RECORDED:
-        assert distance(getattr(one, name), getattr(other, name)) < tol, name
+        assert distance(getattr(one, name), getattr(other, name)) < 1e-10, name
     assert one.provenance.errors["steps"]["K"] == pytest.approx(other.provenance.errors["steps"]["K"], rel=0.1)
 
 
-@pytest.mark.parametrize("rule, change", [("GD", {}), ("DFA", {}), ("GD", dict(weight_decay=0.3))])
-def test_the_lazy_limit_has_substeps_one_by_one_and_the_mean_field_tends_to_it(rule, change):
-    e = experiment(rule, activation="relu", gamma0=1e-4, lr=0.05, steps=41, **change)
+@pytest.mark.parametrize("rule", ["GD", "GLN"])
+def test_the_lazy_limit_has_substeps_one_by_one_and_the_mean_field_tends_to_it(rule):
+    e = experiment(rule, gamma0=1e-4, lr=0.1, steps=41)
     known, run = lazy.predict(e), meanfield.solve(e, 512)
     expected = lazy.predict(one_by_one(e))
     np.testing.assert_array_equal(known.f, expected.f[::4])
@@ -142,7 +142,7 @@ def test_the_lazy_limit_has_substeps_one_by_one_and_the_mean_field_tends_to_it(r
 def test_some_kernels_or_none_are_recorded():
     e = experiment(steps=13)
     every, some, none = (meanfield.solve(e, 256, kernels_at=at) for at in (None, (0, 12), ()))
-    np.testing.assert_array_equal(some.K, every.K[[0, 12]])
+    np.testing.assert_allclose(some.K, every.K[[0, 12]], rtol=1e-12)
     assert some.provenance.errors["steps"]["K"] > 0 and "K" not in none.provenance.errors["steps"]
     assert none.provenance.errors["steps"]["f"] == every.provenance.errors["steps"]["f"] > 0
 
@@ -155,22 +155,21 @@ def test_the_edge_of_stability(substeps):
     """Just below it errors fade, just above they grow, and a warning says so."""
     e = experiment(activation="linear", gamma0=1e-3, steps=301, substeps=substeps)
     assert e.edge == pytest.approx({1: 2, 2: 4 / 3, 16: 32 / 31}[substeps])
-    largest = stability.largest_eigenvalue(lazy.kernels(e).K)
+    largest = stability.largest_eigenvalue(network.train(replace(e, steps=1), 128).K[0])
     below, above = (replace(e, lr=float(share * e.edge / largest)) for share in (0.97, 1.03))
     with warnings.catch_warnings(action="error"):
-        run = meanfield.solve(below, 64)
+        run = network.train(below, 128)
     assert np.abs(run.Delta[-1]).max() < 0.1 * np.abs(run.Delta[0]).max()
-    with pytest.raises(stability.Diverged, match=f"stable below {e.edge:.3g}"):
-        network.train(above, 512)
     match = (
         "exceeds 1"
         if substeps == 1
         else f"`substeps` = {substeps}, stable for lr·λ below {e.edge:.3g}, enlarges errors"
     )
     with pytest.warns(UserWarning, match=match):
-        network.train(replace(above, steps=3), 512)
-    with pytest.warns(UserWarning, match=match):
-        meanfield.solve(replace(above, steps=3, activation="tanh"), 1024, kernels_at=())
+        assert network.train(above, 128).loss.max() > 30
+    above = replace(above, lr=1.2 * e.edge / stability.largest_eigenvalue(lazy.kernels(e).K))
+    with pytest.warns(UserWarning, match=match.replace("for an", "for the largest")):
+        meanfield.solve(replace(above, steps=3), 64, kernels_at=())
 
 
 def test_a_stable_step_is_at_most_half_of_the_edge():
@@ -181,11 +180,11 @@ def test_a_stable_step_is_at_most_half_of_the_edge():
 
 
 def test_steps_twice_the_size_that_diverge_say_what_they_are_for():
-    e = experiment(activation="relu", lr=0.3, steps=41)
+    e = experiment(activation="linear", gamma0=1e-3, steps=101)
     with pytest.raises(
         stability.Diverged, match="steps of twice the size, which tell the error of `substeps`, are too large"
     ):
-        meanfield.solve(replace(e, lr=0.75 / stability.largest_eigenvalue(lazy.kernels(e).K), gamma0=0.1), 512)
+        meanfield.solve(replace(e, lr=0.75 / stability.largest_eigenvalue(lazy.kernels(e).K)), 64)
 
 
 # --- What it does not combine with, and what carries it -----------------------------------------------------------------
