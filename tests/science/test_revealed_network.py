@@ -81,7 +81,9 @@ CASES += [("FA", 5, "tanh", 1, 25), ("GD", 3, "linear", 1, 20)]
 
 
 @pytest.mark.parametrize("rule, depth, activation, outputs, width", CASES)
-@pytest.mark.parametrize("change", [{}, dict(batches=[[0], [2, 1]]), dict(substeps=3)], ids=["", "batches", "substeps"])
+@pytest.mark.parametrize(
+    "change", [{}, dict(batches=[[0], [2, 1]]), dict(substeps=3, lr=0.02)], ids=["", "batches", "substeps"]
+)
 def test_a_revealed_network_is_a_network(rule, depth, activation, outputs, width, change, monkeypatch):
     """The dense matrices that its products imply, trained by the plain loop, give the same run."""
     e = replace(experiment(rule, depth, activation, TWO if outputs > 1 else TASK), **change)
