@@ -1,14 +1,18 @@
 """What the page on speed and size says, from what benchmarks/speed.py and benchmarks/scaling.py measured."""
 
 import json
+from math import hypot
 
 from . import chapters
 from .costs import machine
-from .markdown import commit, number
+from .markdown import commit, number, percent
 
-SOURCES = {"speed": ("first", "profile", "lazy", "large"), "scaling": ("deep", "shallow", "powers", "samples", "width")}
+SOURCES = {
+    "speed": ("first", "profile", "lazy", "large", "inputs"),
+    "scaling": ("deep", "shallow", "powers", "samples", "width"),
+}
 RULES = {"gd": "GD", "fa": "FA(0.5)", "dfa": "DFA", "gln": "GLN", "hebb": "Hebb"}
-PROJECTED, DEVICE = 10_000, 1e13  # inputs; operations a second of the device in the example
+DEVICE = 1e13  # operations a second, in large products, of the device in the example
 
 
 def script(part: str) -> str:
@@ -61,31 +65,23 @@ def span(part: str, name: str) -> str:
     return f"cost {number(min(known))} to {number(max(known))} times as much{never}"
 
 
-def growth() -> tuple[float, float]:
-    """Powers of P that seconds and directions follow; the former at least that of samples × directions × inputs."""
-    fit = result("powers")["P"]["powers"]["last"]
-    return max(fit["cpu"], 1 + fit["rank"]), fit["rank"]
+def of(rule: str, route: str) -> dict:
+    """One run of many inputs: its route is the steps at which kernels are recorded, or the lazy limit."""
+    return next(row for row in result("inputs")["rows"] if (row["rule"], row["route"]) == (rule, route))
 
 
-def projected(samples: int) -> dict[str, float]:
-    """Directions of the larger basis, seconds of all cores added, bytes, of kernels alone too, and operations for PROJECTED digits by GD."""
+def error(row: dict) -> str:
+    """The stated error of f, of samples and of `tol` together."""
+    return percent(hypot(*(row["errors"][source]["f"] for source in ("monte_carlo", "tol"))))
+
+
+def on_a_device(rule: str) -> str:
+    """Seconds on the device in the example, projected from operations, at the share of its speed that a sweep reaches here."""
     import dmftlib as dl  # slow to import
 
-    found, (of_seconds, of_directions) = result("large"), growth()
-    row, times = found["rows"][0], PROJECTED / found["P"]
-    directions = round(max(row["rank"]) * times**of_directions)
-    task = dl.Task.random(PROJECTED, 64)
-    experiment = dl.Experiment(task, dl.GD(), 2, "tanh", found["gamma0"], 1.0, found["T"])
-    ends = (0, found["T"] - 1)
-    needs, less = (
-        dl.machine.estimate(experiment, samples, 3e-2, "float32", kernels_at=steps, directions=directions)
-        for steps in (ends, ends[:1])
-    )
-    kernels = len(ends) * (needs.memory - less.memory)  # it is proportional to their number
-    seconds = row["cpu"] * times**of_seconds * samples / found["samples"]
-    share = result("profile")["rows"][-1]["share_square"]
-    device = needs.operations / share / DEVICE
-    return dict(
-        samples=samples, directions=directions, seconds=seconds, memory=needs.memory, kernels=kernels,
-        operations=needs.operations, device=device,
-    )  # fmt: skip
+    found, row = result("inputs"), of(rule, "()")
+    settings = dl.GD() if rule == "gd" else dl.DFA(), 2, "relu", found["gamma0"], 1.0, found["T"]
+    e = dl.Experiment(dl.Task.random(found["P"], found["D"]), *settings)
+    options = dict(kernels_at=(), directions=max(row["rank"]))
+    needed = dl.machine.estimate(e, found["samples"], 3e-2, "float32", **options).operations
+    return number(needed / result("profile")["rows"][-1]["share_square"] / DEVICE)
