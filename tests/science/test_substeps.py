@@ -116,10 +116,10 @@ def test_the_stated_error_covers_that_of_wide_networks(rule, gamma0):
         assert found < 1.5 * stated["steps"][name] < 1.5 * (2 * found + noise), name
 
 
-@pytest.mark.parametrize("depth", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_devices_compute_the_same(depth):
+@pytest.mark.parametrize("rule, depth", [("DFA", 1), pytest.param("FA", 2, marks=pytest.mark.slow)])
+def test_devices_compute_the_same(rule, depth):
     """Compiled arrays have room for directions that are not in use, and grow."""
-    e = experiment("FA", depth, steps=21, weight_decay=0.3)
+    e = experiment(rule, depth, steps=21, weight_decay=0.3)
     one, other = (meanfield.solve(e, 512, devices=devices) for devices in (None, jax.devices()))
     for name in RECORDED:
         assert distance(getattr(one, name), getattr(other, name)) < 1e-10, name
