@@ -294,9 +294,6 @@ FAULTS = {
         (dl.Experiment, "rates"), "shares @ k / m", "shares.sum() / 2"
     ),
     "substeps: what the first step missed is not made up for": edit((dl.Experiment, "rates"), "1 + keep**m", "1"),
-    "substeps: the step before is that of two steps ago": edit(
-        (step.Weights, "update"), "self.before = now", "self.before, self.older = getattr(self, 'older', now), now"
-    ),
     "substeps: the error as if the rule were of first order": edit(solver._error_of_steps, "3 * np", "1 * np"),
     "substeps: the edge of plain steps": value(dl.Experiment, "edge", property(lambda e: 2.0)),
     # The mean field
