@@ -1,10 +1,11 @@
 """Cost of the mean field against samples, steps and inputs, and beside networks that know K as well; networks against width.
 
-    python benchmarks/scaling.py [samples] [powers] [deep] [shallow] [width]      writes benchmarks/results/<part>.json
+    python benchmarks/scaling.py [samples] [powers] [long] [deep] [shallow] [width]      writes benchmarks/results/<part>.json
 
 Cost is seconds of the processor, all cores added, after compilation (see speed.py).
 """
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -76,6 +77,35 @@ def powers(steps=(50, 100, 200, 400, 800, 1600), inputs=(10, 40, 160, 640, 1500)
 
     in_T = against("T", steps, long, ends)
     return dict(T=in_T, P=against("P", inputs, lambda P: digits(P, gamma0=1.0, steps=20), coarse))
+
+
+# --- Long runs --------------------------------------------------------------------------------------------------------
+
+SUBSTEPS, WIDE = 16, 1024  # of a step, and neurons of the networks
+
+
+def long_run(rule, updates=1600, gamma0=1.5, lr=0.004):
+    """Steps of `SUBSTEPS` beside one by one: cost, the error that they state, and their distance in networks, which have no noise."""
+    e = dl.Experiment(reference.RANDOM_25, reference.RULES[rule], 2, "tanh", gamma0, lr, updates + 1)
+    few = replace(e, lr=SUBSTEPS * lr, steps=updates // SUBSTEPS + 1, substeps=SUBSTEPS)
+    dl.meanfield.solve(replace(few, steps=3), SAMPLES)
+    (every, cpu), (run, less) = (timed(lambda x=x: dl.meanfield.solve(x, SAMPLES)) for x in (e, few))
+    wide, other = (dl.network.train(x, WIDE) for x in (e, few))
+
+    def apart(a, b, name):
+        a, b = getattr(a, name), getattr(b, name)[::SUBSTEPS]
+        return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+    row = dict(rule=rule, cpu=cpu["cpu"], less=less["cpu"], ratio=cpu["cpu"] / less["cpu"])
+    for name in ("f", "K"):
+        row |= {f"{name}_{source}": errors[name] for source, errors in run.provenance.errors.items()}
+        row |= {f"{name}_networks": apart(other, wide, name), f"{name}_samples": apart(run, every, name)}
+    return show(row)
+
+
+def long():
+    """1600 updates in two tanh layers, 10 random inputs."""
+    return dict(substeps=SUBSTEPS, updates=1600, samples=SAMPLES, width=WIDE, rows=[long_run(r) for r in ("gd", "dfa")])
 
 
 # --- Networks without matrices ------------------------------------------------------------------------------------------
@@ -225,7 +255,7 @@ def shallow():
     return rules(1)
 
 
-PARTS = dict(samples=samples, powers=powers, deep=deep, shallow=shallow, width=width)
+PARTS = dict(samples=samples, powers=powers, long=long, deep=deep, shallow=shallow, width=width)
 
 if __name__ == "__main__":
     measure(__file__, PARTS, dict(samples=fresh_samples, width=fresh_width))

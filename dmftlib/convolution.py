@@ -202,8 +202,11 @@ class _Shared:
     def transpose_fresh(self, v):
         return self.convolution.scatter(super().transpose_fresh(v))
 
-    def learn(self, features, signal):
-        super().learn(self.convolution.patches(features), self.convolution.share * signal)
+    def seen(self, features):
+        return super().seen(self.convolution.patches(features))
+
+    def learn(self, seen, signal):
+        super().learn(seen, self.convolution.share * signal)
 
 
 @pytree

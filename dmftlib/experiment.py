@@ -47,6 +47,8 @@ class Experiment:
     residual       β > 0 makes the matrices between hidden layers, of which there must be one, residual branches:
                    h^{ℓ+1} = h^ℓ + β/√L · W^ℓ φ^ℓ/√N. None for a network without skip connections
     convolution    a Convolution, whose filters make the layers' weights; None for fully connected layers
+    substeps       m ≥ 1: a step stands for m of size η/m, by a rule of second order (`rates`), at the cost of one. For long runs
+                   in which kernels move slowly; 1 for steps as they are
 
     Raises ValueError or TypeError, naming the argument, what arrived and what is expected.
     """
@@ -63,6 +65,7 @@ class Experiment:
     batches: tuple | None = None
     residual: float | None = None
     convolution: Convolution | None = None
+    substeps: int = 1
     phi: Activation = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -80,6 +83,7 @@ class Experiment:
             loss=loss_from(self.loss),
             weight_decay=number("weight_decay", self.weight_decay, "rate at which weights decay"),
             batches=checked_batches(self.batches, self.task.P),
+            substeps=whole("substeps", self.substeps, 1),
         )
         values["loss"].check(self.task.y.reshape(self.task.P, -1))
         check_rule(self.rule)
@@ -101,6 +105,11 @@ class Experiment:
                     "through a matrix alone. Add layer.skip(layer.g_tilde_next) to its `pseudo_gradient`, or 0 times that if "
                     "its signal is to come through the matrices only."
                 )
+        if values["substeps"] > 1 and self.batches is not None:
+            raise ValueError(
+                f"`substeps` must be 1 with `batches`, whose updates change at every step; got {self.substeps}. Pass substeps = 1, "
+                "or batches = None."
+            )
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.keep is not None and not (self.keep > 0 and self.left[-1] >= LEAST_LEFT):
@@ -143,8 +152,32 @@ class Experiment:
 
     @property
     def keep(self):
-        """What a step leaves of every weight, 1 − ηϑ; None without decay."""
-        return 1 - self.lr * self.weight_decay if self.weight_decay else None
+        """What a step leaves of every weight, 1 − ηϑ, of m substeps (1 − ηϑ/m)^m; None without decay."""
+        return self._kept_a_substep**self.substeps if self.weight_decay else None
+
+    @property
+    def _kept_a_substep(self):
+        return max(1 - self.lr * self.weight_decay / self.substeps, 0.0)
+
+    @property
+    def rates(self):
+        """What a step learns of its own update and of that of the step before, in units of η, (T, 2); None without substeps.
+
+        During a step the update changes as it did in the last one: substep k learns U(t) + (k/m)(U(t) − U(t−1)). The first step
+        knows no change, so the second learns what the first missed. Book, {eq}`eq-substeps`.
+        """
+        if (m := self.substeps) == 1:
+            return None
+        k, keep = np.arange(m), self._kept_a_substep
+        shares = keep ** (m - 1.0 - k) / m
+        plain, ahead = shares.sum(), shares @ k / m
+        ahead = ahead * np.array([0, 1 + keep**m, *[1] * self.steps])[: self.steps]
+        return np.stack([plain + ahead, -ahead], axis=1)
+
+    @property
+    def edge(self):
+        """The edge of stability: η times the largest eigenvalue of K must stay below it. 2, of m substeps 2m/(2m − 1)."""
+        return 2 * self.substeps / (2 * self.substeps - 1) if self.substeps > 1 else 2.0
 
     @property
     def branch(self):

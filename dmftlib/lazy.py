@@ -17,7 +17,7 @@ It is made at a few scales, and interpolated between them by polynomials.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -441,11 +441,17 @@ def _in_groups(experiment, X, Delta, P):
 def predict(experiment):
     """Outputs in the lazy limit under the same discrete steps, f(t+1) = f(t) + η K Δ(t), from f(0) = 0.
 
+    `substeps` are done one by one.
+
     With weight decay ϑ, f(t) = η Σ_s (1 − ηϑ)^{t−1−s} K(t, s) Δ(s), with kernels of weights at the scales of both steps.
 
     Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2), ValueError where a weight decay asks for too much.
     """
     check_experiment(experiment)
+    if (m := experiment.substeps) > 1:  # they cost nothing here
+        fine = predict(replace(experiment, lr=experiment.lr / m, steps=(experiment.steps - 1) * m + 1, substeps=1))
+        f, f_test = (None if f is None else f[::m] for f in (fine.f, fine.f_test))
+        return Prediction(fine.times[::m], f, f_test, fine.K, experiment)
     task, P, X = experiment.task, experiment.task.P, experiment.task.X_all
     y = task.y.reshape(P, -1)
     Delta = np.zeros((len(X), y.shape[1]))

@@ -72,7 +72,8 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
 
     ways_back = 1 + len(needs(experiment.rule) & {"W0_T", "fresh_T"})
     step = 2 * S * gaps * directions * (K + 1) / 2 * (5 * n + 5 * ways_back * rows) + 4 * S * (n + rows) * task.D
-    halves = 2 + (gaps > 0) / 3  # the coarser run has fewer directions
+    # The coarser run has fewer directions; that of double steps, half of the steps.
+    halves = 2 + (gaps > 0) / 3 + (experiment.substeps > 1) / 2
     operations = halves * (T * step + 2 * S * recorded * kernels)
 
     kinds_of = images(experiment, S, record)
@@ -81,7 +82,7 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     fields = experiment.hidden_layers * (n + rows) * S * item
     kept = 2 * P + (3 + len(needs(experiment.rule).intersection(BACKWARD))) * rows
     history = record * T * experiment.hidden_layers * kept * S * (item + 8)
-    sweeps = 3 if gaps else 2
+    sweeps = 2 + (gaps > 0) + (experiment.substeps > 1)
     at_once = min(sweeps, os.cpu_count())
     memory = sweeps * (bases + fields + history + recorded * kernels * item)
     # Afterwards averages are made in float64 and, where step 0 is recorded, its exact kernels, which they are compared with.

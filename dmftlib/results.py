@@ -42,6 +42,8 @@ class Result:
     the metrics below. `compare` and the figures take any.
     """
 
+    continuous = False  # in time
+
     def relative_error(self, name):
         """Standard error of the array `name`, ‖SE‖_F/‖array‖_F: 0 for what is exact, NaN where it is unknown."""
         raise NotImplementedError
@@ -142,7 +144,8 @@ def describe(result):
     settings += [] if e.residual is None else [f"residual {e.residual:g}"]
     settings += [f"{e.loss.name} loss", *([] if about["engine"] == "lazy limit" else [f"gamma0 {e.gamma0:g}"])]
     settings += [] if e.convolution is None else [repr(e.convolution)]
-    settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", f"P {e.task.P}"]
+    settings += [f"lr {e.lr:.3g}", f"{len(result.f)} steps", *([f"substeps {e.substeps}"] if e.substeps > 1 else [])]
+    settings += [f"P {e.task.P}"]
     settings += [] if result.f_test is None else [f"P_test {result.f_test.shape[1]}"]
     return f"<{type(result).__name__}: {', '.join([about['engine'], *words])};\n {', '.join(settings)}>"
 

@@ -21,9 +21,9 @@ from .results import Dynamics, Provenance
 from .task import Scaling, Task
 
 NAMES = ("classes", "columns", "targets", "rows", "rows_test", "sample_shape")  # of a task
-FORMAT = 3  # of the file; another one is refused
+FORMAT = 4  # of the file; another one is refused
 KINDS = {kind.__name__: kind for kind in (Dynamics, Solution, network.Ensemble, lazy.Prediction)}
-SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches", "residual")
+SETTINGS = ("hidden_layers", "gamma0", "lr", "steps", "weight_decay", "batches", "residual", "substeps")
 
 
 def _plain(value):

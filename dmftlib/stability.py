@@ -55,7 +55,7 @@ def check_records(experiment, records, first_step=0, K=None):
         )
     edge, curvature = "", experiment.loss.curvature
     if K is not None and curvature and np.isfinite(K).all():
-        edge = f", where lr·λ of the largest eigenvalue of K began at {experiment.lr * curvature * largest_eigenvalue(learned_from(experiment, K, 0)):.2g} (stable below 2)"
+        edge = f", where lr·λ of the largest eigenvalue of K began at {experiment.lr * curvature * largest_eigenvalue(learned_from(experiment, K, 0)):.2g} (stable below {experiment.edge:.3g})"
     raise Diverged(
         f"the run diverged: at step {first_step + step} the loss is {loss[step]:.3g} (initially "
         f"{initial[0]:.3g}). `lr` = {experiment.lr:g} is probably too large for the growing kernel{edge}. "
@@ -113,18 +113,36 @@ def largest_of_fields(below, g, g_tilde, C, mask=None):
     return known @ v
 
 
+def _with_substeps(factors, m):
+    """What a step multiplies a difference by, of its `factors` 1 − lr·λ without substeps: the larger root of
+    r² = r (1 − (1 + a) lr·λ) + a lr·λ, a = (m − 1)/(2m), which is −1 where lr·λ is at the edge, 2m/(2m − 1).
+    """
+    if m == 1:
+        return factors
+    a = (m - 1) / (2 * m)
+    half = (factors - a * (1 - factors)) / 2
+    root = np.sqrt(half**2 + a * (1 - factors) + 0j)
+    return half + np.where((half * root.conj()).real < 0, -root, root)
+
+
+def _exceeds(experiment):
+    if experiment.substeps == 1:
+        return "|1 − lr·λ| exceeds 1"
+    return f"a step of `substeps` = {experiment.substeps}, stable for lr·λ below {experiment.edge:.3g}, enlarges errors"
+
+
 def warn_if_overshooting(experiment, edge, step):
-    """Warn where lr·λ > 2 for the largest eigenvalue λ of K at this step, times the curvature of the loss."""
-    if (size := experiment.lr * (experiment.loss.curvature or 0.0) * edge) > 2:
+    """Warn where lr·λ > 2, of substeps `Experiment.edge`, for the largest eigenvalue λ of K at this step, times the curvature of the loss."""
+    if (size := experiment.lr * (experiment.loss.curvature or 0.0) * edge) > experiment.edge:
         warn(
-            f"|1 − lr·λ| exceeds 1 for the largest eigenvalue λ of K at step {step} (lr·λ = {size:.3g}): theory and networks "
+            f"{_exceeds(experiment)} for the largest eigenvalue λ of K at step {step} (lr·λ = {size:.3g}): theory and networks "
             "may part for a good reason there. Choose a smaller `lr`.",
         )
 
 
 def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     """Warn, with the step, where |1 − lr·λ| > 1 for an eigenvalue λ of K, times the curvature of the loss: a step then enlarges
-    errors and differences. Of K count the columns of the samples that the step learns from.
+    errors and differences; of substeps, where |r| > 1 (`_with_substeps`). Of K count the columns of the samples that the step learns from.
 
     Where the step overshoots, Re lr·λ > 1, it warns at once: for a positive λ this is lr·λ > 2. Where it does not, λ is
     negative or imaginary, and growth is slow; rounding turns a λ = 0 into that. It warns if differences grow tenfold
@@ -135,7 +153,7 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     steps = np.arange(len(K)) if kernels_at is None else kernels_at
     K = learned_from(experiment, K, steps)
     lr = experiment.lr * experiment.loss.curvature
-    factors = eigenvalues(np.eye(K.shape[-1]) - lr * K)
+    factors = _with_substeps(eigenvalues(np.eye(K.shape[-1]) - lr * K), experiment.substeps)
     overshoot = np.where(factors.real < 0, np.abs(factors), 0.0).max(axis=1)
     steady = np.where(factors.real < 0, 0.0, factors)
     steady = steady[np.arange(len(K)), np.abs(steady).argmax(axis=1)]
@@ -155,7 +173,7 @@ def warn_if_unstable(experiment, K, kernels_at=None, noise=0.0):
     ):
         if beyond:
             warn(
-                f"|1 − lr·λ| exceeds 1 for an eigenvalue λ of K from step {int(steps[np.argmax(size > 1)])} on ({why}): "
+                f"{_exceeds(experiment)} for an eigenvalue λ of K from step {int(steps[np.argmax(size > 1)])} on ({why}): "
                 f"theory and networks may part for a good reason there. {fix}",
             )
             return

@@ -10,7 +10,8 @@ engine supplies each of them as an object, as matrices at finite width or as wha
     transpose_initial(v)       W^ℓ(0)ᵀ v/√N
     transpose_fresh(v)         the same with frozen random weights in place of W^ℓ
     decay(keep)                W^ℓ ← keep·W^ℓ, before it learns; asked where there is weight decay
-    learn(features, signal)    W^ℓ ← W^ℓ + Σ_μ signal_μ φ^ℓ_μᵀ/√N, where signal = γ₀ η Δ g̃^{ℓ+1}
+    seen(features)             features as `learn` takes them
+    learn(seen, signal)        W^ℓ ← W^ℓ + Σ_μ signal_μ φ^ℓ_μᵀ/√N, where signal = γ₀ η Δ g̃^{ℓ+1}
 
 Fields have a row for each sample and a column for each neuron, or sampled neuron. Gradients have a row for each training
 sample and output, outputs of a sample side by side. Test samples stand below the P training samples.
@@ -21,7 +22,7 @@ Of a convolution (`convolution`), each of these rows is A rows, one a position, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import jax
@@ -123,8 +124,37 @@ def pytree(cls):
     return jax.tree_util.register_dataclass(cls, data, static)
 
 
+@dataclass
+class Weights:
+    """What all weights share.
+
+    before   the last step's features as they were seen, and signal, where steps stand for several; else None
+    """
+
+    before: tuple | None = field(default=None, kw_only=True)
+
+    def seen(self, features):
+        return features
+
+    def update(self, features, signal, rates):
+        """Learn; with `rates`, of this step and of the one before."""
+        now = self.seen(features), signal
+        if rates is None:
+            return self.learn(*now)
+        for rate, (seen, signal) in zip(rates, (now, self.before)):
+            self.learn(seen, rate * signal)
+        self.before = now
+
+
+def nothing_before(weights, rows, widths, outputs, zeros):
+    """Let weights that learned nothing say so: features of so many rows have these `widths`, and the readout's signal is `outputs`."""
+    signals = [(rows, widths[-1])] * (len(weights) - 1) + [outputs]
+    for W, width, signal in zip(weights, widths, signals):
+        W.before = zeros((rows, width)), zeros(signal)
+
+
 @pytree
-class InputWeights:
+class InputWeights(Weights):
     """W⁰, stored as its transpose (D, neurons) with its scale, 1/√D or what X was divided by already.
 
     `initial` weights are those of a network that decays.
@@ -148,7 +178,7 @@ class InputWeights:
 
 
 @pytree
-class Readout:
+class Readout(Weights):
     """The readout w, one row an output (C, neurons), and the outputs that nothing learned, which are taken off: those at
     initialization or, where weights decay, those of the initial weights times `left`, what is left of them.
     """
@@ -240,13 +270,16 @@ def untrained(weights, X, make_layer, branch):
     return forward(weights, X, make_layer, branch, lambda W, features: left * W.apply_initial(features))[-1].features
 
 
-def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, branch=None, recording=True):
+def step(
+    rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, mask=None, branch=None, recording=True, rates=None,
+):  # fmt: skip
     """One step: forward, error, backward, update. Changes `weights`, from W⁰ to the readout, and returns Fields.
 
     keep   what weight decay leaves of every weight, None without decay
     mask   (P,): 1 for samples that are learned from, 0 for others; None for all samples
     branch what multiplies the hidden matrices of a residual network, None for other networks
     recording   whether g is to be known of a rule that does not use it
+    rates  (2,): how much is learned of this step and of the one before (`Experiment.rates`); None for this step alone
     """
     (P, C), A, xp = y.shape, weights[-1].positions, y.__array_namespace__()
     make_layer = lambda l, h: HiddenLayer(rule, activation, h, frozen[l], A)  # noqa: E731
@@ -264,7 +297,7 @@ def step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep=None, m
         if keep is not None:
             W.decay(keep)
         signal = (Delta.reshape(-1, 1) * above.reshape(P * C, -1)).reshape(P, C, -1).sum(axis=1)
-        W.learn(features, gamma0 * lr * signal.reshape(-1, above.shape[1]))
+        W.update(features, gamma0 * lr * signal.reshape(-1, above.shape[1]), rates)
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
     return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)
 

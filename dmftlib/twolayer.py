@@ -62,7 +62,7 @@ class TwoLayer(Result):
     G_tilde: np.ndarray
     G_tilde_tilde: np.ndarray
 
-    provenance = Provenance("twolayer", 0, 0, "float64")  # of size 0: nothing was sampled
+    continuous, provenance = True, Provenance("twolayer", 0, 0, "float64")  # of size 0: nothing was sampled
 
     def relative_error(self, name):
         """0: nothing was sampled."""

@@ -150,7 +150,8 @@ def one_experiment(name, runs, each=None):
     each = each or [f"{name.strip('`')}[{k}]" for k in range(len(runs))]
 
     def differ(a, b):
-        settings = ("rule", "hidden_layers", "phi", "gamma0", "weight_decay", "batches", "residual", "convolution")
+        settings = ["rule", "hidden_layers", "phi", "gamma0", "weight_decay", "batches", "residual", "convolution"]
+        settings += [] if a.continuous or b.continuous else ["substeps"]
         changed = [x for x in settings if getattr(a.experiment, x) != getattr(b.experiment, x)]
         if len(a.times) != len(b.times):
             changed.append("steps")

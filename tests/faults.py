@@ -54,6 +54,7 @@ FIRST = {  # tests that run first, by the beginning of a name
     "step": ["test_network.py", "test_theory.py"],
     "decay": ["test_batches_and_decay.py", "test_equations.py"],
     "residual": ["test_residual.py"],
+    "substeps": ["test_substeps.py"],
     "convolution": ["test_convolution.py"],
     "theory": ["test_linear.py", "test_meanfield.py", "test_equations.py"],
     "responses": ["test_responses.py", "test_equations.py"],
@@ -288,6 +289,13 @@ FAULTS = {
     ),
     "convolution: responses of one offset": edit((Revealed, "_response"), "self.K**0.5", "1"),
     "convolution: the ends meet whatever the padding": edit(convolution._places, 'if padding == "circular"', "if True"),
+    # Steps that stand for several
+    "substeps: the rule of the flow, whatever their number": edit(
+        (dl.Experiment, "rates"), "shares @ k / m", "shares.sum() / 2"
+    ),
+    "substeps: what the first step missed is not made up for": edit((dl.Experiment, "rates"), "1 + keep**m", "1"),
+    "substeps: the error as if the rule were of first order": edit(solver._error_of_steps, "3 * np", "1 * np"),
+    "substeps: the edge of plain steps": value(dl.Experiment, "edge", property(lambda e: 2.0)),
     # The mean field
     "theory: learned term 5 % too strong": learns(Revealed, 1.05),
     "theory: no A and C responses": without("apply", "sent", "weights"),

@@ -61,21 +61,23 @@ def drawn_by(experiment, N, seed, dtype="float64"):
 def run_of(rule, experiment, drawn, **options):
     """`train` in the setting of an experiment."""
     e, task = experiment, experiment.task
-    options |= dict(weight_decay=e.weight_decay, batches=e.batches, residual=e.residual)
+    options |= dict(weight_decay=e.weight_decay, batches=e.batches, residual=e.residual, substeps=e.substeps)
     return train(rule, e.phi.name, drawn, task.X, task.y, e.gamma0, e.lr, e.steps, task.X_test, **options)
 
 
 def train(
     rule, activation, drawn, X, y, gamma0, lr, steps, X_test=None, rho=RHO, record=False, error=np.subtract,
-    weight_decay=0.0, batches=None, residual=None,
+    weight_decay=0.0, batches=None, residual=None, substeps=1,
 ):  # fmt: skip
     """Run `steps` states of one network, or of many: what is drawn, and all results, may have a leading axis of networks.
 
     Layers are lists with index ℓ − 1, samples are rows; with targets (P, C) gradients have rows (sample 1, output 1),
     (sample 1, output 2), … Returns arrays named as in Dynamics, and the weights W after the last update; `states`, if they
-    are to be recorded, are all fields and weights by step.
+    are to be recorded, are all fields and weights by step. Substeps are done one by one, with updates that change as they did
+    in the last step.
     """
     phi, phi_dot = PHI[activation]
+    keep = 1 - lr * weight_decay / substeps
     W0, W = drawn["W"], [w.copy() for w in drawn["W"]]
     L, P, D, (*many, C, N) = len(W) - 1, *X.shape, W[-1].shape
     X, y, outputs = X.astype(W[0].dtype), y.reshape(P, C).astype(W[0].dtype), y.shape[1:]
@@ -86,7 +88,7 @@ def train(
     skip, s = residual is not None, [1.0] + [residual / sqrt(L) if residual else 1.0] * (L - 1)  # s_k W_k is the branch
     average = lambda a, b: np.stack([u @ v.mT / N for u, v in zip(a, b, strict=True)], axis=-3)  # noqa: E731
     out = {name: [] for name in ("f", "Phi", "G", "G_tilde", "G_tilde_tilde", "K")}
-    states = []
+    states, U = [], []
 
     def forward(W):
         h, F = [], []
@@ -101,7 +103,7 @@ def train(
         if t == 0:
             f0 = start = raw
         elif weight_decay:  # outputs of a network that decays and learns nothing
-            start = forward([(1 - lr * weight_decay) ** t * w for w in W0])[2]
+            start = forward([keep ** (substeps * t) * w for w in W0])[2]
         f = raw - start
         Delta = error(y, f[..., :P, :])
         F = [x[..., :P, :] for x in F]
@@ -135,13 +137,18 @@ def train(
             )
 
         B = slice(None) if batches is None else list(batches[t % len(batches)])
-        for w in W:
-            w -= lr * weight_decay * w
+        before, U = U, []
         for k in range(L):
             below, fan_in = (X, D) if k == 0 else (F[k - 1], N)
             signal = (Delta[..., None] * g_tilde[k].reshape(*many, P, C, N)).sum(axis=-2)
-            W[k] += s[k] * lr * gamma0 / sqrt(fan_in) * (signal[..., B, :].mT @ below[..., B, :])
-        W[L] += lr * gamma0 * Delta[..., B, :].mT @ F[-1][..., B, :]
+            U.append(s[k] * gamma0 / sqrt(fan_in) * (signal[..., B, :].mT @ below[..., B, :]))
+        U.append(gamma0 * Delta[..., B, :].mT @ F[-1][..., B, :])
+        for w, now, last in zip(W, U, before or U, strict=True):
+            for k in range(substeps):
+                change = k / substeps * (now - last)
+                missed = keep**substeps * change if t == 1 else 0  # by the first step, which knew of no change
+                w *= keep
+                w += lr / substeps * (now + change + missed)
     out = {name: np.stack(value, axis=len(many), dtype=float) for name, value in out.items()}
     f = out["f"].reshape(*many, steps, len(X_all), *outputs)
     after = (slice(None),) * len(many)

@@ -9,7 +9,7 @@ from .markdown import commit, number, percent
 
 SOURCES = {
     "speed": ("first", "profile", "lazy", "large", "inputs"),
-    "scaling": ("deep", "shallow", "powers", "samples", "width"),
+    "scaling": ("deep", "shallow", "powers", "long", "samples", "width"),
 }
 RULES = {"gd": "GD", "fa": "FA(0.5)", "dfa": "DFA", "gln": "GLN", "hebb": "Hebb"}
 DEVICE = 1e13  # operations a second, in large products, of the device in the example

@@ -17,7 +17,7 @@ def lasting(difference):
 
 
 def trained_with(K, experiment):
-    """Outputs (…, T, n) of training with static kernels K (…, n, n): f(t+1) = f(t) + η K Δ(t), f(0) = 0.
+    """Outputs (…, T, n) of training with static kernels K (…, n, n): f(t+1) = f(t) + η K Δ(t), f(0) = 0, by the rule of the run.
 
     With weight decay those of a homogeneous φ, of which W(0) times c makes c^{L+1} times the output and c^{2L} times K.
     """
@@ -25,10 +25,14 @@ def trained_with(K, experiment):
     masks = np.ones((len(left), 1)) if experiment.masks is None else experiment.masks
     masks, ratio = masks.repeat(K.shape[-1] // masks.shape[1], axis=1), (experiment.keep or 1.0) ** depth
     f, shape = [np.zeros(K.shape[:-1])], (*K.shape[:-2], *experiment.task.y.shape)
+    rates, last = experiment.rates, 0.0
     for t in range(1, experiment.steps):
         Delta = masks[t - 1] * experiment.error(f[-1].reshape(shape)).reshape(f[-1].shape)
         step = experiment.lr * np.einsum("...mn,...n->...m", K, Delta)
-        f.append(ratio * ((experiment.keep or 1.0) * f[-1] + left[t - 1] ** (2 * depth) * step))
+        step = left[t - 1] ** (2 * depth) * step
+        if rates is not None:
+            step, last = rates[t - 1, 0] * step + rates[t - 1, 1] * ratio * last, step
+        f.append(ratio * ((experiment.keep or 1.0) * f[-1] + step))
     return np.stack(f, axis=-2)
 
 

@@ -262,6 +262,10 @@ def responses(experiment, history, tol_error):
     of the other responses. Those are as large as the two halves differ, and as the share `tol_error`, each a root mean
     square over all entries of one gap and one s.
     """
+    if experiment.substeps > 1:
+        raise ValueError(
+            f"responses are those of single steps; got an experiment of substeps = {experiment.substeps}. Pass substeps = 1."
+        )
     if experiment.residual is not None:
         raise ValueError(
             "`experiment` is a residual network, whose layers share their neurons: a nudge moves a neuron in all of them, and the "

@@ -21,12 +21,12 @@ import jax
 import numpy as np
 
 from ..convolution import Convolution, _Pooled, _Shared
-from ..step import Readout, pytree
+from ..step import Readout, Weights, pytree
 from .span import Basis, orthogonal_to, orthonormal, square_root, when
 
 
 @pytree
-class RevealedMatrix:
+class RevealedMatrix(Weights):
     """W^ℓ between two layers of sampled neurons.
 
     features   basis p; images `now` a_k(t), with what was learned, and `initial` a_k, if a rule or linear fields ask
@@ -142,11 +142,13 @@ class RevealedMatrix:
     def decay(self, keep):
         self.share = keep * self.share
 
-    def learn(self, features, signal):
-        """What is learned of the features that were applied last: a_k(t) ← a_k(t) + Σ_μ ⟨φ_μ p_k⟩ signal_μ."""
-        self.features.learn(
-            "now", self.coefficients[: len(signal)], signal if self.share is None else signal / self.share
-        )
+    def seen(self, features):
+        """The coefficients ⟨φ_μ p_k⟩ of the features that were applied last."""
+        return self.coefficients[: len(features)]
+
+    def learn(self, coefficients, signal):
+        """a_k(t) ← a_k(t) + Σ_μ ⟨φ_μ p_k⟩ signal_μ."""
+        self.features.learn("now", coefficients, signal if self.share is None else signal / self.share)
 
 
 @pytree

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 
 import jax
@@ -19,7 +20,7 @@ from ..experiment import check_experiment
 from ..machine import make_room, refuse_what_does_not_fit
 from ..probe import is_linear
 from ..results import KERNELS, RECORDED, Dynamics, Provenance
-from ..stability import warn_if_overshooting, warn_if_rounded, warn_if_unstable
+from ..stability import Diverged, warn_if_overshooting, warn_if_rounded, warn_if_unstable
 from ..validate import check_dtype, check_steps, checked_seed, listed, one_experiment, whole
 from .draws import TooFewSamples
 from .errors import corrected, without_known_noise
@@ -130,6 +131,31 @@ def _summarized(name, sweeps, P, tol, errors):
     return mean
 
 
+def _check_substeps(experiment, kernels_at):
+    """Raise ValueError unless every second step, of those that have kernels every one, is also one of a run of double steps."""
+    if experiment.steps % 2 == 0:
+        raise ValueError(
+            f"`steps` must be odd with `substeps`, so that the last is one of a run of double steps, which tells their error; got "
+            f"{experiment.steps}. Pass {experiment.steps + 1}."
+        )
+    if kernels_at is not None and (kernels_at % 2).any():
+        raise ValueError(
+            f"`kernels_at` must be even steps with `substeps`, as those of a run of double steps, which tells their error; got "
+            f"{kernels_at.tolist()}."
+        )
+
+
+def _error_of_steps(name, one, double, P):
+    """Relative errors of a record: a third of what steps of twice the size change, the rule being of second order."""
+    one = one[:: 2 if len(one) > len(double) else 1]
+    parts = {name: np.s_[:]} if name != "f" else {"f": np.s_[:, :P], "f_test": np.s_[:, P:]}
+    return {
+        part: float(np.linalg.norm(one[place] - double[place]) / max(3 * np.linalg.norm(one[place]), 1e-300))
+        for part, place in parts.items()
+        if one[place].size
+    }
+
+
 def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=False, kernels_at=None, devices=None):
     """Mean field dynamics of an experiment at infinite width; returns Dynamics.
 
@@ -145,6 +171,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     as it lasts, and what came of it off the outputs f, if kernels of all steps are recorded. Test points change nothing of the training result.
     With weight decay, noise of f grows as 1/γ₀ towards the lazy limit, unless φ(c·h) = c·φ(h), as of "relu".
 
+    With `substeps`, `provenance.errors` has the source "steps": how far the run is from one that does them one by one. One half of
+    the samples is swept once more for it, with steps of twice the size, so `steps` must be odd, and `kernels_at` even.
+
     A linear activation without `residual` or `convolution` is exact (to rounding, with every built-in rule) in any number of samples above the number of
     directions: as few as that are swept, in float64; `samples` is the number of neurons in final_h and final_z, tol and
     dtype are immaterial.
@@ -159,6 +188,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     few = record or experiment.convolution is not None
     kernels_at = check_steps("kernels_at", kernels_at, experiment.steps, least=int(few))
     samples, seed = whole("samples", samples, 4), checked_seed(seed)
+    if experiment.substeps > 1:
+        _check_substeps(experiment, kernels_at)
     if samples % 2:
         raise ValueError(f"`samples` must be even (two independent halves); got {samples}. Pass {samples + 1}.")
     _check_devices(devices, samples)
@@ -180,17 +211,31 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     def in_dtype(function):
         """`function`, run with the precision asked for: a setting of each thread."""
 
-        def run(argument):
+        def run(*arguments):
             with computing(dtype), np.errstate(all="ignore"):
-                return function(argument)
+                return function(*arguments)
 
         return run
 
-    def draw(half):
+    def draw(half, experiment=experiment, record=record, kernels_at=kernels_at):
         return HalfSweep(experiment, samples // 2, (seed, half), tol, dtype, record, kernels_at, devices=devices)
+
+    def double():
+        """The first half, run with steps of twice the size."""
+        sizes = dict(lr=2 * experiment.lr, substeps=2 * experiment.substeps, steps=(experiment.steps + 1) // 2)
+        e, at = replace(experiment, **sizes), None if kernels_at is None else kernels_at // 2
+        try:
+            return _solve_linear(e, (seed, 0), False, at) if linear else draw(0, e, False, at).run()
+        except Diverged as error:
+            raise Diverged(
+                f"steps of twice the size, which tell the error of `substeps`, are too large: {error}"
+            ) from error
+
+    jobs = [double] if experiment.substeps > 1 else []
 
     if linear:
         coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))]
+        doubled = [in_dtype(double)() for double in jobs]
     else:
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
         halves = [in_dtype(draw)(half) for half in (0, 1)]
@@ -199,7 +244,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         with ThreadPoolExecutor(1 if devices else min(3, os.cpu_count())) as threads, threadpool_limits(1, "blas"):
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
-            list(threads.map(in_dtype(HalfSweep.run), dict.fromkeys((*halves, coarse))))
+            jobs = [partial(HalfSweep.run, half) for half in dict.fromkeys((*halves, coarse))] + jobs
+            *_, last = threads.map(in_dtype(lambda job: job()), jobs)
+            doubled = [last] if experiment.substeps > 1 else []
     history = _history(halves, experiment.task, experiment.error) if record else None
 
     # Both halves, and the coarser sweep of the first.
@@ -209,14 +256,17 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         run.records = dict(outside=run.records["outside"])
     if not linear and (kernels_at is None or 0 in kernels_at[:1]):
         known_noise = without_known_noise(experiment, samples, sweeps)
-    records, errors = {}, dict(monte_carlo={}, tol={})
+    records, errors, of_steps = {}, dict(monte_carlo={}, tol={}), {}
     for name in ("f", "Phi", "G_tilde", "K", "G", "G_tilde_tilde"):
+        for run in doubled:
+            of_steps |= _error_of_steps(name, sweeps[name][0], run.taken(name), experiment.task.P)
         found = corrected(experiment, known_noise, name, sweeps.pop(name), better)
         if known_noise and name in ("Phi", "G_tilde"):
             better[name] = found
         elif name == "K":  # which is made of the two before it
             better.clear()
         records[name] = _summarized(name, found, experiment.task.P, tol, errors)
+    errors |= dict(steps=of_steps) if of_steps else {}
     if len(records["K"]):
         warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
     else:

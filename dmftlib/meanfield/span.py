@@ -100,12 +100,12 @@ class Basis:
         return rows if isinstance(rows, jax.Array) else rows[: self.count]
 
     def learn(self, image, coefficients, signal):
-        """Images += coefficientsᵀ signal."""
+        """Images += coefficientsᵀ signal, of numpy arrays those of the first directions."""
         increment = coefficients.T @ signal
         if isinstance(increment, jax.Array):
             self.images[image] = self.images[image] + increment
         else:
-            self.rows(image)[...] += increment
+            self.rows(image)[: len(increment)] += increment
 
     def drawn(self, *names):
         """Pairs (images, which of them were drawn) of these names, if there are such."""

@@ -14,7 +14,7 @@ from ..convolution import ConvolvedInput
 from ..probe import BACKWARD, images, needs
 from ..results import KERNELS
 from ..stability import check_records, largest_of_fields
-from ..step import Frozen, InputWeights, kernels, step
+from ..step import Frozen, InputWeights, kernels, nothing_before, step
 from .draws import Draws
 from .revealed import PooledSampledReadout, RevealedFilters, RevealedMatrix, SampledReadout
 from .span import CANDIDATES, MANY_A_ROUND, Basis, most_a_round, repeat_while, when
@@ -37,8 +37,8 @@ def coarser(tol):
 class Problem(NamedTuple):
     """X with X Xᵀ = K_x of all inputs, K_x of those of training if kernels are recorded, targets (P, C), richness and step size.
 
-    What weight decay leaves of weights at a step, which samples the steps learn from (T, P), None for all, and what multiplies
-    the matrices of a residual network.
+    What weight decay leaves of weights at a step, which samples the steps learn from (T, P), None for all, what multiplies
+    the matrices of a residual network, and what the steps learn of two steps (T, 2), None of their own alone.
     """
 
     X: jax.Array
@@ -49,6 +49,7 @@ class Problem(NamedTuple):
     keep: jax.Array | None
     masks: jax.Array | None
     branch: jax.Array | None
+    rates: jax.Array | None
 
 
 def input_factor(X):
@@ -78,10 +79,10 @@ def _one(rule, activation, loss, problem, weights, frozen, starts, recorded, t, 
     """Step t: its fields, and what is recorded of it at all times, some of the names `recorded`."""
     if starts is not None:
         _show_what_was_drawn(weights[1:-1], starts)
-    X, _, y, gamma0, lr, keep, masks, branch = problem
+    X, _, y, gamma0, lr, keep, masks, branch, rates = problem
     xp = X.__array_namespace__()
-    mask = None if masks is None else masks[t]
-    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch, recording)
+    mask, now = (None if rows is None else rows[t] for rows in (masks, rates))
+    fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch, recording, now)
     shape = fields.g_tilde[0].shape
     by_layer = dict(
         phi=fields.phi, h=[h[: len(fields.phi[0])] for h in fields.h], z=fields.z, g=fields.g, g_tilde=fields.g_tilde
@@ -190,7 +191,7 @@ class HalfSweep:
         X, y = input_factor(experiment.inputs), task.y.reshape(task.P, task.outputs)
         e = experiment
         K_x = e.K_x if kernels_at is None or len(kernels_at) else None
-        values = X, K_x, y, e.gamma0, e.lr, e.keep, e.masks, e.branch
+        values = X, K_x, y, e.gamma0, e.lr, e.keep, e.masks, e.branch, e.rates
         self.problem = Problem(*(None if value is None else np.asarray(value, dtype) for value in values))
         known = min(P, X.shape[1])  # Gaussians that make the training inputs; the others are for test inputs
         rows = self.draws.starts([self.starts_with(l, known) for l in range(L)], experiment.residual is not None)
@@ -216,6 +217,10 @@ class HalfSweep:
             Input, Last, of = ConvolvedInput, PooledSampledReadout, dict(convolution=self.convolution)
         self.weights[0] = Input(rows[0]["input"], np.ones((), dtype), **of)
         self.weights[-1] = Last(w, w, feedback, none, begun, self.share, task.P, first, **of)
+        if e.rates is not None:
+            room = [0 if self.in_numpy else len(W.features.directions) for W in self.weights[1:-1]]
+            widths, outputs = (X.shape[1], *room, S), (task.P, task.outputs)
+            nothing_before(self.weights, P, widths, outputs, partial(np.zeros, dtype=dtype))
         gates = [experiment.phi.phi_dot(self.problem.X @ r["gate"]) if "gate" in r else None for r in rows]
         vectors = [self.as_readout(r.get("vector")) for r in rows]
         if self.convolution is not None:
@@ -316,6 +321,10 @@ class HalfSweep:
         rows = {image: np.concatenate([basis.images[image], new[kind]]) for image, kind in kinds.items()}
         directions = np.concatenate([basis.directions, np.zeros((more, self.widths(name)[0]), self.dtype)])
         basis.directions, basis.images = self.shared((directions, rows))
+        W = self.weights[number]
+        if W.before and name == "features" and not self.in_numpy:  # compiled arrays have a fixed number of rows
+            coefficients, signal = W.before
+            W.before = self.shared((np.pad(np.asarray(coefficients), ((0, 0), (0, more))), signal))
 
     def coarser(self):
         """The same draws, not run yet, with a larger tol."""

@@ -30,7 +30,7 @@ from ..meanfield.span import orthonormal
 from ..meanfield.sweep import input_factor
 from ..probe import needs
 from ..stability import check_records
-from ..step import Frozen, InputWeights, Readout, kernels, step
+from ..step import Frozen, InputWeights, Readout, kernels, nothing_before, step
 
 KINDS = ("input", "gate", "vector", "readout", "forward", "backward", "feedback")  # of Gaussians
 DISCARDED = {"float64": 1e-26, "float32": 1e-11}  # share of a field's variance that may stay outside of the directions
@@ -72,10 +72,11 @@ class Directions:
         return (self.directions if image is None else self.images[image])[: self.count]
 
     def learn(self, image, coefficients, signal):
-        """Images += coefficientsᵀ signal, without an array of that size beside them."""
-        rows = self.rows(image).T
+        """Images of the first directions += coefficientsᵀ signal, without an array of that size beside them."""
+        rows = self.rows(image)[: coefficients.shape[1]].T
         (multiply,) = get_blas_funcs(["gemm"], [rows])
-        multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
+        if rows.size:
+            multiply(1.0, signal.T, coefficients, 1.0, rows, overwrite_c=True)
 
     def _add(self, new, numbers, partner):
         """Directions that the fields of these numbers need, and their images; of feedback, which acts one way only, all is unknown."""
@@ -187,7 +188,11 @@ def initialize(experiment, N, seed, dtype, room):
     w, fresh = as_readout(L - 1, "readout"), as_readout(L, "readout") if "fresh_T" in asked else None
     first = Input(rows(0, "input", X.shape[1]), X.dtype.type(1), **of)
     readout = Last(w, w, fresh, np.zeros((len(task.X_all), C), dtype), np.array(False), **of)
-    return X, [first, *map(matrix, range(L - 1)), readout], frozen
+    weights = [first, *map(matrix, range(L - 1)), readout]
+    if experiment.rates is not None:
+        widths = X.shape[1], *[0] * (L - 1), N
+        nothing_before(weights, task.P * experiment.positions, widths, (task.P, C), partial(np.zeros, dtype=dtype))
+    return X, weights, frozen
 
 
 def run(experiment, N, seed, dtype, record, kernels_at):
@@ -207,14 +212,14 @@ def run(experiment, N, seed, dtype, record, kernels_at):
         X, weights, frozen = initialize(experiment, N, seed, dtype, room)
         y, K_x = task.y.reshape(task.P, task.outputs).astype(dtype), experiment.K_x.astype(dtype)
         gamma0, lr = X.dtype.type(experiment.gamma0), X.dtype.type(experiment.lr)
-        masks = None if experiment.masks is None else experiment.masks.astype(dtype)
+        masks, rates = (
+            [None] * T if rows is None else rows.astype(dtype) for rows in (experiment.masks, experiment.rates)
+        )
         branch = None if experiment.branch is None else X.dtype.type(experiment.branch)
         for t in range(T):
             try:
-                mask = None if masks is None else masks[t]
-                fields = step(
-                    rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, mask=mask, branch=branch
-                )
+                how = dict(mask=masks[t], rates=rates[t], branch=branch)
+                fields = step(rule, experiment.phi, experiment.loss, weights, frozen, X, y, gamma0, lr, **how)
                 out = dict(f=fields.f.reshape(-1, *task.y.shape[1:]))
             except np.linalg.LinAlgError:  # fields are not finite
                 fields, out = None, dict(f=np.full((len(X), *task.y.shape[1:]), np.nan))

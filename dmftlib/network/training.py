@@ -26,7 +26,7 @@ from ..stability import (
     warn_if_rounded,
     warn_if_unstable,
 )
-from ..step import Frozen, InputWeights, Readout, kernels, pytree, step
+from ..step import Frozen, InputWeights, Readout, Weights, kernels, nothing_before, pytree, step
 from ..validate import check_dtype, check_steps, checked_seed, whole
 from . import revealed as revealing
 
@@ -35,7 +35,7 @@ MOST_AT_ONCE, MOST_WEIGHTS = 16, 2**16  # networks in one call, and weights of a
 
 
 @pytree
-class HiddenWeights:
+class HiddenWeights(Weights):
     """W (N, N) = share·now + UᵀV/√N: what a part of the run learns is kept as rows of U and V, and `now` is not rewritten.
     Of a convolution W is (N, K·N), and K·N stands for N where features are summed.
 
@@ -143,15 +143,20 @@ def initialize(seeds, X, experiment, N, asked, dtype):
     U, V = (np.zeros((B, 0, width), dtype) for width in (N, K * N))
     hidden = [Hidden(w, w, b, U, V, np.zeros(B, int), share) for w, b in zip(W[:-1], fresh)]
     f0 = np.zeros((B, len(experiment.task.X_all), C), dtype)
-    return [first, *hidden, Last(W[-1], W[-1], fresh[-1], f0, np.zeros(B, bool), share)], frozen
+    weights = [first, *hidden, Last(W[-1], W[-1], fresh[-1], f0, np.zeros(B, bool), share)]
+    if experiment.rates is not None:
+        P, widths = experiment.task.P, (D, *[K * N] * (L - 1), N)
+        nothing_before(weights, P * experiment.positions, widths, (P, C), lambda shape: np.zeros((B, *shape), dtype))
+    return weights, frozen
 
 
 def _run(
-    rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, branch, weights, frozen, count
-):
+    rule, activation, loss, steps, record, with_kernels, X, y, gamma0, lr, keep, masks, rates, branch, weights, frozen, count,
+):  # fmt: skip
     """`count` of at most `steps` steps; returns the weights after them, the last fields and what was recorded before each.
 
-    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from; both may be None, and `branch`.
+    keep is what weight decay leaves of weights, `masks` (steps, P) which samples are learned from, `rates` (steps, 2) what of
+    two steps; each may be None, and `branch`.
     The arrays of weights, frozen fields and results have an axis for the networks in front.
     """
     A, convolution = weights[-1].positions, weights[-1].convolution
@@ -159,8 +164,8 @@ def _run(
     N, K_x = weights[0].weights.shape[-1], X[:P] @ X[:P].T / X.shape[1]
 
     def one(weights, frozen, t):
-        mask = None if masks is None else masks[t]
-        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch)
+        mask, now = (None if rows is None else rows[t] for rows in (masks, rates))
+        fields = step(rule, activation, loss, weights, frozen, X, y, gamma0, lr, keep, mask, branch, rates=now)
         phi, g, g_tilde = fields.phi, fields.g, fields.g_tilde
         found = kernels(K_x, phi, g, g_tilde, branch, convolution) if with_kernels else {}
         out = dict(f=fields.f) | found
@@ -170,7 +175,8 @@ def _run(
 
     def network(start):
         weights, frozen = start
-        weights = [weights[0], *(W.with_room(steps * P) for W in weights[1:-1]), weights[-1]]
+        room = steps * P * (1 if rates is None else 2)
+        weights = [weights[0], *(W.with_room(room) for W in weights[1:-1]), weights[-1]]
 
         def body(t, carry):
             weights, _, out = carry
@@ -252,12 +258,12 @@ def stable_lr(experiment, width=256, seed=0):
         largest = largest_eigenvalue(learned_from(experiment, start, 0))
         if not largest:
             raise ValueError("`experiment` has K = 0: no step changes an output. Are all inputs 0?")
-        lr = 1 / largest
+        lr = experiment.edge / 2 / largest
         for _ in range(21):
             try:
                 run = train(replace(experiment, lr=float(lr)), width, seed, kernels_at=at)
                 K = learned_from(experiment, run.K, run.kernels_at)
-                if max(map(largest_eigenvalue, K)) * lr * curvature <= 1:
+                if max(map(largest_eigenvalue, K)) * lr * curvature <= experiment.edge / 2:
                     return float(lr)
             except (Diverged, ValueError):  # a weight decay that leaves nothing at this lr
                 pass
@@ -296,7 +302,7 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
         X, y = np.asarray(experiment.inputs, dtype), np.asarray(task.y.reshape(task.P, task.outputs), dtype)
         drawn = seeds + seeds[:1] * (together - len(seeds))
         weights, frozen = initialize(drawn, X, experiment, width, needs(rule), dtype)
-        masks = None if experiment.masks is None else experiment.masks.astype(dtype)
+        by_step = [None if rows is None else rows.astype(dtype) for rows in (experiment.masks, experiment.rates)]
         parts, start = [], 0
         for room, count, with_kernels in _parts(T, chunk, kernels_at):
             settings = (
@@ -311,7 +317,7 @@ def _train_together(run, experiment, width, seeds, together, dtype, record, kern
                 experiment.gamma0,
                 experiment.lr,
                 experiment.keep,
-                None if masks is None else masks[np.minimum(start + np.arange(room), T - 1)],
+                *(None if rows is None else rows[np.minimum(start + np.arange(room), T - 1)] for rows in by_step),
                 experiment.branch,
             )
             weights, last, out = run(*settings, weights, frozen, count)

@@ -42,14 +42,17 @@ def run_and_its_weights(e, N, monkeypatch):
     X, asked = e.task.X_all, revealed.needs(e.rule)
     onto_inputs = np.linalg.pinv(X) @ revealed.input_factor(X) * np.sqrt(X.shape[1])
     W, feedback = [(onto_inputs @ first).T], [None]
-    C, steps = e.task.outputs, range(e.steps)
+    C, steps, rates = e.task.outputs, range(e.steps), np.array([[1, 0]] * (e.steps + 1))
+    if e.rates is not None:
+        rates = np.concatenate([e.rates, [[0, 0]]])
     for l, revealed_matrix in enumerate(weights[1:-1]):
         features, sent = revealed_matrix.features, revealed_matrix.sent
         last = features.rows("now").T @ features.rows() + sent.rows().T @ sent.rows("weights")
         for t in steps:
             Delta = run.Delta[t].reshape(P, C) * (1 if e.masks is None else e.masks[t, :, None])
             signal = (Delta.reshape(-1, 1) * run.history["g_tilde"][t, l + 1]).reshape(P, C, N).sum(axis=1)
-            last -= (e.branch or 1) * e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
+            rate = rates[t, 0] + rates[t + 1, 1]  # of this step's update, at this step and at the next
+            last -= rate * (e.branch or 1) * e.gamma0 * e.lr * signal.T @ run.history["phi"][t, l]
         W.append(last / np.sqrt(N))
         fed = revealed_matrix.fed
         feedback.append(fed.rows().T @ fed.rows("feedback") / np.sqrt(N) if "fresh_T" in asked else None)
@@ -78,10 +81,12 @@ CASES += [("FA", 5, "tanh", 1, 25), ("GD", 3, "linear", 1, 20)]
 
 
 @pytest.mark.parametrize("rule, depth, activation, outputs, width", CASES)
-@pytest.mark.parametrize("batches", [None, [[0], [2, 1]]])
-def test_a_revealed_network_is_a_network(rule, depth, activation, outputs, width, batches, monkeypatch):
+@pytest.mark.parametrize(
+    "change", [{}, dict(batches=[[0], [2, 1]]), dict(substeps=3, lr=0.02)], ids=["", "batches", "substeps"]
+)
+def test_a_revealed_network_is_a_network(rule, depth, activation, outputs, width, change, monkeypatch):
     """The dense matrices that its products imply, trained by the plain loop, give the same run."""
-    e = replace(experiment(rule, depth, activation, TWO if outputs > 1 else TASK), batches=batches)
+    e = replace(experiment(rule, depth, activation, TWO if outputs > 1 else TASK), **change)
     run, drawn = run_and_its_weights(e, width, monkeypatch)
     expected = numpy_network.run_of(rule, e, drawn)
     for name in (*RECORDED, "f_test", "final_h"):

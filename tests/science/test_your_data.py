@@ -342,9 +342,9 @@ def test_what_is_no_saved_result_is_refused(runs, tmp_path):
         arrays = dict(file)
     np.savez(
         tmp_path / "later.npz",
-        **(arrays | {"about": np.array(str(arrays["about"]).replace('"format": 3', '"format": 4'))}),
+        **(arrays | {"about": np.array(str(arrays["about"]).replace('"format": 4', '"format": 5'))}),
     )
-    with pytest.raises(ValueError, match="format 4, this version reads 3"):
+    with pytest.raises(ValueError, match="format 5, this version reads 4"):
         dl.load(tmp_path / "later.npz")
     np.savez(tmp_path / "other.npz", x=np.ones(2))
     with pytest.raises(ValueError, match="a file that dmftlib wrote"):
