@@ -5,6 +5,7 @@ Nothing here uses the library except where a statement is about the library itse
 projections and averages are written out again, so that a page, the code and the tests are three separate statements.
 """
 
+import dataclasses
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -904,6 +905,36 @@ def test_tol_error(two_tols):
         distance = np.linalg.norm(getattr(coarse, name) - getattr(fine, name)) / np.linalg.norm(getattr(fine, name))
         assert distance < coarse.provenance.errors["tol"][name] < 5 * distance, name
     assert fine.provenance.errors["tol"]["K"] < coarse.provenance.errors["tol"]["K"] / 5
+
+
+@checks("eq-substeps")
+def test_substeps(small):
+    """Of gradient descent, whose updates are slopes by automatic differentiation."""
+    m, U = 3, []
+    states = small.run(5, "GD", substeps=m)
+    for now in states:
+
+        def loss(W):
+            return 0.5 * ((small.y - outputs(W, small.X, small.gamma0) + now.raw - now.f) ** 2).sum()  # noqa: B023
+
+        slopes = jax.grad(loss)([jnp.asarray(w) for w in now.W])
+        U.append([-(small.gamma0**2) * small.N * np.asarray(slope) for slope in slopes])
+    for t, now in enumerate(states):
+        missed = (0, 2, 1, 1, 1)[t] * (m - 1) / (2 * m)  # the second step makes up for the first
+        for dW, one, before in zip(now.dW, U[t], U[max(t - 1, 0)]):
+            assert_exact(dW, small.lr * (one + missed * (one - before)))
+
+
+@checks("eq-steps-error")
+def test_error_of_steps():
+    """Of a linear network, which has no other error: the estimate is above the distance, not far."""
+    experiment = dl.Experiment(dl.Task.random(P=4, D=8, seed=2), dl.GD(), 2, "linear", 1.0, 0.02, 41, substeps=8)
+    run = dl.meanfield.solve(experiment, samples=64)
+    fine = dl.meanfield.solve(dataclasses.replace(experiment, lr=0.0025, steps=321, substeps=1), samples=64)
+    for name in ("f", "Phi", "G", "K"):
+        known = getattr(fine, name)[::8]
+        distance = np.linalg.norm(getattr(run, name) - known) / np.linalg.norm(known)
+        assert distance < run.provenance.errors["steps"][name] < 2 * distance, name
 
 
 @checks("eq-matched")
