@@ -24,7 +24,8 @@ def _places(shape, size, padding, sign):
     at = np.indices(shape).reshape(len(shape), -1, 1) + sign * offsets
     sides = np.array(shape)[:, None, None]
     places = np.ravel_multi_index(tuple(at % sides), shape)
-    return places if padding == "circular" else np.where(((at >= 0) & (at < sides)).all(axis=0), places, prod(shape))
+    places = places if padding == "circular" else np.where(((at >= 0) & (at < sides)).all(axis=0), places, prod(shape))
+    return places.astype(np.int32)  # JAX remembers what a gather made of an index, of 64 bits in float64 alone
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Convolution:
     def scatter(self, rows):
         """The transpose of `patches`: (n·A, K·m) to (n·A, m)."""
         at = self._with_none(rows.reshape(-1, self.positions, self.K, rows.shape[1] // self.K), -3)
-        return at[:, self._around(-1), np.arange(self.K)].sum(axis=2).reshape(len(rows), -1)
+        return at[:, self._around(-1), np.arange(self.K, dtype=np.int32)].sum(axis=2).reshape(len(rows), -1)
 
     def inputs(self, X):
         """Rows of X (n, D) as the first layer sees them, (n·A, K·C_in)."""

@@ -133,6 +133,15 @@ def test_shifted_inputs_shift_fields_and_leave_the_average():
     np.testing.assert_allclose(np.roll(h, (1, 2), axis=(3, 4)), rolled, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("convolution", [LINE, IMAGE])
+def test_one_precision_after_the_other(convolution):
+    """JAX raised for an index of 64 bits that it had seen in float64."""
+    e = experiment(convolution)
+    exact, single, again = (network.train(e, 8, 3, dtype) for dtype in ("float64", "float32", "float64"))
+    np.testing.assert_allclose(single.f, exact.f, atol=1e-4)
+    np.testing.assert_array_equal(again.f, exact.f)
+
+
 # --- The lazy limit --------------------------------------------------------------------------------------------------
 
 
