@@ -164,7 +164,7 @@ class Experiment:
         """What a step learns of its own update and of that of the step before, in units of η, (T, 2); None without substeps.
 
         During a step the update changes as it did in the last one: substep k learns U(t) + (k/m)(U(t) − U(t−1)). The first step
-        knows no change, so the second learns what the first missed. Book, {eq}`eq-substeps`.
+        knows no change, so the second learns what the first missed. Derived in book/solver.md, "Long runs".
         """
         if (m := self.substeps) == 1:
             return None
