@@ -18,7 +18,7 @@ FEWEST_TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula
 REACH, NODES = 14.0, 2048  # of the grid for its coefficients, in standard deviations
 MOST_NODES, STEEPEST = 65536, 300.0  # where h has a larger standard deviation, these nodes do not resolve tanh
 TERMS_AT_ONCE = 32  # Hermite polynomials on the grid
-BLOCK = 64, 512  # entries of a kernel that Mehler's formula takes together
+ROWS_AT_ONCE = 64  # of a kernel that Mehler's formula takes together
 ROUNDING = 1e-8  # relative; what lies further outside is no covariance
 SNAP = 1e-14  # correlations this near to ±1 are rounding: the inputs are equal or opposite
 PROBED = np.array([[0.0, -3.0, -1.1, -0.31], [0.073, 0.4, 1.0, 2.7]])  # where φ and φ̇ are looked at first
@@ -34,13 +34,13 @@ def computing(dtype):
         yield
 
 
-def _correlation(Sigma):
-    """Standard deviations (outer product) and correlations of Sigma (P, P); zero-norm inputs get correlation 0."""
-    sd = np.sqrt(np.diag(Sigma))
-    scale = np.outer(sd, sd)
-    corr = np.divide(Sigma, scale, out=np.zeros_like(scale), where=scale > 0)
-    corr = np.where(1 - np.abs(corr) < SNAP, np.sign(corr), corr)
-    return scale, np.clip(corr, -1, 1)
+def _correlation(covariance, variance, other):
+    """Standard deviations (outer product) and correlations; zero-norm inputs get correlation 0."""
+    scale = np.sqrt(variance) * np.sqrt(other)
+    corr = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+    if (near := np.abs(corr) > 1 - SNAP).any():
+        corr[near] = np.sign(corr[near])
+    return scale, corr
 
 
 def _checked_covariance(Sigma):
@@ -111,6 +111,19 @@ def _probe(functions):
             )
 
 
+def _check_closed_form(name, function):
+    """Raise TypeError unless `function` takes ⟨uv⟩ (2, 3), ⟨uu⟩ (2, 1) and ⟨vv⟩ (1, 3), and makes an array (2, 3) of them."""
+    try:
+        found = np.shape(function(np.full((2, 3), 0.5), np.ones((2, 1)), np.ones((1, 3))))
+    except Exception as error:
+        raise TypeError(
+            f"`{name}` must be a function of ⟨uv⟩ (P, Q), ⟨uu⟩ (P, 1) and ⟨vv⟩ (1, Q); on such arrays it raised "
+            f"{type(error).__name__}: {error}. Write it as lambda covariance, variance, other: …"
+        ) from error
+    if found != (2, 3):
+        raise TypeError(f"`{name}` must return an array of the shape of ⟨uv⟩; of (2, 3) it made {found}.")
+
+
 @dataclass(frozen=True)
 class Activation:
     """An activation φ, elementwise, and its Gaussian averages.
@@ -119,11 +132,12 @@ class Activation:
     phi        φ(h), a JAX function of an array of any shape
     phi_dot    φ̇(h); by default the automatic derivative of `phi`
     closed_phi_phi, closed_dot_dot
-               closed forms of the averages below as functions of a (P, P) covariance; without them smooth
-               functions are integrated to 1e-8 (ValueError if that is not reached, as for a kink)
+               closed forms ⟨φ(u) φ(v)⟩ and ⟨φ̇(u) φ̇(v)⟩ of the averages below as functions of numpy arrays ⟨uv⟩ (P, Q),
+               ⟨uu⟩ (P, 1) and ⟨vv⟩ (1, Q); without them smooth functions are integrated to 1e-8 (ValueError if that is
+               not reached, as for a kink)
 
     Raises TypeError or ValueError for a φ or φ̇ that JAX cannot trace, that is not finite at h = 0 or near it, or that
-    mixes neurons.
+    mixes neurons, and for closed forms that do not take and return such arrays.
     """
 
     name: str
@@ -147,6 +161,9 @@ class Activation:
             hash(self)
         except TypeError as error:
             raise TypeError(f"the functions of an activation must be hashable, as plain ones are: {error}.") from None
+        for name in ("closed_phi_phi", "closed_dot_dot"):
+            if getattr(self, name) is not None:
+                _check_closed_form(name, getattr(self, name))
         if not {self.phi, self.phi_dot} <= KNOWN:
             _probe(dict(phi=self.phi, phi_dot=self.phi_dot))
 
@@ -166,15 +183,24 @@ class Activation:
 
     def phi_phi(self, Sigma):
         """⟨φ(u_μ) φ(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
-        if self.closed_phi_phi:
-            return self.closed_phi_phi(_checked_covariance(Sigma))
-        return gaussian_average(self.phi, self.phi, Sigma)
+        return self.averages(self.phi, *_with_itself(Sigma))
 
     def dot_dot(self, Sigma):
         """⟨φ̇(u_μ) φ̇(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
-        if self.closed_dot_dot:
-            return self.closed_dot_dot(_checked_covariance(Sigma))
-        return gaussian_average(self.phi_dot, self.phi_dot, Sigma)
+        return self.averages(self.phi_dot, *_with_itself(Sigma))
+
+    def averages(self, F, covariance, left, right):
+        """⟨F(u_μ) F(v_ν)⟩ for F = φ or φ̇, of Gaussians `left` u and `right` v of this covariance (P, Q)."""
+        closed = self.closed_phi_phi if F is self.phi else self.closed_dot_dot
+        if closed:
+            return closed(covariance, left.variance[:, None], right.variance[None])
+        return averages(F, F, covariance, left, right)
+
+
+def _with_itself(Sigma):
+    """Sigma and its Gaussians, on both sides. Raises TypeError or ValueError if it is no covariance."""
+    Sigma = _checked_covariance(Sigma)
+    return (Sigma, *[Gaussians(np.diag(Sigma))] * 2)
 
 
 def _on_a_grid(F, sd, nodes):
@@ -213,37 +239,56 @@ def _coefficients(F, sd, count, nodes):
     return np.concatenate(coefficients, axis=1), values, change
 
 
-def _mehler(c, d, corr):
-    """Σ_k c_kμ d_kν ρ_μν^k by Horner's scheme, a block at a time: in the processor's cache.
+class Gaussians:
+    """Gaussian u_μ of these variances (n,), and functions of them in Hermite polynomials, each made once."""
 
-    Of odd and even functions every second term is 0: then the scheme runs in ρ². With c and d the same array the sum is
-    symmetric, and half of it is mirrored.
+    def __init__(self, variance):
+        self.variance, self.sd = variance, np.sqrt(variance)
+        self._nodes, self._expanded = {}, {}
+
+    def nodes(self, F, accuracy):
+        """Nodes of a grid that resolves F(σx), by powers of 2. Raises ValueError if even the finest does not."""
+        if (F, accuracy) not in self._nodes:
+            self._nodes[F, accuracy] = _nodes(F, self.sd, accuracy)
+        return self._nodes[F, accuracy]
+
+    def expanded(self, F, count, nodes):
+        """Coefficients of F(σx) in `count` polynomials (n, count), the mean of its square (n,), and what they leave of it."""
+        if (F, count, nodes) not in self._expanded:
+            coefficients, values, _ = _coefficients(F, self.sd, count, nodes)
+            square = (values**2).sum(axis=1)
+            rest = np.maximum(square - (coefficients**2).sum(axis=1), 0)
+            # Of odd and even functions every second one is rounding.
+            coefficients[:, np.abs(coefficients).max(axis=0, initial=0) < ROUNDING_OF_A_TERM] = 0
+            self._expanded[F, count, nodes] = coefficients, square, rest
+        return self._expanded[F, count, nodes]
+
+
+def _mehler(c, d, corr):
+    """Σ_k c_kμ d_kν ρ_μν^k by Horner's scheme, some rows at a time: in the processor's cache.
+
+    Of odd and even functions every second term is 0: then the scheme runs in ρ².
     """
     terms = np.flatnonzero(c.any(axis=0) & d.any(axis=0))
     if not len(terms):
         return np.zeros_like(corr)
-    step = int(np.gcd.reduce(np.diff(terms))) or 1
-    total, (rows_at_once, columns_at_once) = np.empty_like(corr), BLOCK
-    sums, term, power = np.empty((3, *BLOCK))
-    for top in range(0, len(c), rows_at_once):
-        for start in range(top // columns_at_once * columns_at_once if c is d else 0, len(d), columns_at_once):
-            block = np.s_[top : top + rows_at_once, start : start + columns_at_once]
-            rho = corr[block]
-            part, new, rho_to_step = (buffer[: rho.shape[0], : rho.shape[1]] for buffer in (sums, term, power))
-            np.power(rho, step, out=rho_to_step)
-            part.fill(0.0)
-            for k in range(terms[-1], terms[0] - 1, -step):
-                part *= rho_to_step
-                np.multiply(c[block[0], k, None], d[block[1], k], out=new)
-                part += new
-            np.multiply(part, rho ** terms[0], out=total[block])
-            if c is d:
-                total[block[::-1]] = total[block].T
+    step, total, d = int(np.gcd.reduce(np.diff(terms))) or 1, np.zeros_like(corr), np.ascontiguousarray(d.T)
+    new, power = np.empty((2, min(ROWS_AT_ONCE, len(c)), d.shape[1]))
+    for top in range(0, len(c), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        rho, part = corr[rows], total[rows]
+        term, rho_to_step = new[: len(rho)], power[: len(rho)]
+        np.power(rho, step, out=rho_to_step)
+        for k in range(terms[-1], terms[0] - 1, -step):
+            part *= rho_to_step
+            np.multiply(c[rows, k, None], d[k], out=term)
+            part += term
+        if terms[0]:
+            part *= rho ** terms[0]
     return total
 
 
 def _nodes(F, sd, accuracy):
-    """Nodes of a grid that resolves F(σx), by powers of 2. Raises ValueError if even the finest does not."""
     largest, nodes = np.array([sd.max(initial=0)]), NODES
     while nodes <= MOST_NODES:
         _, values, change = _coefficients(F, largest, FEWEST_TERMS, nodes)
@@ -262,7 +307,12 @@ def _nodes(F, sd, accuracy):
 
 
 def gaussian_average(F, G, Sigma, accuracy=ACCURACY, most_terms=512):
-    """⟨F(u_μ) G(u_ν)⟩ for u ~ N(0, Sigma), by Mehler's formula: Σ_k c_kμ d_kν ρ_μν^k with correlations ρ.
+    """⟨F(u_μ) G(u_ν)⟩ for u ~ N(0, Sigma): `averages` of Gaussians with themselves."""
+    return averages(F, G, *_with_itself(Sigma), accuracy, most_terms)
+
+
+def averages(F, G, covariance, left, right, accuracy=ACCURACY, most_terms=512):
+    """⟨F(u_μ) G(v_ν)⟩ of Gaussians u and v of this covariance, by Mehler's formula: Σ_k c_kμ d_kν ρ_μν^k with correlations ρ.
 
     c and d are the coefficients of F(σ_μ x) and G(σ_ν x) in Hermite polynomials. For smooth functions they fall
     geometrically in √k, and what k terms leave out is at most |ρ|^k √(rest of ⟨F²⟩ · rest of ⟨G²⟩). Entries whose bound
@@ -271,31 +321,31 @@ def gaussian_average(F, G, Sigma, accuracy=ACCURACY, most_terms=512):
     """
     if most_terms < FEWEST_TERMS:
         raise ValueError(f"`most_terms` must be at least {FEWEST_TERMS}; got {most_terms}.")
-    scale, corr = _correlation(_checked_covariance(Sigma))
-    sd = np.sqrt(np.diag(scale))
-    nodes, count = max(_nodes(function, sd, accuracy) for function in {F, G}), FEWEST_TERMS
+    corr = _correlation(covariance, left.variance[:, None], right.variance[None])[1]
+    nodes, count = max(side.nodes(function, accuracy) for side in (left, right) for function in {F, G}), FEWEST_TERMS
+    one = np.abs(corr) == 1
     while True:
-        found = {function: _coefficients(function, sd, count, nodes) for function in {F, G}}
-        (c, left, _), (d, right, _) = found[F], found[G]
-        rests = [np.maximum((v**2).sum(axis=1) - (x**2).sum(axis=1), 0) for x, v in ((c, left), (d, right))]
-        norms = [np.sqrt((v**2).sum(axis=1).max(initial=0)) for v in (left, right)]
-        missed = np.zeros((0, 2), int)
-        if np.sqrt(rests[0].max(initial=0) * rests[1].max(initial=0)) > accuracy * norms[0] * norms[1]:
-            missed = np.sqrt(np.outer(*rests)) * np.abs(corr) ** count > accuracy * norms[0] * norms[1]
-            missed = np.argwhere(missed & (np.abs(corr) < 1))
+        (c, F_square, rest), (d, G_square, other) = left.expanded(F, count, nodes), right.expanded(G, count, nodes)
+        allowed, missed = accuracy * np.sqrt(F_square.max(initial=0) * G_square.max(initial=0)), np.zeros((0, 2), int)
+        if np.sqrt(rest.max(initial=0) * other.max(initial=0)) > allowed:
+            missed = np.argwhere((np.sqrt(np.outer(rest, other)) * np.abs(corr) ** count > allowed) & ~one)
         if 2 * count > most_terms or not len(missed):
             break
         count *= 2
-    for coefficients in (c, d):  # of odd and even functions every second one is rounding
-        coefficients[:, np.abs(coefficients).max(axis=0, initial=0) < ROUNDING_OF_A_TERM] = 0
     now = _mehler(c, d, corr)
     # Of equal and opposite inputs the sum converges slowest, and the average is one integral.
-    for mu, row in enumerate(corr):
-        for sign in (1, -1):
-            if (equal := row == sign).any():
-                now[mu, equal] = right[equal, ::sign] @ left[mu]
-    for mu, nu in missed:
-        now[mu, nu] = _convolved(left[mu], right[nu, :: int(np.sign(corr[mu, nu]))], abs(corr[mu, nu]))
+    if left is right and F is G:
+        np.fill_diagonal(now, F_square)
+        np.fill_diagonal(one, False)
+    found = np.concatenate([np.argwhere(one), missed])
+    if len(found):
+        rows, columns = found.T
+        (mu, rows), (nu, columns) = (np.unique(places, return_inverse=True) for places in (rows, columns))
+        u, v = _on_a_grid(F, left.sd[mu], nodes)[2], _on_a_grid(G, right.sd[nu], nodes)[2]
+        for place, m, n in zip(found, rows, columns):
+            rho = corr[*place]
+            reflected = v[n, :: int(np.sign(rho))]
+            now[*place] = u[m] @ reflected if abs(rho) == 1 else _convolved(u[m], reflected, abs(rho))
     return now
 
 
@@ -315,26 +365,32 @@ def _convolved(left, right, c):
     return float((factor * (spectra[0].conj() * spectra[1]).real).sum() / (nodes * np.sqrt(c)))
 
 
-def _relu_phi_phi(Sigma):
-    scale, corr = _correlation(Sigma)
+def _relu_phi_phi(covariance, variance, other):
+    scale, corr = _correlation(covariance, variance, other)
     theta = np.arccos(corr)
     return scale / np.pi * (np.sqrt(1 - corr**2) + (np.pi - theta) * corr)
 
 
-def _relu_dot_dot(Sigma):
-    scale, corr = _correlation(Sigma)
+def _relu_dot_dot(covariance, variance, other):
+    scale, corr = _correlation(covariance, variance, other)
     # At a zero-norm input φ̇(0) = 0, as in `phi_dot`.
     return np.where(scale > 0, 1 - np.arccos(corr) / np.pi, 0.0)
 
 
-def _erf_phi_phi(Sigma):
-    one_plus = 1 + 2 * np.diag(Sigma)
-    return 2 / np.pi * np.arcsin(2 * Sigma / np.sqrt(np.outer(one_plus, one_plus)))
+def _erf_phi_phi(covariance, variance, other):
+    return 2 / np.pi * np.arcsin(2 * covariance / (np.sqrt(1 + 2 * variance) * np.sqrt(1 + 2 * other)))
 
 
-def _erf_dot_dot(Sigma):
-    one_plus = 1 + 2 * np.diag(Sigma)
-    return 4 / np.pi / np.sqrt(np.outer(one_plus, one_plus) - 4 * Sigma**2)
+def _erf_dot_dot(covariance, variance, other):
+    return 4 / np.pi / np.sqrt((1 + 2 * variance) * (1 + 2 * other) - 4 * covariance**2)
+
+
+def _linear_phi_phi(covariance, variance, other):
+    return covariance.copy()
+
+
+def _linear_dot_dot(covariance, variance, other):
+    return np.ones_like(covariance)
 
 
 # These take arrays of numpy as well as of JAX, and return their kind.
@@ -377,7 +433,7 @@ ACTIVATIONS = {
     "relu": Activation("relu", _relu, _relu_dot, _relu_phi_phi, _relu_dot_dot),
     "tanh": Activation("tanh", _tanh, _tanh_dot),
     "erf": Activation("erf", _erf, _erf_dot, _erf_phi_phi, _erf_dot_dot),
-    "linear": Activation("linear", _identity, _one, lambda Sigma: Sigma.copy(), np.ones_like),
+    "linear": Activation("linear", _identity, _one, _linear_phi_phi, _linear_dot_dot),
 }
 
 

@@ -167,18 +167,18 @@ class Convolution:
 
     def entk(self, Phi_x, Phi, G_tilde, branch=None):
         """K, as `step.entk` makes it, of the kernels Φ⁰ of patches (P·A, P·A), Φ (…, L, P·A, P·A) and G̃ (…, L, P·C·A, P·C·A): (…, P·C, P·C)."""
-        A, P = self.positions, len(Phi_x) // self.positions
-        C, L, xp = G_tilde.shape[-1] // len(Phi_x), Phi.shape[-3], G_tilde.__array_namespace__()
+        A, C, xp = self.positions, G_tilde.shape[-2] // len(Phi_x), G_tilde.__array_namespace__()
+        n, m = (side // A for side in Phi_x.shape)
         rate = 1 if branch is None else branch**2
-        below = [Phi_x, *(rate * self.patch_kernel(Phi[..., l, :, :]) for l in range(L - 1))]
+        below = [Phi_x, *(rate * self.patch_kernel(Phi[..., l, :, :]) for l in range(Phi.shape[-3] - 1))]
         total = self.pool_kernel(Phi[..., -1, :, :]).repeat(C, -1).repeat(C, -2) * np.tile(
-            np.eye(C, dtype=Phi_x.dtype), (P, P)
+            np.eye(C, dtype=Phi_x.dtype), (n, m)
         )
         for l, kernel in enumerate(below):
-            above = G_tilde[..., l, :, :].reshape(*G_tilde.shape[:-3], P, C, A, P, C, A)
-            kernel = kernel.reshape(*kernel.shape[:-2], P, A, P, A)
+            above = G_tilde[..., l, :, :].reshape(*G_tilde.shape[:-3], n, C, A, m, C, A)
+            kernel = kernel.reshape(*kernel.shape[:-2], n, A, m, A)
             both = xp.einsum("...mcanpb,...manb->...mcnp", above, kernel)
-            total = total + self.share**2 * both.reshape(*both.shape[:-4], P * C, P * C)
+            total = total + self.share**2 * both.reshape(*both.shape[:-4], n * C, m * C)
         return total
 
 

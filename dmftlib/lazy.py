@@ -17,12 +17,14 @@ It is made at a few scales, and interpolated between them by polynomials.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
-from .activations import ACCURACY, gaussian_average
+from .activations import ACCURACY, Gaussians, averages
 from .experiment import Experiment, check_experiment
 from .losses import LOSSES
 from .probe import needs
@@ -36,8 +38,11 @@ SKIP = "skip"  # the matrix of a skip connection
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
 INTERPOLATED = 1e-7  # of the largest entry of K: how well it is known between scales of the weights
-GROUP = 1500  # samples; of more than two groups kernels are made by pairs of groups
+ROWS = 384  # of a block of a kernel, so that the arrays of a layer stay in the processor's cache
 MOST_SCALES, MOST_ROWS = 40, 4000  # of weights, and of samples × outputs × scales
+
+
+ALL = np.ones((1, 1))  # the coefficient of a function of h by itself, for all rows
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Field:
-    """Sum of terms (coefficient (P, 1), function of h, image or None) in one layer."""
+    """Sum of terms (coefficient, of each row (rows, 1) or of all (1, 1), function of h, image or None) in one layer."""
 
     layer: object
     terms: tuple
@@ -66,7 +71,9 @@ class _Field:
 
     def __mul__(self, other):
         if not isinstance(other, _Field):
-            return _Field(self.layer, tuple((c * other, local, image) for c, local, image in self.terms))
+            return _Field(
+                self.layer, tuple((c if other is ALL else c * other, local, image) for c, local, image in self.terms)
+            )
         return _Field(self.layer, tuple(_product(a, b) for a in self.terms for b in other.terms))
 
     __radd__, __rmul__ = __add__, __mul__
@@ -86,7 +93,7 @@ def _product(a, b):
             f"{', each times a product with a random matrix' if image is not None and image2 is not None else ''}: a rule may "
             "multiply one function of h with one of W_T, W0_T, fresh_T, g or fresh_vector."
         )
-    return c * c2, combined, image if image is not None else image2
+    return c2 if c is ALL else c if c2 is ALL else c * c2, combined, image if image is not None else image2
 
 
 class _Output:
@@ -94,28 +101,33 @@ class _Output:
 
     positions = 1
 
-    def __init__(self, P, C):
-        self.below, self.image_averages = np.tile(np.eye(C), (P, P)), {}
-        self.field = _Field(self, ((np.ones((P * C, 1)), ONE, None),))
+    def __init__(self, samples, C, sides):
+        self.below, self.sides, self.image_averages = np.tile(np.eye(C), samples), sides, {}
+        self.field = _Field(self, ((ALL, ONE, None),))
 
     def local_average(self, a, b):
         return self.below
 
 
 class _Kernels(ReceivingLayer):
-    """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it."""
+    """A hidden layer at γ₀ → 0, its Gaussian preactivations given by the kernel `below` it of some rows with others.
 
-    def __init__(self, experiment, below, K_x, top):
+    sides    slices, the rows on the left and on the right
+    known    Gaussians of h and of the gates' inputs on each side
+    """
+
+    def __init__(self, experiment, below, K_x, top, sides, known):
         self.activation, self.below, self.carried, self.K_x = experiment.phi, below, below, K_x
+        self.sides, self.known = sides, known
         self.positions, c = experiment.positions, experiment.convolution
         self.averages, self.image_averages = {}, {}
         for name, local in (("h", H), ("phi", PHI), ("phi_dot", PHI_DOT), ("gate", GATE)):
-            setattr(self, name, _Field(self, ((np.ones((len(below), 1)), local, None),)))
+            setattr(self, name, _Field(self, ((ALL, local, None),)))
         self.fresh_vector = self.image("z", top, c and c.unpooled_kernel)
         self.features, self.gain = experiment.rule.features(self), experiment.rule.gain(self)
 
     def image(self, matrix, argument, spread=None):
-        return _Field(self, ((np.ones((len(self.below), 1)), ONE, _Image(matrix, argument, spread)),))
+        return _Field(self, ((ALL, ONE, _Image(matrix, argument, spread)),))
 
     def skip(self, v):
         if self.branch is None:
@@ -131,20 +143,21 @@ class _Kernels(ReceivingLayer):
         """⟨F_a(h_μ) F_b(h_ν)⟩ over the layer's Gaussian h (and gates)."""
         key = (a, b)
         if key not in self.averages:
-            act, below = self.activation, self.below
+            act, below, (h, inputs) = self.activation, self.below, self.known
+            gates = lambda: act.averages(act.phi_dot, self.K_x, *inputs)  # noqa: E731
             known = {
                 (ONE, ONE): lambda: np.ones_like(below),
-                (PHI, PHI): lambda: act.phi_phi(below),
-                (PHI_DOT, PHI_DOT): lambda: act.dot_dot(below),
+                (PHI, PHI): lambda: act.averages(act.phi, below, *h),
+                (PHI_DOT, PHI_DOT): lambda: act.averages(act.phi_dot, below, *h),
                 (H, H): lambda: below,
-                (GATE, GATE): lambda: act.dot_dot(self.K_x),
-                (GATE_H, GATE_H): lambda: act.dot_dot(self.K_x) * below,
+                (GATE, GATE): gates,
+                (GATE_H, GATE_H): lambda: gates() * below,
             }
             functions = {ONE: np.ones_like, PHI: act.phi, PHI_DOT: act.phi_dot, H: lambda h: h}
             if key in known:
                 self.averages[key] = known[key]()
             elif a in functions and b in functions:
-                self.averages[key] = gaussian_average(functions[a], functions[b], below)
+                self.averages[key] = averages(functions[a], functions[b], below, *h)
             else:
                 raise NotImplementedError(f"the lazy limit has no average of {a} with {b}.")
         return self.averages[key]
@@ -162,7 +175,7 @@ class _Weights:
 
     def apply(self, features):
         self.below, Phi = features.layer, _average(features, features)
-        return self.scale * self.scale.T * (Phi if self.patch is None else self.patch(Phi))
+        return _times_each(features.layer.sides, self.scale, self.scale, Phi if self.patch is None else self.patch(Phi))
 
     def transpose(self, v):
         return self.scale * self.transpose_initial(v)
@@ -179,11 +192,19 @@ class _Weights:
 class _InputWeights:
     """W⁰, for which ⟨hh⟩ is the kernel of the inputs."""
 
-    def __init__(self, scale):
-        self.scale = scale
+    def __init__(self, scale, sides):
+        self.scale, self.sides = scale, sides
 
-    def apply(self, X):
-        return self.scale * self.scale.T * (X @ X.T / X.shape[1])
+    def apply(self, K_x):
+        return _times_each(self.sides, self.scale, self.scale, K_x)
+
+
+def _times_each(sides, left, right, kernel):
+    """left_μ right_ν times the kernel's entries, for coefficients that each row of X has, or all of them together."""
+    if left is ALL and right is ALL:
+        return kernel
+    left, right = (c if len(c) == 1 else c[side] for c, side in zip((left, right), sides))
+    return left * right.T * kernel
 
 
 def _image_average(a, b):
@@ -204,21 +225,24 @@ def _image_average(a, b):
 
 
 def _average(a, b):
-    """⟨a_μ b_ν⟩ of two fields of one layer, shape (P, P)."""
-    total = 0.0
+    """⟨a_μ b_ν⟩ of two fields of one layer, for rows μ and columns ν of its sides."""
+    total = None
     for c, local, image in a.terms:
         for c2, local2, image2 in b.terms:
             images = _image_average(image, image2)
             if np.any(images):
-                total = total + c * c2.T * a.layer.local_average(local, local2) * images
-    return total + np.zeros_like(a.layer.below)
+                term = _times_each(a.layer.sides, c, c2, a.layer.local_average(local, local2))
+                term = term if image is None else term * images
+                total = term if total is None else total + term
+    return np.zeros_like(a.layer.below) if total is None else total
 
 
 @dataclass(frozen=True)
 class Kernels:
     """Static kernels at γ₀ → 0: Phi, G, G_tilde and G_tilde_tilde (L, P, P), index 0 is ℓ = 1; K (P, P), the eNTK.
 
-    With C outputs, all but Phi have P·C rows, and with a convolution there are more, as in Dynamics.
+    With C outputs, all but Phi have P·C rows, and with a convolution there are more, as in Dynamics. Where g̃ is g, as under
+    gradient descent, G, G_tilde and G_tilde_tilde are one array.
     """
 
     Phi: np.ndarray
@@ -260,50 +284,135 @@ def initial(experiment):
     return Dynamics(experiment, provenance, np.zeros((1, *experiment.task.y.shape)), **arrays)
 
 
-class _State:
-    """The layers for the rows of X, one symbolic row for each sample and output, with all weights times `scales`, a number a
-    row of X; by default those at initialization.
+class _Block:
+    """The layers for some samples, the rows of its kernels, with others, the columns: a symbolic row for each sample, output and position.
+
+    known    Gaussians of the gates' inputs and of h of each layer, for both; empty where rows and columns are the same
     """
 
-    def __init__(self, experiment, X, C, scales=None):
-        c, A, L = experiment.convolution, experiment.positions, experiment.hidden_layers
-        scale = np.ones((len(X) * C * A, 1)) if scales is None else np.repeat(scales, C * A)[:, None]
-        X, self.top = np.repeat(X, C, axis=0), _Output(len(X), C)
-        self.first = np.arange(len(X) * A).reshape(-1, C, A)[:, 0].ravel()  # rows of each sample's first output
-        X = X if c is None else c.inputs(X)
-        self.rule, self.K_x, self.branch, self.convolution = experiment.rule, X @ X.T / X.shape[1], experiment.branch, c
+    def __init__(self, state, samples, known):
+        e, c, scale = state.experiment, state.experiment.convolution, state.scale
+        sides = [_times(side, state.C * e.positions) for side in samples]
+        X, Y = (state.X[side] for side in sides)
+        self.experiment, self.K_x, self.known, known = e, X @ Y.T / X.shape[1], [], iter(known)
+        self.top = _Output([side.stop - side.start for side in samples], state.C, sides)
         gap, last = ((), ()) if c is None else ((c.patch_kernel, c.scattered_kernel), (None, c.unpooled_kernel))
-        self.weights = [_InputWeights(scale), *(_Weights(scale, *gap) for _ in range(L - 1)), _Weights(scale, *last)]
+        middle = (_Weights(scale, *gap) for _ in range(e.hidden_layers - 1))
+        self.weights = [_InputWeights(scale, sides), *middle, _Weights(scale, *last)]
+
+        def know(kernel):
+            self.known.append(next(known, None) or [Gaussians(np.diag(kernel))] * 2)
+            return self.known[-1]
+
+        inputs = know(self.K_x)
 
         def layer(_, kernel):
-            return _Kernels(experiment, kernel, self.K_x, self.top.field)
+            return _Kernels(e, kernel, self.K_x, self.top.field, sides, (know(kernel), inputs))
 
-        self.layers = forward(self.weights, X, layer, self.branch)
+        self.layers = forward(self.weights, self.K_x, layer, e.branch)
         self.weights[-1].apply(self.layers[-1].features)
-        self.Phi = [_average(layer.features, layer.features) for layer in self.layers]
+        # Features do not depend on the output: those of the first.
+        rows = (np.arange(side.stop - side.start).reshape(-1, state.C, e.positions)[:, 0].ravel() for side in sides)
+        self.first = np.ix_(*rows)
+        self.Phi = np.stack([_average(layer.features, layer.features)[self.first] for layer in self.layers])
 
-    def kernels(self, Delta):
-        """Kernels for the errors (rows, C). Averages of a layer are made once, whatever the errors."""
+    def kernels(self, Delta, K_alone):
+        """By name, kernels for the errors (rows, C), and the same of columns with rows; G only where it is not G̃.
+
+        Averages of a layer are made once, whatever the errors.
+        """
+        e, K_x = self.experiment, self.K_x[self.first]
         for layer in (self.top, *self.layers):
             layer.image_averages.clear()
-        fields = zip(*backward(self.rule, self.weights, self.layers, Delta, self.top.field, self.branch))
-        G, G_tilde, G_tilde_tilde = zip(
-            *((_average(g, g), _average(g, g_tilde), _average(g_tilde, g_tilde)) for g, g_tilde in fields)
+        g, g_tilde = (
+            rows[:-1] for rows in backward(e.rule, self.weights, self.layers, Delta, self.top.field, e.branch)
         )
-        G, G_tilde, G_tilde_tilde = (np.stack(k[:-1]) for k in (G, G_tilde, G_tilde_tilde))
-        K_x, *Phi = (k[np.ix_(self.first, self.first)] for k in (self.K_x, *self.Phi))
-        K = entk(K_x, np.stack(Phi), G_tilde, self.branch, self.convolution)
-        return Kernels(np.stack(Phi), G, G_tilde, G_tilde_tilde, K)
+        average = lambda a, b: np.stack([_average(*fields) for fields in zip(a, b)])  # noqa: E731
+        same = all(a is b for a, b in zip(g, g_tilde))  # as those of a gradient
+        G_tilde = average(g, g_tilde)
+        turned = (G_tilde if same else average(g_tilde, g)).mT
+        K = entk(K_x, self.Phi, G_tilde, e.branch, e.convolution)
+        found = dict(K=(K, K.T if same else entk(K_x.T, self.Phi.mT, turned, e.branch, e.convolution)))
+        if not K_alone:
+            found |= dict(Phi=(self.Phi, self.Phi.mT), G_tilde=(G_tilde, turned))
+        if not (K_alone or same):
+            G, own = average(g, g), average(g_tilde, g_tilde)
+            found |= dict(G=(G, G.mT), G_tilde_tilde=(own, own.mT))
+        return found
+
+    def forget(self):
+        """Fields and layers know each other: else their averages would stay until Python looks for such rings."""
+        for layer in (self.top, *self.layers):
+            vars(layer).clear()
+
+
+def _times(side, count):
+    return slice(side.start * count, side.stop * count)
+
+
+class _State:
+    """The layers for the rows of X, all weights times `scales`, a number a row of X; by default those at initialization.
+
+    Blocks of kernels are made by as many threads as there are processors, and are kept only if asked.
+    """
+
+    def __init__(self, experiment, X, C, scales=None, keep=False):
+        self.experiment, self.C, A = experiment, C, experiment.positions
+        self.scale = ALL if scales is None else np.repeat(scales, C * A)[:, None]
+        rows = np.repeat(X, C, axis=0)
+        self.X = rows if experiment.convolution is None else experiment.convolution.inputs(rows)
+        samples = max(1, ROWS // (C * A))
+        ends = np.linspace(0, len(X), -(-len(X) // samples) + 1).astype(int)
+        self.samples = [slice(*pair) for pair in pairwise(ends.tolist())]
+        self.known, self.blocks, self.keep = [None] * len(self.samples), {}, keep
+
+    def _block(self, i, j):
+        if (i, j) in self.blocks:
+            return self.blocks[i, j]
+        block = _Block(self, (self.samples[i], self.samples[j]), () if i == j else zip(self.known[i], self.known[j]))
+        if i == j:
+            self.known[i] = [one for one, _ in block.known]
+        if self.keep:
+            self.blocks[i, j] = block
+        return block
+
+    def kernels(self, Delta, K_alone=False, columns=None):
+        """Kernels by name for the errors (rows, C); K alone, of all samples with the first `columns`, if asked."""
+        n, A, L = len(Delta), self.experiment.positions, self.experiment.hidden_layers
+        sizes, columns, kernels = dict(K=self.C, Phi=A), columns or n, {}
+
+        def make(pair):
+            block = self._block(*pair)
+            if any(self.samples[k].start < columns for k in pair):
+                for name, found in block.kernels(Delta, K_alone).items():
+                    write(name, pair, found)
+            if not self.keep:
+                block.forget()
+
+        def write(name, pair, found):
+            size = sizes.get(name, self.C * A)
+            if name not in kernels:
+                shape = (n * size, columns * size) if name == "K" else (L, n * size, n * size)
+                kernels[name] = np.empty(shape)
+            for places, values in zip(dict.fromkeys((pair, pair[::-1])), found):
+                block = kernels[name][(..., *(_times(self.samples[k], size) for k in places))]
+                block[:] = values[..., : block.shape[-1]]
+
+        make((0, 0))  # which makes room for the kernels
+        diagonal = [(i, i) for i in range(1, len(self.samples))]
+        others = [(i, j) for i, j in combinations(range(len(self.samples)), 2) if self.samples[i].start < columns]
+        with ThreadPoolExecutor(getattr(os, "process_cpu_count", os.cpu_count)()) as pool:
+            for pairs in (diagonal, others):
+                list(pool.map(make, pairs))
+        if not K_alone:
+            for name in ("G", "G_tilde_tilde"):
+                kernels.setdefault(name, kernels["G_tilde"])
+        return kernels
 
 
 def _kernels(experiment, X, Delta):
     """Kernels for the rows of X and the errors (rows, C)."""
-    state = _State(experiment, X, Delta.shape[1])
-    try:
-        return state.kernels(Delta)
-    finally:  # fields and layers know each other: else their averages would stay until Python looks for such rings
-        for layer in (state.top, *state.layers):
-            vars(layer).clear()
+    return Kernels(**_State(experiment, X, Delta.shape[1]).kernels(Delta))
 
 
 @dataclass(frozen=True)
@@ -412,7 +521,7 @@ def _scales(experiment, X, Delta):
             return left, np.eye(len(left))
         nodes = left[-1] + (1 - left[-1]) * (1 - np.cos(np.pi * (np.arange(count) + 0.5) / count)) / 2
         between = (nodes[[0, count // 2]] + nodes[[1, count // 2 - 1]]) / 2
-        K = _scaled(experiment, X[largest], Delta[largest], np.concatenate([nodes, between])).K
+        K = _kernel_at(experiment, X[largest], Delta[largest], np.concatenate([nodes, between]))
         mix = np.kron(_between(between, nodes), np.eye(len(largest) * Delta.shape[1]))
         n = mix.shape[1]
         missed = max(np.abs(K[n:] - mix @ K[:n]).max(), np.abs(K[:, n:] - K[:, :n] @ mix.T).max())
@@ -421,21 +530,16 @@ def _scales(experiment, X, Delta):
         count *= 2
 
 
-def _scaled(experiment, X, Delta, scales):
-    """Kernels for the rows of X at each of the scales, in this order."""
-    state = _State(experiment, np.tile(X, (len(scales), 1)), Delta.shape[1], np.repeat(scales, len(X)))
-    return state.kernels(np.tile(Delta, (len(scales), 1)))
+def _at(experiment, X, C, scales, keep=False):
+    """The rows of X at each of the scales, in this order."""
+    of_rows = None if experiment.keep is None else np.repeat(scales, len(X))
+    return _State(experiment, np.tile(X, (len(scales), 1)), C, of_rows, keep)
 
 
-def _in_groups(experiment, X, Delta, P):
-    """K (rows, P), made of the kernels of two groups of samples at a time: of many at once they would take much memory."""
-    K = np.empty((len(X), P))
-    groups = np.array_split(np.arange(len(X)), -(-len(X) // GROUP))
-    for one, other in combinations(groups, 2):
-        rows = np.concatenate([one, other])
-        known = rows[rows < P]
-        K[rows[:, None], known] = _kernels(experiment, X[rows], Delta[rows]).K[:, : len(known)]
-    return K
+def _kernel_at(experiment, X, Delta, scales, columns=None):
+    """K of the rows of X at each of the scales, in this order."""
+    state = _at(experiment, X, Delta.shape[1], scales)
+    return state.kernels(np.tile(Delta, (len(scales), 1)), True, columns)["K"]
 
 
 def predict(experiment):
@@ -460,12 +564,10 @@ def predict(experiment):
     Delta = Delta if depends_on_error else Delta[:, :1]  # then outputs have the same kernel and do not mix
     scales, share = _scales(experiment, X, Delta)
     if depends_on_error:
-        state = _State(experiment, np.tile(X, (len(scales), 1)), C, np.repeat(scales, len(X)))
-    elif len(X) > 2 * GROUP and experiment.keep is None:
-        K = _in_groups(experiment, X, Delta, P)
+        state = _at(experiment, X, C, scales, keep=True)
     else:
-        K = _scaled(experiment, X, Delta, scales).K.reshape(len(scales), len(X), len(scales), len(X))
-        K = K[..., :P].reshape(len(scales) * len(X), -1)
+        K = _kernel_at(experiment, X, Delta, scales, P if len(scales) == 1 else None)
+        K = K.reshape(len(scales), len(X), len(scales), -1)[..., :P].reshape(len(scales) * len(X), -1)
     keep, masks = experiment.keep or 1.0, experiment.masks
     f, at_scales = np.zeros((experiment.steps, len(X), C)), np.zeros((len(scales), len(X), C))
     for t in range(1, experiment.steps):
@@ -475,7 +577,7 @@ def predict(experiment):
         if masks is not None:
             sent[:, :P] *= masks[t - 1][:, None]
         if depends_on_error:
-            step = state.kernels(np.tile(Delta, (len(scales), 1))).K @ sent.ravel()
+            step = state.kernels(np.tile(Delta, (len(scales), 1)), True)["K"] @ sent.ravel()
         else:
             step = K @ sent[:, :P].reshape(-1, C)
         at_scales = keep * at_scales + experiment.lr * step.reshape(at_scales.shape)

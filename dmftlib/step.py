@@ -305,18 +305,18 @@ def step(
 def entk(K_x, Phi, G_tilde, branch=None, convolution=None):
     """K = Σ_ℓ G̃^{ℓ+1} ⊙ Φ^ℓ (BP Eq. 4), (…, P·C, P·C), of kernels (…, L, P, P) and (…, L, P·C, P·C), in numpy or JAX.
 
-    A term of a hidden matrix that is a residual branch is multiplied by `branch`².
+    A term of a hidden matrix that is a residual branch is multiplied by `branch`². Rows may be of other samples than columns.
     """
     if convolution is not None:
         return convolution.entk(K_x, Phi, G_tilde, branch)
-    P, C = len(K_x), G_tilde.shape[-1] // len(K_x)
+    C = G_tilde.shape[-2] // len(K_x)
     rows = lambda k: k if C == 1 else k.repeat(C, -1).repeat(C, -2)  # noqa: E731
     K = G_tilde[..., 0, :, :] * rows(K_x)
     for l in range(1, Phi.shape[-3]):
         Phi_l = rows(Phi[..., l - 1, :, :])
         K += G_tilde[..., l, :, :] * (Phi_l if branch is None else branch**2 * Phi_l)
     last = rows(Phi[..., -1, :, :])
-    K += last if C == 1 else np.tile(np.eye(C, dtype=K_x.dtype), (P, P)) * last
+    K += last if C == 1 else np.tile(np.eye(C, dtype=K_x.dtype), K_x.shape) * last
     return K
 
 

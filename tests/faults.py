@@ -201,18 +201,20 @@ def responded(values, errors=lambda x: x):
 
 
 G, AVERAGES, AGREEMENT = "pseudo_gradient", (lazy._Kernels, "local_average"), (comparison.Comparison, "agreement")
-LAZY = lazy._State, "kernels"
+LAZY = lazy._Block, "kernels"
 
 FAULTS = {
     # Formulas of activations and their averages
-    "activation: opposite inputs taken for equal ones": edit(act._correlation, "np.sign(corr), corr)", "1.0, corr)"),
+    "activation: opposite inputs taken for equal ones": edit(act._correlation, "np.sign(corr[near])", "1.0"),
     "activation: relu, θ for π − θ": edit(act._relu_phi_phi, "(np.pi - theta) * corr", "theta * corr"),
     "activation: relu, ⟨φ̇φ̇⟩ falls half as fast": after(act, "_relu_dot_dot", lambda x: (x > 0) * (1 + x) / 2),
     "activation: relu without √2": after(act, "_relu", lambda x: x / np.sqrt(2)),
-    "activation: erf, factor 2 lost in the arcsine": edit(act._erf_phi_phi, "arcsin(2 * Sigma", "arcsin(Sigma"),
+    "activation: erf, factor 2 lost in the arcsine": edit(
+        act._erf_phi_phi, "arcsin(2 * covariance", "arcsin(covariance"
+    ),
     "activation: tanh, square lost in φ̇": edit(act._tanh_dot, "_tanh(h) ** 2", "_tanh(h)"),
     "activation: convolution of half the variance": edit(act._convolved, "(2 * c)", "(4 * c)"),
-    "activation: φ for φ̇ in ⟨φ̇φ̇⟩": edit((dl.Activation, "dot_dot"), "(self.phi_dot,", "(self.phi,"),
+    "activation: φ for φ̇ in ⟨φ̇φ̇⟩": edit((dl.Activation, "averages"), "averages(F, F,", "averages(self.phi, self.phi,"),
     # Rules
     "rule: GD 5 % too strong": after(dl.GD, G, lambda g: 1.05 * g),
     "rule: FA, 1 − ρ for √(1 − ρ²)": value(dl.FA, G, wrong_share),
@@ -224,11 +226,13 @@ FAULTS = {
     "rule: Hebb, error dropped": sees(dl.Hebb, G, error=lambda layer: 1.0),
     "theory: any rule is linear where φ is": value(probe, "is_linear", lambda rule, slope: bool(slope)),
     # The lazy limit
-    "lazy: features of the wrong layer in K": edit(LAZY, "np.stack(Phi), G_tilde,", "np.stack(Phi[::-1]), G_tilde,"),
-    "lazy: g̃ for g in G": edit(LAZY, "(g, g),", "(g_tilde, g_tilde),"),
-    "lazy: gates of the layer below": edit(AVERAGES, "dot_dot(self.K_x),", "dot_dot(below),"),
+    "lazy: features of the wrong layer in K": edit(
+        LAZY, "entk(K_x, self.Phi, G_tilde", "entk(K_x, self.Phi[::-1], G_tilde"
+    ),
+    "lazy: g̃ for g in G": edit(LAZY, "average(g, g), ", "average(g_tilde, g_tilde), "),
+    "lazy: gates of the layer below": edit(AVERAGES, "self.K_x, *inputs", "below, *h"),
     "lazy: all random matrices are one": edit(lazy._image_average, " or a.matrix != b.matrix", ""),
-    "lazy: coefficients of one sample only": edit(lazy._average, "c * c2.T *", "c * c2 *"),
+    "lazy: coefficients of one sample only": edit(lazy._times_each, "left * right.T *", "left[:1] * right.T *"),
     "lazy: error a step too old": edit(lazy.predict, "f[t - 1, :P])", "f[max(t - 2, 0), :P])"),
     "lazy: mean for sum over samples": edit(lazy.predict, "step = K @ sent[", "step = K / P @ sent["),
     # Closed forms

@@ -161,6 +161,8 @@ TYPE_ERRORS = [
     (lambda _: with_(E, rule=Changing()), "`rule` must be hashable.*Changing.*frozen dataclass"),
     (lambda _: Activation("mine", "tanh"), "`phi` must be a function of an array; got str"),
     (lambda _: Activation("a", jnp.tanh, None, 1), "`closed_phi_phi` must be a function .* got int"),
+    (lambda _: Activation("a", jnp.tanh, None, lambda S: S), "`closed_phi_phi` .* it raised TypeError.* Write it as lambda"),
+    (lambda _: Activation("a", jnp.tanh, None, None, lambda S, v, w: 1.0), r"`closed_dot_dot` .* of \(2, 3\) it made \(\)"),
     (lambda _: Activation("a", np.tanh), "`phi` must be a function that JAX can trace.*jax.numpy"),
     *(
         (lambda _, f=f: f(E.task), "`experiment` must be a dmftlib.? ?Experiment; got Task")

@@ -89,15 +89,23 @@ def test_the_largest_eigenvalue_of_fields_is_that_of_their_kernel(C, masked):
     assert found == pytest.approx(np.abs(np.linalg.eigvals(K)).max(), rel=0.01)
 
 
-def test_lazy_outputs_of_many_inputs_are_those_of_all_at_once(monkeypatch):
-    for rule in (dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN()):
-        e = experiment(rule, P=20, P_test=5)
-        whole = dl.lazy.predict(e)
-        monkeypatch.setattr(dl.lazy, "GROUP", 7)
-        parts = dl.lazy.predict(e)
-        monkeypatch.undo()
-        for name in ("f", "f_test", "K"):
-            np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-9, err_msg=name)
+@pytest.mark.parametrize("rule", [dl.GD(), dl.FA(0.5), dl.DFA(), dl.GLN(), dl.Hebb()], ids=repr)
+@pytest.mark.parametrize(
+    "more", [{}, dict(weight_decay=0.3), dict(residual=0.7), dict(convolution=dl.Convolution((5,)))], ids=str
+)
+def test_lazy_kernels_in_blocks_are_those_of_all_samples_at_once(rule, more, monkeypatch):
+    task = dl.Task(
+        *(np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate([(9, 5), (9, 2), (4, 5)]))
+    )
+    e = dl.Experiment(task, rule, 2, "tanh", 1.0, 0.01, 4, **more)
+    whole = vars(dl.lazy.kernels(e)) | vars(dl.lazy.predict(e))
+    monkeypatch.setattr(dl.lazy, "ROWS", 7)
+    parts = vars(dl.lazy.kernels(e)) | vars(dl.lazy.predict(e))
+    for name in ("Phi", "G", "G_tilde", "G_tilde_tilde", "K", "f", "f_test"):
+        if whole[name] is not None:
+            np.testing.assert_allclose(
+                parts[name], whole[name], rtol=0, atol=1e-9 * np.abs(whole[name]).max(), err_msg=name
+            )
 
 
 def test_many_fields_leave_outside_what_tol_allows():
