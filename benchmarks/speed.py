@@ -24,7 +24,6 @@ import numpy as np
 import reference
 
 import dmftlib as dl
-from dmftlib import activations
 from dmftlib.meanfield.sweep import HalfSweep
 from dmftlib.stability import largest_eigenvalue
 
@@ -170,40 +169,37 @@ def inputs():
 # --- Lazy kernels -----------------------------------------------------------------------------------------------------
 
 
-def fresh_lazy(activation, P=2000, L=5):
-    """Kernels of a deep network, beside one pass over an array of their size and products of such arrays."""
-    experiment = dl.Experiment(dl.Task.random(P, 50), dl.GD(), L, activation, 1.0, 0.1, 1)
-    before, counted = activations._mehler, []
-
-    def mehler(c, d, corr):
-        """The same, its terms counted: 3 operations an entry for each, of half of the entries if c and d are the same."""
-        operations = 3 * np.count_nonzero(c.any(axis=0) & d.any(axis=0)) * (1 if c is not d else 0.5)
-        result, seconds = timed(lambda: before(c, d, corr))
-        counted.append([operations, 20 * operations, seconds["wall"]])
-        return result
-
-    activations._mehler = mehler
-    _, seconds = timed(lambda: dl.lazy.kernels(experiment))
-    memory = peak()
-    b, c = np.random.default_rng(0).uniform(-1, 1, (2, P, P))
-    a = np.empty_like(b)
-    one_pass, angle = (
-        min(timed(function)[1]["wall"] for _ in range(5))
-        for function in (lambda: np.add(b, c, out=a), lambda: np.arccos(b, out=a))
-    )
-    product = min(timed(lambda: np.matmul(b, c, out=a))[1]["cpu"] for _ in range(3))
-    row = dict(activation=activation, **seconds, memory=memory, entry=seconds["wall"] / (L * P**2), one_pass=one_pass)
-    row |= dict(bandwidth=24 * P**2 / one_pass, arccos=2 * L * angle / seconds["wall"], product=2 * P**3 / product)
-    if counted:
-        operations, moved, spent = np.sum(counted, axis=0)
-        row |= dict(operations=operations / L, speed=operations * P**2 / spent, moved=moved * P**2 / spent)
-        row |= dict(series=spent / seconds["wall"])
-    return row
+PEER = ["neural-tangents==0.6.5", "jax==0.4.30", "jaxlib==0.4.30", "tf2jax==0.3.6", "numpy==1.26.4", "scipy==1.13.1"]
 
 
-def lazy():
-    """2000 inputs, five layers, a smooth activation and one with closed forms."""
-    return dict(P=2000, L=5, rows=[show(fresh(__file__, "lazy", name)) for name in ("tanh", "relu")])
+def lazy(P=2000, L=5, D=50):
+    """Kernels of a deep network beside those of neural-tangents, which gets an environment of its own."""
+    rows, script = [], Path(__file__).with_name("peer.py")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        theirs = folder / "venv" / "bin" / "python"
+        subprocess.run([theirs, "-m", "pip", "install", "-q", *PEER], check=True)
+        np.save(folder / "X.npy", np.random.default_rng(0).standard_normal((P, D)))
+        for activation in ("relu", "erf", "tanh"):
+            found = {}
+            for library, python in (("dmftlib", sys.executable), ("neural-tangents", theirs)):
+                if (activation, library) == ("tanh", "neural-tangents"):
+                    continue  # which has no kernel of it
+                words = [python, script, library, activation, str(L), folder / "X.npy", folder / f"{library}.npz"]
+                environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "none")}
+                out = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+                calls, memory = (json.loads(out.stdout)[name] for name in ("calls", "memory"))
+                later = {clock: float(np.median([call[clock] for call in calls[1:]])) for clock in ("wall", "cpu")}
+                row = {f"first_{clock}": value for clock, value in calls[0].items()} | later
+                rows.append(dict(activation=activation, library=library, **row, memory=memory))
+                with np.load(folder / f"{library}.npz") as kernels:
+                    found[library] = dict(kernels)
+                for name in found[library] if len(found) == 2 else ():
+                    ours, other = (kernels[name] for kernels in found.values())
+                    rows[-1][f"{name}_apart"] = float(np.abs(ours - other).max() / np.abs(ours).max())
+                show(rows[-1])
+    return dict(P=P, L=L, peer=PEER, rows=rows)
 
 
 # --- First and later calls --------------------------------------------------------------------------------------------
@@ -303,4 +299,4 @@ PARTS = dict(
 )  # fresh processes first, from a small one
 
 if __name__ == "__main__":
-    measure(__file__, PARTS, dict(large=fresh_large, inputs=fresh_inputs, lazy=fresh_lazy, first=fresh_first))
+    measure(__file__, PARTS, dict(large=fresh_large, inputs=fresh_inputs, first=fresh_first))
