@@ -14,10 +14,9 @@ import numpy as np
 import scipy.special
 
 ACCURACY = 1e-9  # of a Gaussian average, relative to the largest of its kernel
-FEWEST_TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula
+TERMS, ROUNDING_OF_A_TERM = 32, 1e-15  # of Mehler's formula, the fewest and at a time
 REACH, NODES = 14.0, 2048  # of the grid for its coefficients, in standard deviations
 MOST_NODES, STEEPEST = 65536, 300.0  # where h has a larger standard deviation, these nodes do not resolve tanh
-TERMS_AT_ONCE = 32  # Hermite polynomials on the grid
 ROWS_AT_ONCE = 64  # of a kernel that Mehler's formula takes together
 ROUNDING = 1e-8  # relative; what lies further outside is no covariance
 SNAP = 1e-14  # correlations this near to ±1 are rounding: the inputs are equal or opposite
@@ -37,7 +36,7 @@ def computing(dtype):
 def _correlation(covariance, variance, other):
     """Standard deviations (outer product) and correlations; zero-norm inputs get correlation 0."""
     scale = np.sqrt(variance) * np.sqrt(other)
-    corr = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+    corr = covariance / (scale if variance.all() and other.all() else np.where(scale > 0, scale, np.inf))
     if (near := np.abs(corr) > 1 - SNAP).any():
         corr[near] = np.sign(corr[near])
     return scale, corr
@@ -111,17 +110,17 @@ def _probe(functions):
             )
 
 
-def _check_closed_form(name, function):
-    """Raise TypeError unless `function` takes ⟨uv⟩ (2, 3), ⟨uu⟩ (2, 1) and ⟨vv⟩ (1, 3), and makes an array (2, 3) of them."""
+def _check_closed_averages(function):
+    """Raise TypeError unless `function` takes ⟨uv⟩ (2, 3), ⟨uu⟩ (2, 1) and ⟨vv⟩ (1, 3), and makes two arrays (2, 3) of them."""
     try:
-        found = np.shape(function(np.full((2, 3), 0.5), np.ones((2, 1)), np.ones((1, 3))))
+        found = [np.shape(average) for average in function(np.full((2, 3), 0.5), np.ones((2, 1)), np.ones((1, 3)))]
     except Exception as error:
         raise TypeError(
-            f"`{name}` must be a function of ⟨uv⟩ (P, Q), ⟨uu⟩ (P, 1) and ⟨vv⟩ (1, Q); on such arrays it raised "
-            f"{type(error).__name__}: {error}. Write it as lambda covariance, variance, other: …"
+            f"`closed_averages` must be a function of ⟨uv⟩ (P, Q), ⟨uu⟩ (P, 1) and ⟨vv⟩ (1, Q); on such arrays it raised "
+            f"{type(error).__name__}: {error}. Write it as def closed_averages(covariance, variance, other): …"
         ) from error
-    if found != (2, 3):
-        raise TypeError(f"`{name}` must return an array of the shape of ⟨uv⟩; of (2, 3) it made {found}.")
+    if found != [(2, 3)] * 2:
+        raise TypeError(f"`closed_averages` must return ⟨φφ⟩ and ⟨φ̇φ̇⟩ of the shape (2, 3) of ⟨uv⟩; got shapes {found}.")
 
 
 @dataclass(frozen=True)
@@ -131,25 +130,24 @@ class Activation:
     name       a label for messages and figures
     phi        φ(h), a JAX function of an array of any shape
     phi_dot    φ̇(h); by default the automatic derivative of `phi`
-    closed_phi_phi, closed_dot_dot
-               closed forms ⟨φ(u) φ(v)⟩ and ⟨φ̇(u) φ̇(v)⟩ of the averages below as functions of numpy arrays ⟨uv⟩ (P, Q),
+    closed_averages
+               closed forms ⟨φ(u) φ(v)⟩ and ⟨φ̇(u) φ̇(v)⟩ of the averages below, a pair, as a function of numpy arrays ⟨uv⟩ (P, Q),
                ⟨uu⟩ (P, 1) and ⟨vv⟩ (1, Q); without them smooth functions are integrated to 1e-8 (ValueError if that is
                not reached, as for a kink)
 
     Raises TypeError or ValueError for a φ or φ̇ that JAX cannot trace, that is not finite at h = 0 or near it, or that
-    mixes neurons, and for closed forms that do not take and return such arrays.
+    mixes neurons, and for `closed_averages` that do not take and return such arrays.
     """
 
     name: str
     phi: Callable
     phi_dot: Callable | None = None
-    closed_phi_phi: Callable | None = None
-    closed_dot_dot: Callable | None = None
+    closed_averages: Callable | None = None
 
     def __post_init__(self):
         if not isinstance(self.name, str):
             raise TypeError(f"`name` must be a string, a label; got {type(self.name).__name__}.")
-        for name in ("phi", "phi_dot", "closed_phi_phi", "closed_dot_dot"):
+        for name in ("phi", "phi_dot", "closed_averages"):
             function = getattr(self, name)
             if not callable(function) and (name == "phi" or function is not None):
                 raise TypeError(f"`{name}` must be a function of an array; got {type(function).__name__}.")
@@ -161,9 +159,8 @@ class Activation:
             hash(self)
         except TypeError as error:
             raise TypeError(f"the functions of an activation must be hashable, as plain ones are: {error}.") from None
-        for name in ("closed_phi_phi", "closed_dot_dot"):
-            if getattr(self, name) is not None:
-                _check_closed_form(name, getattr(self, name))
+        if self.closed_averages is not None:
+            _check_closed_averages(self.closed_averages)
         if not {self.phi, self.phi_dot} <= KNOWN:
             _probe(dict(phi=self.phi, phi_dot=self.phi_dot))
 
@@ -171,7 +168,7 @@ class Activation:
         """Pickled by name if it is one of the library's: JAX functions cannot be."""
         if ACTIVATIONS.get(self.name) is self:
             return activation_from, (self.name,)
-        return Activation, (self.name, self.phi, self.phi_dot, self.closed_phi_phi, self.closed_dot_dot)
+        return Activation, (self.name, self.phi, self.phi_dot, self.closed_averages)
 
     @cached_property
     def slope(self):
@@ -183,18 +180,22 @@ class Activation:
 
     def phi_phi(self, Sigma):
         """⟨φ(u_μ) φ(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
-        return self.averages(self.phi, *_with_itself(Sigma))
+        return self.averages(["phi"], *_with_itself(Sigma))["phi"]
 
     def dot_dot(self, Sigma):
         """⟨φ̇(u_μ) φ̇(u_ν)⟩ for u ~ N(0, Sigma); (P, P) -> (P, P)."""
-        return self.averages(self.phi_dot, *_with_itself(Sigma))
+        return self.averages(["phi_dot"], *_with_itself(Sigma))["phi_dot"]
 
-    def averages(self, F, covariance, left, right):
-        """⟨F(u_μ) F(v_ν)⟩ for F = φ or φ̇, of Gaussians `left` u and `right` v of this covariance (P, Q)."""
-        closed = self.closed_phi_phi if F is self.phi else self.closed_dot_dot
-        if closed:
-            return closed(covariance, left.variance[:, None], right.variance[None])
-        return averages(F, F, covariance, left, right)
+    def averages(self, names, covariance, left, right):
+        """⟨F(u_μ) F(v_ν)⟩ by name, for the functions F with these names, "phi" and "phi_dot", or for both if they come together.
+
+        Gaussians u are the `left` ones and v the `right` ones, of this covariance (P, Q).
+        """
+        if self.closed_averages:
+            return dict(
+                zip(("phi", "phi_dot"), self.closed_averages(covariance, left.variance[:, None], right.variance[None]))
+            )
+        return {name: averages(F, F, covariance, left, right) for name in names for F in [getattr(self, name)]}
 
 
 def _with_itself(Sigma):
@@ -218,25 +219,15 @@ def _on_a_grid(F, sd, nodes):
     return x, root, values * root
 
 
-def _coefficients(F, sd, count, nodes):
-    """F(σx) in orthonormal Hermite polynomials h_k, (P, count), F(σx) with the root of its weight on a grid of x, and the
-    largest change of the former on every third node (an odd number: every second one has the same error at a kink at 0),
-    or of ⟨F²⟩, relative to its root.
-    """
-    x, now, values = _on_a_grid(F, sd, nodes)
-    # h_k times the root of the Gaussian density, which stays bounded; sums on this grid are integrals to rounding.
-    before, coefficients, change = np.zeros_like(x), [], 0.0
-    for start in range(0, count, TERMS_AT_ONCE):
-        rows = []
-        for k in range(start, min(start + TERMS_AT_ONCE, count)):
-            rows.append(now)
+def _polynomials(x, root, count):
+    """Orthonormal Hermite polynomials times the root of the weight of each node, which stay bounded: TERMS at a time, (nodes, TERMS)."""
+    now, before = root, np.zeros_like(x)
+    for start in range(0, count, TERMS):
+        rows = np.empty((len(x), TERMS))
+        for k in range(start, start + TERMS):
+            rows[:, k - start] = now
             now, before = (x * now - np.sqrt(k) * before) / np.sqrt(k + 1), now
-        rows = np.stack(rows, axis=1)
-        coefficients.append(values @ rows)
-        change = max(change, np.abs(coefficients[-1] - 3 * values[:, ::3] @ rows[::3]).max(initial=0))
-    norm, third = (values**2).sum(axis=1), 3 * (values[:, ::3] ** 2).sum(axis=1)
-    change = max(change, np.abs(norm - third).max(initial=0) / max(norm.max(initial=0), 1e-300) ** 0.5)
-    return np.concatenate(coefficients, axis=1), values, change
+        yield rows
 
 
 class Gaussians:
@@ -255,7 +246,9 @@ class Gaussians:
     def expanded(self, F, count, nodes):
         """Coefficients of F(σx) in `count` polynomials (n, count), the mean of its square (n,), and what they leave of it."""
         if (F, count, nodes) not in self._expanded:
-            coefficients, values, _ = _coefficients(F, self.sd, count, nodes)
+            x, root, values = _on_a_grid(F, self.sd, nodes)
+            # Sums on this grid are integrals to rounding.
+            coefficients = np.concatenate([values @ rows for rows in _polynomials(x, root, count)], axis=1)
             square = (values**2).sum(axis=1)
             rest = np.maximum(square - (coefficients**2).sum(axis=1), 0)
             # Of odd and even functions every second one is rounding.
@@ -291,15 +284,19 @@ def _mehler(c, d, corr):
 def _nodes(F, sd, accuracy):
     largest, nodes = np.array([sd.max(initial=0)]), NODES
     while nodes <= MOST_NODES:
-        _, values, change = _coefficients(F, largest, FEWEST_TERMS, nodes)
+        x, root, values = _on_a_grid(F, largest, nodes)
+        rows = next(_polynomials(x, root, TERMS))
         norm = np.sqrt((values**2).sum())
+        # On every third node: an odd number, since every second one has the same error at a kink at 0.
+        change = np.abs(values @ rows - 3 * values[:, ::3] @ rows[::3]).max()
+        change = max(change, np.abs(norm**2 - 3 * (values[:, ::3] ** 2).sum()) / max(norm, 1e-300))
         if change <= accuracy * norm:
             return nodes
         nodes *= 2
     cause = (
         f"The inputs are large, h has a standard deviation of {largest[0]:.3g}: scale them, for example X / X.std()."
         if largest[0] > STEEPEST
-        else "The activation is probably not smooth; give `closed_phi_phi` and `closed_dot_dot`."
+        else "The activation is probably not smooth; give `closed_averages`."
     )
     raise ValueError(
         f"the Gaussian average did not converge: {MOST_NODES} nodes and a third of them differ by {change / norm:.1e}. {cause}"
@@ -319,10 +316,10 @@ def averages(F, G, covariance, left, right, accuracy=ACCURACY, most_terms=512):
     exceeds `accuracy` (relative to the largest entry) after `most_terms`, as for steep functions, are integrated as a
     convolution. Raises ValueError where no grid resolves F and G.
     """
-    if most_terms < FEWEST_TERMS:
-        raise ValueError(f"`most_terms` must be at least {FEWEST_TERMS}; got {most_terms}.")
+    if most_terms < TERMS:
+        raise ValueError(f"`most_terms` must be at least {TERMS}; got {most_terms}.")
     corr = _correlation(covariance, left.variance[:, None], right.variance[None])[1]
-    nodes, count = max(side.nodes(function, accuracy) for side in (left, right) for function in {F, G}), FEWEST_TERMS
+    nodes, count = max(side.nodes(function, accuracy) for side in (left, right) for function in {F, G}), TERMS
     one = np.abs(corr) == 1
     while True:
         (c, F_square, rest), (d, G_square, other) = left.expanded(F, count, nodes), right.expanded(G, count, nodes)
@@ -337,8 +334,8 @@ def averages(F, G, covariance, left, right, accuracy=ACCURACY, most_terms=512):
     if left is right and F is G:
         np.fill_diagonal(now, F_square)
         np.fill_diagonal(one, False)
-    found = np.concatenate([np.argwhere(one), missed])
-    if len(found):
+    if one.any() or len(missed):
+        found = np.concatenate([np.argwhere(one), missed])
         rows, columns = found.T
         (mu, rows), (nu, columns) = (np.unique(places, return_inverse=True) for places in (rows, columns))
         u, v = _on_a_grid(F, left.sd[mu], nodes)[2], _on_a_grid(G, right.sd[nu], nodes)[2]
@@ -365,32 +362,22 @@ def _convolved(left, right, c):
     return float((factor * (spectra[0].conj() * spectra[1]).real).sum() / (nodes * np.sqrt(c)))
 
 
-def _relu_phi_phi(covariance, variance, other):
+def _relu_averages(covariance, variance, other):
     scale, corr = _correlation(covariance, variance, other)
-    theta = np.arccos(corr)
-    return scale / np.pi * (np.sqrt(1 - corr**2) + (np.pi - theta) * corr)
-
-
-def _relu_dot_dot(covariance, variance, other):
-    scale, corr = _correlation(covariance, variance, other)
+    dot_dot = 1 - np.arccos(corr) / np.pi
+    phi_phi = scale * (np.sqrt(1 - corr**2) / np.pi + corr * dot_dot)
     # At a zero-norm input φ̇(0) = 0, as in `phi_dot`.
-    return np.where(scale > 0, 1 - np.arccos(corr) / np.pi, 0.0)
+    return phi_phi, dot_dot if variance.all() and other.all() else np.where(scale > 0, dot_dot, 0.0)
 
 
-def _erf_phi_phi(covariance, variance, other):
-    return 2 / np.pi * np.arcsin(2 * covariance / (np.sqrt(1 + 2 * variance) * np.sqrt(1 + 2 * other)))
+def _erf_averages(covariance, variance, other):
+    one_plus, other = 1 + 2 * variance, 1 + 2 * other
+    phi_phi = 2 / np.pi * np.arcsin(2 * covariance / (np.sqrt(one_plus) * np.sqrt(other)))
+    return phi_phi, 4 / np.pi / np.sqrt(one_plus * other - 4 * covariance**2)
 
 
-def _erf_dot_dot(covariance, variance, other):
-    return 4 / np.pi / np.sqrt((1 + 2 * variance) * (1 + 2 * other) - 4 * covariance**2)
-
-
-def _linear_phi_phi(covariance, variance, other):
-    return covariance.copy()
-
-
-def _linear_dot_dot(covariance, variance, other):
-    return np.ones_like(covariance)
+def _linear_averages(covariance, variance, other):
+    return covariance.copy(), np.ones_like(covariance)
 
 
 # These take arrays of numpy as well as of JAX, and return their kind.
@@ -430,10 +417,10 @@ def _one(h):
 KNOWN = {_relu, _relu_dot, _tanh, _tanh_dot, _erf, _erf_dot, _identity, _one}
 
 ACTIVATIONS = {
-    "relu": Activation("relu", _relu, _relu_dot, _relu_phi_phi, _relu_dot_dot),
+    "relu": Activation("relu", _relu, _relu_dot, _relu_averages),
     "tanh": Activation("tanh", _tanh, _tanh_dot),
-    "erf": Activation("erf", _erf, _erf_dot, _erf_phi_phi, _erf_dot_dot),
-    "linear": Activation("linear", _identity, _one, _linear_phi_phi, _linear_dot_dot),
+    "erf": Activation("erf", _erf, _erf_dot, _erf_averages),
+    "linear": Activation("linear", _identity, _one, _linear_averages),
 }
 
 

@@ -144,11 +144,9 @@ class _Kernels(ReceivingLayer):
         key = (a, b)
         if key not in self.averages:
             act, below, (h, inputs) = self.activation, self.below, self.known
-            gates = lambda: act.averages(act.phi_dot, self.K_x, *inputs)  # noqa: E731
+            gates = lambda: act.averages([PHI_DOT], self.K_x, *inputs)[PHI_DOT]  # noqa: E731
             known = {
                 (ONE, ONE): lambda: np.ones_like(below),
-                (PHI, PHI): lambda: act.averages(act.phi, below, *h),
-                (PHI_DOT, PHI_DOT): lambda: act.averages(act.phi_dot, below, *h),
                 (H, H): lambda: below,
                 (GATE, GATE): gates,
                 (GATE_H, GATE_H): lambda: gates() * below,
@@ -156,6 +154,8 @@ class _Kernels(ReceivingLayer):
             functions = {ONE: np.ones_like, PHI: act.phi, PHI_DOT: act.phi_dot, H: lambda h: h}
             if key in known:
                 self.averages[key] = known[key]()
+            elif a == b and a in (PHI, PHI_DOT):
+                self.averages |= {(name, name): average for name, average in act.averages([a], below, *h).items()}
             elif a in functions and b in functions:
                 self.averages[key] = averages(functions[a], functions[b], below, *h)
             else:
@@ -313,7 +313,7 @@ class _Block:
         self.weights[-1].apply(self.layers[-1].features)
         # Features do not depend on the output: those of the first.
         rows = (np.arange(side.stop - side.start).reshape(-1, state.C, e.positions)[:, 0].ravel() for side in sides)
-        self.first = np.ix_(*rows)
+        self.first = np.ix_(*rows) if state.C > 1 else ...
         self.Phi = np.stack([_average(layer.features, layer.features)[self.first] for layer in self.layers])
 
     def kernels(self, Delta, K_alone):

@@ -206,11 +206,13 @@ LAZY = lazy._Block, "kernels"
 FAULTS = {
     # Formulas of activations and their averages
     "activation: opposite inputs taken for equal ones": edit(act._correlation, "np.sign(corr[near])", "1.0"),
-    "activation: relu, θ for π − θ": edit(act._relu_phi_phi, "(np.pi - theta) * corr", "theta * corr"),
-    "activation: relu, ⟨φ̇φ̇⟩ falls half as fast": after(act, "_relu_dot_dot", lambda x: (x > 0) * (1 + x) / 2),
+    "activation: relu, θ for π − θ": edit(act._relu_averages, "corr * dot_dot", "corr * (1 - dot_dot)"),
+    "activation: relu, ⟨φ̇φ̇⟩ falls half as fast": edit(
+        act._relu_averages, "return phi_phi, dot_dot", "return phi_phi, (1 + dot_dot) / 2"
+    ),
     "activation: relu without √2": after(act, "_relu", lambda x: x / np.sqrt(2)),
     "activation: erf, factor 2 lost in the arcsine": edit(
-        act._erf_phi_phi, "arcsin(2 * covariance", "arcsin(covariance"
+        act._erf_averages, "arcsin(2 * covariance", "arcsin(covariance"
     ),
     "activation: tanh, square lost in φ̇": edit(act._tanh_dot, "_tanh(h) ** 2", "_tanh(h)"),
     "activation: convolution of half the variance": edit(act._convolved, "(2 * c)", "(4 * c)"),
@@ -289,7 +291,7 @@ FAULTS = {
         (dl.Convolution, "scatter"), "_around(-1)", "_around(1)"
     ),
     "convolution: lazy gradients stay at their position": edit(
-        (lazy._State, "__init__"), "c.scattered_kernel)", "None)"
+        (lazy._Block, "__init__"), "c.scattered_kernel)", "None)"
     ),
     "convolution: responses of one offset": edit((Revealed, "_response"), "self.K**0.5", "1"),
     "convolution: the ends meet whatever the padding": edit(convolution._places, 'if padding == "circular"', "if True"),

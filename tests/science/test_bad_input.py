@@ -97,7 +97,7 @@ VALUE_ERRORS = [
     (lambda _: Activation("a", jnp.sum), r"`phi` must act on each entry; .* one of shape \(\)"),
     (lambda _: Activation("norm", lambda h: h - h.mean(axis=-1, keepdims=True)), ALONE + "; .* layer norm"),
     (lambda _: Activation("root", lambda h: jnp.sqrt(jnp.maximum(h, 0))), "`phi_dot`: .* is not finite at h = 0"),
-    (lambda _: Activation("absolute", jnp.abs).phi_phi(np.eye(2)), "probably not smooth; give `closed_phi_phi`"),
+    (lambda _: Activation("absolute", jnp.abs).phi_phi(np.eye(2)), "probably not smooth; give `closed_averages`"),
     (lambda _: TANH.dot_dot([[-1.0]]), "`Sigma` must be a finite covariance, its diagonal at least 0"),
     (lambda _: TANH.phi_phi([[1, 5], [5, 1]]), r"`Sigma` must have \|Σ_μν\| ≤ √\(Σ_μμ Σ_νν\)"),
     (lambda _: TANH.phi_phi(1e10 * np.eye(2)), r"h has a standard deviation of 1e\+05: scale them"),
@@ -160,9 +160,15 @@ TYPE_ERRORS = [
     (lambda _: with_(E, rule=rule()), r"has no method `pseudo_gradient\(layer\)`"),
     (lambda _: with_(E, rule=Changing()), "`rule` must be hashable.*Changing.*frozen dataclass"),
     (lambda _: Activation("mine", "tanh"), "`phi` must be a function of an array; got str"),
-    (lambda _: Activation("a", jnp.tanh, None, 1), "`closed_phi_phi` must be a function .* got int"),
-    (lambda _: Activation("a", jnp.tanh, None, lambda S: S), "`closed_phi_phi` .* it raised TypeError.* Write it as lambda"),
-    (lambda _: Activation("a", jnp.tanh, None, None, lambda S, v, w: 1.0), r"`closed_dot_dot` .* of \(2, 3\) it made \(\)"),
+    (lambda _: Activation("a", jnp.tanh, None, 1), "`closed_averages` must be a function .* got int"),
+    (
+        lambda _: Activation("a", jnp.tanh, None, lambda S: S),
+        "`closed_averages` .* it raised TypeError.* Write it as def",
+    ),
+    (
+        lambda _: Activation("a", jnp.tanh, None, lambda S, v, w: (S, 1.0)),
+        r"must return .* got shapes \[\(2, 3\), \(\)\]",
+    ),
     (lambda _: Activation("a", np.tanh), "`phi` must be a function that JAX can trace.*jax.numpy"),
     *(
         (lambda _, f=f: f(E.task), "`experiment` must be a dmftlib.? ?Experiment; got Task")
