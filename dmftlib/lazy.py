@@ -21,12 +21,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from math import prod
 
 import numpy as np
 
 from .activations import ACCURACY, Gaussians, averages
 from .experiment import Experiment, check_experiment
 from .losses import LOSSES
+from .machine import refuse_kernels
 from .probe import needs
 from .results import OBSERVABLES, Dynamics, Provenance, Result
 from .stability import check_records, warn
@@ -260,7 +262,7 @@ def kernels(experiment, Delta=None):
 
     Delta, of the shape of y, is the error, for rules that depend on it: by default its initial value, y for the squared loss.
 
-    Raises TypeError or ValueError, naming the argument, for anything else.
+    Raises TypeError or ValueError, naming the argument, for anything else, and MemoryError for more than this machine holds.
     """
     check_experiment(experiment)
     task = experiment.task
@@ -376,27 +378,36 @@ class _State:
             self.blocks[i, j] = block
         return block
 
+    def _rows(self, name):
+        """Rows of a sample in the kernel of this name."""
+        return dict(K=self.C, Phi=self.experiment.positions).get(name, self.C * self.experiment.positions)
+
+    def _room(self, names, columns):
+        """Arrays for the kernels of these names, K with so many columns. Raises MemoryError if they would not fit this machine."""
+        n, L, shapes = self.samples[-1].stop, self.experiment.hidden_layers, {}
+        for name in names:
+            rows = self._rows(name)
+            shapes[name] = (n * rows, columns * rows) if name == "K" else (L, n * rows, n * rows)
+        refuse_kernels(8 * sum(map(prod, shapes.values())))
+        return {name: np.empty(shape) for name, shape in shapes.items()}
+
     def kernels(self, Delta, K_alone=False, columns=None):
         """Kernels by name for the errors (rows, C); K alone, of all samples with the first `columns`, if asked."""
-        n, A, L = len(Delta), self.experiment.positions, self.experiment.hidden_layers
-        sizes, columns, kernels = dict(K=self.C, Phi=A), columns or n, {}
+        columns, kernels = columns or len(Delta), {}
 
         def make(pair):
             block = self._block(*pair)
             if any(self.samples[k].start < columns for k in pair):
-                for name, found in block.kernels(Delta, K_alone).items():
-                    write(name, pair, found)
+                found = block.kernels(Delta, K_alone)
+                if not kernels:
+                    kernels.update(self._room(found, columns))
+                for name, both in found.items():
+                    for places, values in zip(dict.fromkeys((pair, pair[::-1])), both):
+                        rows = (_times(self.samples[k], self._rows(name)) for k in places)
+                        block_of_all = kernels[name][(..., *rows)]
+                        block_of_all[:] = values[..., : block_of_all.shape[-1]]
             if not self.keep:
                 block.forget()
-
-        def write(name, pair, found):
-            size = sizes.get(name, self.C * A)
-            if name not in kernels:
-                shape = (n * size, columns * size) if name == "K" else (L, n * size, n * size)
-                kernels[name] = np.empty(shape)
-            for places, values in zip(dict.fromkeys((pair, pair[::-1])), found):
-                block = kernels[name][(..., *(_times(self.samples[k], size) for k in places))]
-                block[:] = values[..., : block.shape[-1]]
 
         make((0, 0))  # which makes room for the kernels
         diagonal = [(i, i) for i in range(1, len(self.samples))]

@@ -153,6 +153,15 @@ def refuse_what_does_not_fit(experiment, samples, dtype, record, kernels_at):
         )
 
 
+def refuse_kernels(needed):
+    """Raise MemoryError if lazy kernels of so many bytes exceed the memory of this machine."""
+    if needed > (has := _machine_memory()):
+        raise MemoryError(
+            f"these kernels would take {needed / 2**30:.3g} GiB, and this machine or container has {has / 2**30:.3g} GiB. Use fewer "
+            "samples, or `lazy.predict`, which makes K alone."
+        )
+
+
 def room_for_directions(experiment, width, dtype, record, kernels_at):
     """Directions of a basis for which a revealed network of this width has memory, numbers in a direction at most.
 

@@ -61,6 +61,17 @@ def test_a_run_is_refused_when_what_it_keeps_exceeds_the_memory(monkeypatch):
         machine.refuse_what_does_not_fit(*arguments)
 
 
+@pytest.mark.parametrize("rule, arrays", [(dl.GD(), 2), (dl.FA(0.5), 4)], ids=str)
+def test_lazy_kernels_are_refused_when_they_exceed_the_memory(rule, arrays, monkeypatch):
+    e, one = experiment(rule, P_test=0), 8 * 6**2  # of two layers; K is one more
+    monkeypatch.setattr(machine, "_machine_memory", lambda: (2 * arrays + 1) * one)
+    dl.lazy.kernels(e)
+    monkeypatch.setattr(machine, "_machine_memory", lambda: (2 * arrays + 1) * one - 1)
+    with pytest.raises(MemoryError, match="these kernels would take .* Use fewer samples, or `lazy.predict`"):
+        dl.lazy.kernels(e)
+    dl.lazy.predict(e)
+
+
 @pytest.mark.parametrize(
     "groups, files, limit",
     [
