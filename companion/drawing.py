@@ -220,7 +220,6 @@ def _draw_curves(axes, panel, gid):
     if len(panel.ticks):
         axes.set_xticks(panel.ticks, panel.tick_labels or [f"{tick:g}" for tick in panel.ticks])
         axes.minorticks_off()
-    axes.set(xlim=panel.x_limits, ylim=panel.y_limits)
     axes.patch.set_gid(f"{gid}-frame")
 
 
@@ -285,7 +284,9 @@ def draw(panels: Sequence[Panel], note: str = "") -> Figure:
                     _draw_curves(*spot)
         for panel, axes in place.items():
             axes.set_title(panel.title, loc="left", fontsize=9)
-            if not panel.is_image:  # what the axes chose is part of the data, and so has its six digits
+            if not panel.is_image:  # once all is drawn: limits that are set hold for the panels that share them
+                axes.set(xlim=panel.x_limits, ylim=panel.y_limits)
+                # What the axes chose is part of the data, and so has its six digits.
                 axes.set(xlim=rounded(axes.get_xlim()), ylim=rounded(axes.get_ylim()))
         lines = _legend(figure, panels)
         if note:

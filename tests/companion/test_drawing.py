@@ -1,6 +1,7 @@
 """Pictures from data and back, and the looks that a reader learns once."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,17 @@ def test_limits_and_ticks_that_a_notebook_changes_reach_the_files():
     (panel,) = figures.read_csv(shown.csv())
     assert (panel.x_limits, panel.y_limits) == ([1, 4], [0.5, 5])
     assert (panel.ticks, panel.tick_labels) == ([1, 3], ["one", "three"])
+
+
+@pytest.mark.parametrize("ends", [(1, 2, 3), (3, 1, 2), (1, 3, 2)])
+def test_panels_that_share_their_x_show_all_of_each_and_limits_given_for_one_hold_for_all(ends):
+    panels = {f"loss {end}": ({"line": (end * x, x)}, {"networks": (end * x, x, 0 * x)}) for end in ends}
+    shown = figures.curves(panels, "t")
+    limits = [panel.x_limits for panel in shown.panels]
+    assert all(low < 1 and 24 < high for low, high in limits) and np.ptp(limits, axis=0).max() == 0
+    first, second, third = shown.drawn
+    cut = figures.draw([first, replace(second, x_limits=(2, None)), third])
+    assert {tuple(axes.get_xlim()) for axes in cut.axes} == {(2, limits[0][1])}
 
 
 def test_a_rule_looks_the_same_wherever_it_is_shown():

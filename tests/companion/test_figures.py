@@ -158,11 +158,14 @@ def test_figures_against_time_carry_theory_and_networks(theory, networks):
     np.testing.assert_allclose(data["loss"]["a"]["mean"], np.mean([e.loss for e in networks[32]], axis=0))
 
 
-def test_baselines_have_their_looks(theory, networks):
+def test_curves_and_baselines_have_their_looks_and_places(theory, networks):
     x = np.linspace(0, 1, 5)
     shown = figures.curves({"loss": ({"GD": (x, x), "lazy limit": (x, x)}, {"GD": (x, x, x)})}, "t", ticks=[0, 1])
     assert [series.style for series in shown.panels[0].series] == ["GD", "lazy", "GD"]
     assert list(shown.panels[0].ticks) == [0, 1]
+    both = figures.curves({name: ({"GD": (x, x)}, {}) for name in ("loss", "error")}, "t", beside=True)
+    left, right = (axes.get_subplotspec().colspan for axes in both.figure.axes)
+    assert left.stop == right.start
     more = figures.with_baseline(shown, "DFA", {"loss": (x, 2 * x)})
     first, *rest = more.panels[0].series
     assert (first.style, first.label, len(rest)) == ("DFA", "DFA", 3)
