@@ -163,6 +163,8 @@ def test_baselines_have_their_looks(theory, networks):
     shown = figures.curves({"loss": ({"GD": (x, x), "lazy limit": (x, x)}, {"GD": (x, x, x)})}, "t", ticks=[0, 1])
     assert [series.style for series in shown.panels[0].series] == ["GD", "lazy", "GD"]
     assert list(shown.panels[0].ticks) == [0, 1]
+    rows = figures.curves({name: ({"GD": (x, x)}, {}) for name in "abc"}, "t", columns=2)
+    assert [panel.beside for panel in rows.panels] == [False, True, False]
     more = figures.with_baseline(shown, "DFA", {"loss": (x, 2 * x)})
     first, *rest = more.panels[0].series
     assert (first.style, first.label, len(rest)) == ("DFA", "DFA", 3)
