@@ -542,20 +542,20 @@ def _looks(labels):
     return styles({label: label for label in labels if label not in lazy}) | lazy
 
 
-def curves(panels, x_label, log="", ticks=(), beside=False):
-    """Lines and markers, one panel each. `panels` maps an axis label to (lines, markers); `log` may name "x" and "y".
+def curves(panels, x_label, log="", ticks=(), columns=1):
+    """Lines and markers in panels, so many a row. `panels` maps an axis label to (lines, markers); `log` may name "x" and "y".
 
     `lines` maps a label to (x, y), `markers` a label to (x, mean, standard error); one label in both is one entry of
     the legend. A label that begins with the name of a rule, or with "lazy limit", has its look. `ticks` are the values
-    of x to mark; `beside` puts the panels in one row. Data: both, by axis label.
+    of x to mark. Data: both, by axis label.
     """
     looks = _looks({label: label for parts in _filled("panels", panels).values() for part in parts for label in part})
     axes = {f"{axis}_scale": "log" if axis in log else "linear" for axis in "xy"}
     drawn = []
-    for y_label, (lines, marks) in panels.items():
+    for k, (y_label, (lines, marks)) in enumerate(panels.items()):
         series = [line(*xy, label, looks[label]) for label, xy in lines.items()]
         series += [markers(*xye, label, looks[label]) for label, xye in marks.items()]
-        drawn.append(Panel(series, x_label, y_label, ticks=ticks, beside=beside, **axes))
+        drawn.append(Panel(series, x_label, y_label, ticks=ticks, beside=k % columns > 0, **axes))
     return FigureWithData(drawn, {name: dict(lines=lines, markers=marks) for name, (lines, marks) in panels.items()})
 
 

@@ -163,9 +163,8 @@ def test_curves_and_baselines_have_their_looks_and_places(theory, networks):
     shown = figures.curves({"loss": ({"GD": (x, x), "lazy limit": (x, x)}, {"GD": (x, x, x)})}, "t", ticks=[0, 1])
     assert [series.style for series in shown.panels[0].series] == ["GD", "lazy", "GD"]
     assert list(shown.panels[0].ticks) == [0, 1]
-    both = figures.curves({name: ({"GD": (x, x)}, {}) for name in ("loss", "error")}, "t", beside=True)
-    left, right = (axes.get_subplotspec().colspan for axes in both.figure.axes)
-    assert left.stop == right.start
+    rows = figures.curves({name: ({"GD": (x, x)}, {}) for name in "abc"}, "t", columns=2)
+    assert [panel.beside for panel in rows.panels] == [False, True, False]
     more = figures.with_baseline(shown, "DFA", {"loss": (x, 2 * x)})
     first, *rest = more.panels[0].series
     assert (first.style, first.label, len(rest)) == ("DFA", "DFA", 3)
