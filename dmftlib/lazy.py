@@ -40,7 +40,7 @@ SKIP = "skip"  # the matrix of a skip connection
 WORTH_A_WARNING = 0.01  # of the largest target: what a test output lacks
 PRODUCTS = {frozenset([GATE, H]): GATE_H}
 INTERPOLATED = 1e-7  # of the largest entry of K: how well it is known between scales of the weights
-ROWS = 384  # of a block of a kernel, so that the arrays of a layer stay in the processor's cache
+ROWS = 512  # of a block of a kernel, so that the arrays of a layer stay in the processor's cache
 MOST_SCALES, MOST_ROWS = 40, 4000  # of weights, and of samples × outputs × scales
 
 
