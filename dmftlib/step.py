@@ -86,7 +86,8 @@ class ReceivingLayer(Layer):
         if self.z is None:
             self.z = self._through(self._above.transpose_recorded(self._g_next))
         if self._g is None:
-            self._g = self.skip(self._g_next) + self.gain * self.z
+            g = self.gain * self.z
+            self._g = g if self.branch is None else self.skip(self._g_next) + g
         return self._g
 
 
@@ -296,8 +297,9 @@ def step(
     for W, features, above in zip(weights, met, g_tilde):
         if keep is not None:
             W.decay(keep)
-        signal = (Delta.reshape(-1, 1) * above.reshape(P * C, -1)).reshape(P, C, -1).sum(axis=1)
-        W.update(features, gamma0 * lr * signal.reshape(-1, above.shape[1]), rates)
+        signal = (gamma0 * lr * Delta).reshape(-1, 1) * above.reshape(P * C, -1)
+        signal = signal if C == 1 else signal.reshape(P, C, -1).sum(axis=1)
+        W.update(features, signal.reshape(-1, above.shape[1]), rates)
     images = {name: [layer.images[name] for layer in layers] for name in layers[-1].images}
     return Fields(f, h, phi, [layer.z for layer in layers], g[:-1], g_tilde[:-1], images)
 
