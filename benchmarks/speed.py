@@ -22,6 +22,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import reference
+from threadpoolctl import threadpool_limits
 
 import dmftlib as dl
 from dmftlib.meanfield.sweep import HalfSweep
@@ -269,7 +270,7 @@ def product_speed(dtype, *shapes, least=0.3):
 def sweep_profile(name, experiment, tol, dtype, kernels_at):
     """One sweep of half of the samples, compiled before: its draws, its steps, and what matrix speed would need."""
     S = SAMPLES // 2
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(dtype == "float64"), threadpool_limits(1, "blas"):  # as the solver does
 
         def draw():
             return HalfSweep(experiment, S, (0, 0), tol, dtype, False, kernels_at)
