@@ -24,6 +24,7 @@ from itertools import combinations, pairwise
 from math import prod
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .activations import ACCURACY, Gaussians, averages
 from .experiment import Experiment, check_experiment
@@ -412,9 +413,14 @@ class _State:
         make((0, 0))  # which makes room for the kernels
         diagonal = [(i, i) for i in range(1, len(self.samples))]
         others = [(i, j) for i, j in combinations(range(len(self.samples)), 2) if self.samples[i].start < columns]
-        with ThreadPoolExecutor(getattr(os, "process_cpu_count", os.cpu_count)()) as pool:
-            for pairs in (diagonal, others):
-                list(pool.map(make, pairs))
+        if diagonal:
+            # Products of numpy with threads of their own would wait for each other.
+            with (
+                ThreadPoolExecutor(getattr(os, "process_cpu_count", os.cpu_count)()) as threads,
+                threadpool_limits(1, "blas"),
+            ):
+                for pairs in (diagonal, others):
+                    list(threads.map(make, pairs))
         if not K_alone:
             for name in ("G", "G_tilde_tilde"):
                 kernels.setdefault(name, kernels["G_tilde"])
