@@ -238,8 +238,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         doubled = [in_dtype(double)() for double in jobs]
     else:
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
-        halves = [in_dtype(draw)(half) for half in (0, 1)]
-        # Products of numpy with threads of their own would wait for each other.
+        # Products of numpy with threads of their own would wait for each other, and small ones for their threads.
+        with threadpool_limits(1, "blas"):
+            halves = [in_dtype(draw)(half) for half in (0, 1)]
         # More sweeps than cores at a time would take their memory, and no less time.
         with ThreadPoolExecutor(1 if devices else min(3, os.cpu_count())) as threads, threadpool_limits(1, "blas"):
             # One hidden layer has no matrix to reveal, so nothing to truncate.
