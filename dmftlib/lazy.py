@@ -566,7 +566,8 @@ def predict(experiment):
 
     With weight decay ϑ, f(t) = η Σ_s (1 − ηϑ)^{t−1−s} K(t, s) Δ(s), with kernels of weights at the scales of both steps.
 
-    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2), ValueError where a weight decay asks for too much.
+    Raises Diverged when the steps grow without bound (lr·λ_max(K) > 2), ValueError where a weight decay asks for too much,
+    MemoryError for a K that exceeds this machine.
     """
     check_experiment(experiment)
     if (m := experiment.substeps) > 1:  # they cost nothing here

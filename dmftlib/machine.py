@@ -158,7 +158,7 @@ def refuse_kernels(needed):
     if needed > (has := _machine_memory()):
         raise MemoryError(
             f"these kernels would take {needed / 2**30:.3g} GiB, and this machine or container has {has / 2**30:.3g} GiB. Use fewer "
-            "samples, or `lazy.predict`, which makes K alone."
+            "samples, or, for K alone, `lazy.predict`."
         )
 
 

@@ -239,10 +239,9 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     else:
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
         # Products of numpy with threads of their own would wait for each other, and small ones for their threads.
-        with threadpool_limits(1, "blas"):
-            halves = [in_dtype(draw)(half) for half in (0, 1)]
         # More sweeps than cores at a time would take their memory, and no less time.
-        with ThreadPoolExecutor(1 if devices else min(3, os.cpu_count())) as threads, threadpool_limits(1, "blas"):
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(1 if devices else min(3, os.cpu_count())) as threads:
+            halves = [in_dtype(draw)(half) for half in (0, 1)]
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
             jobs = [partial(HalfSweep.run, half) for half in dict.fromkeys((*halves, coarse))] + jobs

@@ -67,7 +67,9 @@ def test_lazy_kernels_are_refused_when_they_exceed_the_memory(rule, arrays, monk
     monkeypatch.setattr(machine, "_machine_memory", lambda: (2 * arrays + 1) * one)
     dl.lazy.kernels(e)
     monkeypatch.setattr(machine, "_machine_memory", lambda: (2 * arrays + 1) * one - 1)
-    with pytest.raises(MemoryError, match=r"these kernels would take .* Use fewer samples, or `lazy.predict`"):
+    with pytest.raises(
+        MemoryError, match=r"these kernels would take .* Use fewer samples, or, for K alone, `lazy.predict`"
+    ):
         dl.lazy.kernels(e)
     dl.lazy.predict(e)
 
