@@ -123,6 +123,7 @@ def say(line: str) -> None:
 def finish(process: subprocess.Popen, look: Callable[[], None]) -> int:
     """Wait until it ends; the largest memory, in bytes, of the process or of one that it started, such as a kernel.
 
+    Linux says at least the most that the calling process held, since a new process begins as its copy.
     `look` is called now and then until it ends.
     """
     looked = time.monotonic()

@@ -30,6 +30,7 @@ from .sweep import TOL_POWER, HalfSweep, coarser
 
 MOST_TOL = 3e-2
 TOGETHER = 2**20  # entries of recorded kernels that are averaged together
+SIDE_BY_SIDE = 2**16  # entries of a field, of both halves, from which sweeps side by side end sooner: smaller ones share Python
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
@@ -240,7 +241,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
         # Products of numpy with threads of their own would wait for each other, and small ones for their threads.
         # More sweeps than cores at a time would take their memory, and no less time.
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(1 if devices else min(3, os.cpu_count())) as threads:
+        alone = devices or len(experiment.inputs) * samples < SIDE_BY_SIDE
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(1 if alone else min(3, os.cpu_count())) as threads:
             halves = [in_dtype(draw)(half) for half in (0, 1)]
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]

@@ -87,12 +87,15 @@ class Basis:
 
     images   what the matrix makes of each direction, by name: rows of Gaussians in the layer on its other side
     full     whether some field needed more directions than there is room for
+    more     makes room where it is missing, of numpy arrays; compiled ones are full then
     """
 
     directions: jax.Array
     images: dict
     count: jax.Array
     full: jax.Array
+
+    more = None
 
     def rows(self, image=None):
         """The directions, or their images of one name: numpy arrays without the rows that are not in use."""
@@ -208,7 +211,10 @@ class Basis:
             shares = xp.where(missing, share(residual), shares)
 
         def room_and_need(state):
-            return lacks(state[1]) & (state[3].count <= len(self.directions) - most)
+            need = lacks(state[1])
+            while self.more and need and self.count > len(self.directions) - most:
+                self.more()
+            return need & (state[3].count <= len(self.directions) - most)
 
         _, shares, coefficients, basis = repeat_while(room_and_need, add, (residual, shares, coefficients, self))
         self.directions, self.images, self.count = basis.directions, basis.images, basis.count

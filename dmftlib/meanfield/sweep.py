@@ -229,6 +229,7 @@ class HalfSweep:
         self.make_records(record, kernels_at)
         for name in ("problem", "weights", "frozen", "starts", "records"):
             setattr(self, name, self.shared(getattr(self, name)))
+        self.make_room_when_needed()
 
     def starts_with(self, layer, r):
         """How many unit Gaussians a layer starts with, by name; r of them make the inputs."""
@@ -311,6 +312,19 @@ class HalfSweep:
 
         return jax.tree.map(put, arrays)
 
+    def make_room_when_needed(self):
+        """In numpy, let a basis grow within a step."""
+        if self.in_numpy:
+            for number, W in enumerate(self.weights[1:-1], 1):
+                for name in BASES:
+                    getattr(W, name).more = partial(self.make_room, number, name)
+
+    def make_room(self, number, name):
+        """Half as much room again in one basis of one matrix, or the last that its layer has."""
+        of_layer = self.draws.room(number if name == "features" else number - 1) // (1 if name == "features" else self.K)
+        more = -(-len(getattr(self.weights[number], name).directions) // 2)
+        self.grow(number, name, min(more, of_layer) if of_layer > 2 * MANY_A_ROUND else more)
+
     def grow(self, number, name, more):
         """Room for `more` directions in one basis of one matrix; what was there stays as it is."""
         basis, kinds = getattr(self.weights[number], name), self.images[name]
@@ -328,8 +342,9 @@ class HalfSweep:
 
     def coarser(self):
         """The same draws, not run yet, with a larger tol."""
-        other = copy(self)
-        other.weights, other.draws = jax.tree.map(lambda array: array, self.weights), self.draws.copy()
+        other, own = copy(self), np.copy if self.in_numpy else lambda array: array  # numpy's are written in place
+        other.weights, other.draws = jax.tree.map(own, self.weights), self.draws.copy()
+        other.make_room_when_needed()
         for W in other.weights[1:-1]:
             W.tol = coarser(W.tol)
         other.records = jax.tree.map(np.zeros_like, self.records) if self.in_numpy else self.records
@@ -345,26 +360,23 @@ class HalfSweep:
         return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
 
     def run(self):
-        """Sweep over all steps; an overflow repeats an eighth of them, or one where that takes much longer than to copy bases."""
+        """Sweep over all steps, and end if they diverge; compiled, an overflow repeats an eighth of them."""
         T = self.experiment.steps
-        chunk = 1 if self.in_numpy and self.experiment.task.P > CANDIDATES else -(-T // 8)
+        chunk = 1 if self.in_numpy else -(-T // 8)
         for stop in range(chunk, T + chunk, chunk):
             self.advance(min(stop, T))
         return self
 
     def advance(self, stop):
-        """Sweep on to step `stop`, growing the bases that overflow and repeating from here."""
+        """Sweep on to step `stop`; compiled, growing the bases that overflow and repeating from here."""
         e = self.experiment
         while self.t < stop:
-            weights, run = self.weights, compiled_sweep
-            if self.in_numpy:  # which writes in place: a step that overflows is repeated
-                weights, run = jax.tree.map(np.copy, weights), sweep
-            t, weights, records, last = run(
+            t, weights, records, last = (sweep if self.in_numpy else compiled_sweep)(
                 e.rule,
                 e.phi,
                 e.loss,
                 self.problem,
-                weights,
+                self.weights,
                 self.frozen,
                 self.starts,
                 self.records,
@@ -374,10 +386,7 @@ class HalfSweep:
             )
             full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
             for l, name in full:
-                room = self.draws.room(l if name == "features" else l - 1)  # the last of it rather than none
-                more = -(-len(getattr(self.weights[l], name).directions) // 2)
-                room //= 1 if name == "features" else self.K
-                self.grow(l, name, min(more, room) if room > 2 * MANY_A_ROUND else more)
+                self.make_room(l, name)
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)
