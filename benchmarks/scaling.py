@@ -20,6 +20,7 @@ NETWORKS = {
     1: {64: 640, 128: 512, 256: 256, 512: 256, 1024: 128, 2048: 128, SAMPLES: 64},
 }
 WIDEST = 2048  # networks of this width alone are one of the routes
+ERRORS = (0.05, 0.03, 0.02, 0.013, 0.01, 0.007, 0.005, 0.004, 0.003)  # of K, at which costs are compared
 
 
 def warm(run, repeats=2):
@@ -163,86 +164,94 @@ def extrapolated(allowed, narrow, wide, bias):
     return max(least, sum(parts) ** 2 / (allowed - bias)) if allowed > bias else np.inf
 
 
-def one_wide(allowed, narrow, wide):
-    """Width and seconds of a single network of the squared error `allowed`, extrapolated from two: (N, seconds, its
-    squared error), which falls as 1/N, while seconds grow with the power of N between the two."""
-    (n, less, _), (N, seconds, error) = narrow, wide
-    width = N * error / allowed
-    return width, seconds * (width / N) ** power([n, N], [less, seconds])
+def by_power(x, rows, name):
+    """Seconds at x by the power between the two measured neighbours, or the nearest two beyond the ends."""
+    known, cpu = (np.log([row[key] for row in rows]) for key in (name, "cpu"))
+    k = int(np.clip(np.searchsorted(known, np.log(x)) - 1, 0, len(known) - 2))
+    return float(np.exp(cpu[k] + (cpu[k + 1] - cpu[k]) * (np.log(x) - known[k]) / (known[k + 1] - known[k])))
 
 
 def split(values, truth, noise):
-    """Mean over the first axis, and variance and bias² of one value, relative to the truth's norm; bias² is unbiased."""
+    """Variance and bias² of one of the values along the first axis, relative to the truth's norm; bias² is unbiased."""
     J, square, mean = len(values), np.linalg.norm(truth) ** 2, values.mean(axis=0)
     variance = np.linalg.norm(values - mean) ** 2 / (J - 1) / square
-    return mean, variance, np.linalg.norm(mean - truth) ** 2 / square - variance / J - noise
+    return variance, np.linalg.norm(mean - truth) ** 2 / square - variance / J - noise
 
 
-def of_width(experiment, truth, noise, width, J):
-    """Networks of one width: seconds of one, and variance and bias² of K; and their mean K."""
-    dl.network.train(experiment, width)
-    runs = [timed(lambda s=seed: dl.network.train(experiment, width, s).K) for seed in range(width, width + J)]
-    mean, variance, bias = split(np.stack([K for K, _ in runs]), truth, noise)
-    cpu = float(np.median([seconds["cpu"] for _, seconds in runs]))
-    return dict(width=width, networks=J, cpu=cpu, variance=variance, bias=bias), mean
+def routes(error, ours, networks, lines):
+    """Seconds of each route to a relative error of K, None where its bias is too large, and the sizes that it takes.
 
-
-def routes(allowed, rows, pair, line):
-    """Seconds that networks pay by every route for the squared error `allowed`, with the widths that they use.
-
-    rows are those of `of_width`; pair, line the widths and seconds of the cheapest line. Chance may leave a bias² below
-    0, which counts as 0, or above that of narrower networks, which then counts: both favour networks.
+    ours      rows of the mean field: samples, seconds, variance, bias²; the bias is that of the most samples
+    networks  rows of networks: width, seconds and variance of one, bias². Chance may leave a bias² below 0, which counts as 0,
+              or above that of narrower networks, which then counts: both favour networks
+    lines     rows of lines in 1/N: pair of widths, bias²
     """
-    widths = [row["width"] for row in rows]
-    bias = dict(zip(widths, np.minimum.accumulate([max(row["bias"], 0.0) for row in rows])))
-    rows = {row["width"]: row for row in rows}
-    error = {N: rows[N]["variance"] + bias[N] for N in widths}
-    ensemble = {N: rows[N]["cpu"] * needed(allowed, rows[N]["variance"], bias[N]) for N in widths}
-    narrow = min((N for N in widths if N < WIDEST), key=ensemble.get)
-    width, wide = one_wide(allowed, *((N, rows[N]["cpu"], error[N]) for N in (WIDEST // 2, WIDEST)))
-    costs = dict(widest=ensemble[WIDEST], narrow=ensemble[narrow], line=line, wide=wide)
-    return costs, dict(narrow=narrow, pair=list(pair), width=width), error
+    allowed, widths = error**2, [row["width"] for row in networks]
+    bias = dict(zip(widths, np.minimum.accumulate([max(row["bias"], 0.0) for row in networks])))
+    of = {row["width"]: row for row in networks}
+    ensembles = {N: of[N]["cpu"] * needed(allowed, of[N]["variance"], bias[N]) for N in widths}
+    narrow = min((N for N in widths if N < WIDEST), key=ensembles.get)
+
+    def cost(line):
+        pair = ((N, of[N]["cpu"], of[N]["variance"]) for N in line["pair"])
+        return extrapolated(allowed, *pair, max(line["bias"], 0.0))
+
+    line = min(lines, key=cost)
+    # The error of one network falls as 1/N.
+    wide = WIDEST * (of[WIDEST]["variance"] + bias[WIDEST]) / allowed
+    left = allowed - max(ours[-1]["bias"], 0.0)
+    samples = np.mean([row["samples"] * row["variance"] for row in ours]) / left if left > 0 else np.inf
+    seconds = dict(
+        ours=by_power(samples, ours, "samples") if left > 0 else np.inf,
+        widest=ensembles[WIDEST],
+        narrow=ensembles[narrow],
+        line=cost(line),
+        wide=by_power(wide, [of[WIDEST // 2], of[WIDEST]], "width"),
+    )
+    sizes = dict(samples=samples, narrow_width=narrow, pair=list(line["pair"]), wide_width=wide)
+    finite = {name: None if np.isinf(value) else value for name, value in (seconds | dict(samples=samples)).items()}
+    return dict(error=error, **sizes | finite)
 
 
 def equal_error(case):
-    """The mean field's cost and squared error of K, variance + bias², and what networks pay for the same.
+    """What the mean field and networks pay for the same error of K, from what both cost and miss at several sizes.
 
-    What chance leaves of a bias² below 0 counts as 0, which favours networks: the error that they are to reach is larger.
+    The truth is the mean field of many more samples and a smaller tol. It differs from networks of every width by their bias.
     """
-    experiment, stored = reference.CASES[case], reference.load(case)
-    truth, noise = stored.K, (stored.standard_error["K"] / np.linalg.norm(stored.K)) ** 2
-    dl.meanfield.solve(experiment, SAMPLES)
-    runs = [timed(lambda seed=seed: dl.meanfield.solve(experiment, SAMPLES, seed)) for seed in SEEDS]
-    _, variance, bias = split(np.stack([run.K for run, _ in runs]), truth, noise)
-    allowed, cost = variance + max(bias, 0), float(np.median([seconds["cpu"] for _, seconds in runs]))
-    found = {N: of_width(experiment, truth, noise, N, J) for N, J in NETWORKS[experiment.hidden_layers].items()}
-    rows = {N: row for N, (row, _) in found.items()}
+    experiment = reference.CASES[case]
+    fine = dl.meanfield.average([dl.meanfield.solve(experiment, 8 * SAMPLES, 100 + seed, 1e-4) for seed in SEEDS])
+    truth, noise = fine.K, fine.provenance.errors["monte_carlo"]["K"] ** 2
+    ours, networks, means, square = [], [], {}, np.linalg.norm(truth) ** 2
+    for S in (SAMPLES // 4, SAMPLES, 4 * SAMPLES):
+        runs = [timed(lambda S=S, seed=seed: dl.meanfield.solve(experiment, S, seed).K) for seed in SEEDS]
+        variance, bias = split(np.stack([K for K, _ in runs]), truth, noise)
+        cpu = float(np.median([seconds["cpu"] for _, seconds in runs]))
+        ours.append(show(dict(samples=S, cpu=cpu, variance=variance, bias=bias)))
+    for N, J in NETWORKS[experiment.hidden_layers].items():
+        dl.network.ensemble(experiment, N, range(2))  # which compiles
+        mean, seconds = timed(lambda N=N, J=J: dl.network.ensemble(experiment, N, range(N, N + J)))
+        means[N], of_mean = mean.K, np.linalg.norm(mean.standard_error["K"]) ** 2 / square
+        bias = np.linalg.norm(mean.K - truth) ** 2 / square - of_mean - noise
+        networks.append(show(dict(width=N, networks=J, cpu=seconds["cpu"] / J, variance=J * of_mean, bias=bias)))
 
-    def line(pair):
-        n, N = pair
-        weights = {n: -n / (N - n), N: N / (N - n)}
-        off = sum(w * found[width][1] for width, w in weights.items()) - truth
-        spread = sum(w**2 * rows[width]["variance"] / rows[width]["networks"] for width, w in weights.items())
-        bias = np.linalg.norm(off) ** 2 / np.linalg.norm(truth) ** 2 - spread - noise
-        return extrapolated(allowed, *((M, rows[M]["cpu"], rows[M]["variance"]) for M in pair), max(bias, 0))
+    def line(n, N):
+        weights, spread = {n: -n / (N - n), N: N / (N - n)}, noise
+        off = sum(w * means[width] for width, w in weights.items()) - truth
+        for row in networks:
+            spread += weights.get(row["width"], 0) ** 2 * row["variance"] / row["networks"]
+        return dict(pair=[n, N], bias=np.linalg.norm(off) ** 2 / square - spread)
 
-    pair = min(combinations([N for N in rows if N <= WIDEST], 2), key=line)
-    return summary(case, cost, variance, bias, list(rows.values()), pair, line(pair))
+    lines = [line(*pair) for pair in combinations([N for N in means if N <= WIDEST], 2)]
+    return dict(case=case, noise=noise**0.5, ours=ours, networks=networks, lines=lines)
 
 
-def summary(case, cost, variance, bias, rows, pair, line):
-    """One row of the results: what was measured, and the ratios that follow from it."""
-    allowed = variance + max(bias, 0)
-    costs, with_widths, error = routes(allowed, rows, pair, line)
-    row = dict(case=case, cpu=cost, error=allowed**0.5, widest_error=error[WIDEST] ** 0.5)
-    row |= {f"ratio_{name}": None if np.isinf(c) else c / cost for name, c in costs.items()} | with_widths
-    if SAMPLES in error:
-        row |= dict(same_size=rows[-1]["cpu"] / cost, same_size_error=error[SAMPLES] ** 0.5)
-    return show(row) | dict(variance=variance, bias=bias, widths=rows)
+def with_routes(row):
+    return row | dict(routes=[show(routes(error, row["ours"], row["networks"], row["lines"])) for error in ERRORS])
 
 
 def rules(layers):
-    return dict(samples=SAMPLES, seeds=len(SEEDS), rows=[equal_error(f"{rule}-{layers}") for rule in reference.RULES])
+    rows = [with_routes(equal_error(f"{rule}-{layers}")) for rule in reference.RULES]
+    return dict(seeds=len(SEEDS), truth=dict(samples=8 * SAMPLES, tol=1e-4), rows=rows)
 
 
 def deep():
