@@ -4,7 +4,7 @@
 
 Seconds are those of the clock, `wall`, and of the processor, `cpu`, all cores added, which other work on the machine
 disturbs less. What is said to be of a fresh process comes from one that does nothing else, with an empty cache of
-compiled functions unless said otherwise; its memory is its peak, imports included.
+compiled functions; its memory is its peak, imports included.
 """
 
 import ast
@@ -45,10 +45,10 @@ def timed(run):
     return result, dict(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
 
 
-def fresh(script, *words, cache=None):
+def fresh(script, *words):
     """What a fresh process prints, read as JSON: `script` with these words, which call FRESH[words[0]](*words[1:])."""
     with tempfile.TemporaryDirectory() as empty:
-        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache or empty)}
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": empty}
         command = [sys.executable, script, "--fresh", *map(str, words)]
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return json.loads(out.stdout)
@@ -219,20 +219,13 @@ def fresh_first(case, dtype, later):
 
 
 def first(case="gd-3"):
-    """gd-3: compiled anew, with functions compiled by an earlier process, and compiled already; error of K."""
+    """gd-3: the first call of a process, whatever it compiles included, and later ones; error of K."""
     rows = []
     for dtype in ("float64", "float32"):
-        with tempfile.TemporaryDirectory() as cache:
-            anew, cached = (fresh(__file__, "first", case, dtype, n, cache=cache)["first"] for n in (0, 0))
-            run = fresh(__file__, "first", case, dtype, len(SEEDS), cache=cache)
-        warm = {clock: float(np.median([seconds[clock] for seconds in run["later"]])) for clock in ("wall", "cpu")}
-        error = float(np.sqrt(np.mean(np.square(run["errors"]))))
-        row = dict(dtype=dtype, error=error) | {
-            f"{name}_{clock}": seconds[clock]
-            for name, seconds in (("anew", anew), ("cached", cached), ("warm", warm))
-            for clock in ("wall", "cpu")
-        }
-        rows.append(show(row))
+        run = fresh(__file__, "first", case, dtype, len(SEEDS))
+        later = {clock: float(np.median([seconds[clock] for seconds in run["later"]])) for clock in ("wall", "cpu")}
+        times = {f"{name}_{k}": v for name, of in (("first", run["first"]), ("later", later)) for k, v in of.items()}
+        rows.append(show(dict(dtype=dtype, error=float(np.sqrt(np.mean(np.square(run["errors"])))), **times)))
     stored = reference.load(case)
     standard_error = float(stored.standard_error["K"] / np.linalg.norm(stored.K))
     return dict(case=case, samples=SAMPLES, seeds=len(SEEDS), reference=standard_error, rows=rows)

@@ -1,12 +1,15 @@
-"""The figures on the pages of theory: two diagrams, curves of a closed form and of the lazy limit."""
+"""The figures on the pages of theory: diagrams, curves of a closed form, of the lazy limit, and of measured costs."""
 
 from pathlib import Path
 
 import numpy as np
 from matplotlib import figure, rc_context
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 import dmftlib as dl
 from companion import drawing
+
+from . import speed_page
 
 BLUE, ORANGE = drawing.RULES["GD"], drawing.RULES["FA"]
 
@@ -90,9 +93,61 @@ def meanfield():
     return draw(3.9, places, arrows)
 
 
+def ticks(axis, values):
+    """Ticks of a logarithmic axis at these values, written without powers of ten."""
+    axis.set_major_locator(FixedLocator(values))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def cost_of_an_error():
+    """Error of K against cost: every route for GD; and how many times more the cheapest networks cost, for every rule."""
+    above, below = figure.Figure((drawing.WIDTH, 5.6), layout="constrained").subplots(2)
+    rows = speed_page.result("deep")["rows"]
+    errors = [100 * found["error"] for found in rows[0]["routes"]]
+    looks = zip(("ours", *speed_page.ROUTES), ("-", "--", "-.", ":", drawing.LAZY_DASH))
+    for (name, dash), label in zip(looks, ("mean field", *speed_page.ROUTES.values())):
+        cost = [np.nan if found[name] is None else found[name] for found in rows[0]["routes"]]
+        above.loglog(cost, errors, linestyle=dash, color="black" if name == "ours" else BLUE, label=label)
+    known = [(row["cpu"], 100 * np.sqrt(row["variance"] + max(row["bias"], 0))) for row in rows[0]["ours"]]
+    above.loglog(*np.transpose(known), "o", color="black")
+    for row, (name, color), mark in zip(rows, drawing.RULES.items(), drawing.MARKS):
+        ratios = [speed_page.cheapest(row, found["error"])[1] for found in row["routes"]]
+        below.loglog(errors, ratios, marker=mark, markersize=5, color=color, label=name)
+    below.axhline(1, color=drawing.GUIDE, linestyle=":")
+    above.set(xlabel="seconds, all cores added", ylabel="error of $K$ (%), GD")
+    below.set(xlabel="error of $K$ (%)", ylabel="networks / mean field")
+    for axes, axis in ((above, above.yaxis), (below, below.xaxis)):
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        ticks(axis, [0.3, 0.5, 1, 2, 5])
+    return above.figure
+
+
+def growth_of_cost():
+    """Seconds against steps, inputs, samples and the width of networks without matrices, with guides of power 1."""
+    panels = figure.Figure((drawing.WIDTH, 4.4), layout="constrained").subplots(2, 2)
+    powers = speed_page.result("powers")
+    measured = (
+        ("steps $T$", powers["T"]["rows"]),
+        ("inputs $P$", powers["P"]["rows"]),
+        ("samples", speed_page.result("samples")["rows"]),
+        ("neurons a layer", speed_page.result("width")["rows"]),
+    )
+    for axes, (name, rows) in zip(panels.flat, measured):
+        x, cpu = (np.array([row[key] for row in rows]) for key in ("x", "cpu"))
+        axes.loglog(x, cpu[-1] * x / x[-1], ":", color=drawing.GUIDE)
+        axes.loglog(x, cpu, "o-", markersize=5, color="black")
+        axes.set_xlabel(name)
+        ticks(axes.yaxis, [0.3, 1, 3, 10, 30, 100])
+    ticks(panels[1, 0].xaxis, [5000, 10000, 20000])
+    panels[0, 0].set_ylabel("seconds")
+    panels[1, 0].set_ylabel("seconds")
+    return panels[0, 0].figure
+
+
 def fill(folder: Path) -> None:
     """Write every figure to `folder` under its name, as SVG without a ground."""
     folder.mkdir(parents=True, exist_ok=True)
     with rc_context(drawing.STYLE):
-        for make in (network, richness, entk, meanfield):
+        for make in (network, richness, entk, meanfield, cost_of_an_error, growth_of_cost):
             make().savefig(folder / f"{make.__name__}.svg", transparent=True, metadata=drawing.UNDATED["svg"])

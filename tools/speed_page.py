@@ -1,7 +1,8 @@
 """What the page on speed and size says, from what benchmarks/speed.py and benchmarks/scaling.py measured."""
 
 import json
-from math import hypot
+from collections.abc import Callable, Iterable
+from math import hypot, nan
 
 from . import chapters
 from .costs import machine
@@ -12,6 +13,8 @@ SOURCES = {
     "scaling": ("deep", "shallow", "powers", "long", "samples", "width"),
 }
 RULES = {"gd": "GD", "fa": "FA(0.5)", "dfa": "DFA", "gln": "GLN", "hebb": "Hebb"}
+ROUTES = {"widest": "wide networks", "narrow": "narrow networks", "line": "a line in 1/N", "wide": "one wide network"}
+COMPARED = (0.013, 0.005)  # errors of K in the tables
 DEVICE = 1e13  # operations a second, in large products, of the device in the example
 
 
@@ -50,19 +53,46 @@ def rule(row: dict) -> str:
     return RULES[row.get("rule") or row["case"].partition("-")[0]]
 
 
-def width(row: dict, name: str, shown: object) -> str:
-    """What a route costs, and the width that it takes, if it exists."""
-    return number(row[f"ratio_{name}"]) + (f" ({shown})" if row[f"ratio_{name}"] else "")
+def at(row: dict, error: float) -> dict:
+    """What each route costs for an error of K: one of those at which costs were compared."""
+    return next(found for found in row["routes"] if found["error"] == error)
 
 
-def span(part: str, name: str) -> str:
-    """From the least to the most that one route costs, over the rules."""
-    ratios = [row[f"ratio_{name}"] for row in result(part)["rows"]]
-    known = [ratio for ratio in ratios if ratio is not None]
-    if not known:
-        return "never reach it"
-    never = f"; for {len(ratios) - len(known)} of {len(ratios)} rules they never do" if len(known) < len(ratios) else ""
-    return f"cost {number(min(known))} to {number(max(known))} times as much{never}"
+def times(found: dict, route: str, size: str = "") -> str:
+    """A route's seconds as a multiple of the mean field's, with the sizes that it takes; never, where a bias is too large."""
+    return "never" if found[route] is None else number(found[route] / found["ours"]) + size
+
+
+def cheapest(row: dict, error: float) -> tuple[str, float]:
+    """The cheapest route of networks to an error of K, and its seconds as a multiple of the mean field's."""
+    found = at(row, error)
+    cost = {name: found[name] for name in ROUTES if found[name] is not None}
+    best = min(cost, key=cost.get)
+    return ROUTES[best], nan if found["ours"] is None else cost[best] / found["ours"]
+
+
+def sizes(rows: list[dict], name: str) -> str:
+    *some, last = (str(row[name]) for row in rows)
+    return f"{', '.join(some)} and {last}"
+
+
+def between(values: Iterable[float], shown: Callable = number) -> str:
+    """From the least to the most."""
+    values = list(values)
+    return f"{shown(min(values))} to {shown(max(values))}"
+
+
+def beside_networks(part: str, error: float) -> tuple[str, str]:
+    """Seconds of the mean field for an error of K, over the rules, and the multiple of them that the cheapest networks cost."""
+    rows = result(part)["rows"]
+    return between(at(row, error)["ours"] for row in rows), between(cheapest(row, error)[1] for row in rows)
+
+
+def beside_peer() -> tuple[str, str]:
+    """Seconds of lazy kernels of the activations that neural-tangents has, and the multiple of them that it takes."""
+    cpu = {(row["activation"], row["library"]): row["cpu"] for row in result("lazy")["rows"]}
+    both = [(cpu[name, "dmftlib"], seconds) for (name, library), seconds in cpu.items() if library != "dmftlib"]
+    return between(ours for ours, _ in both), between(peer / ours for ours, peer in both)
 
 
 def of(rule: str, route: str) -> dict:

@@ -40,7 +40,9 @@ def test_a_run_uses_the_given_values_and_keeps_a_record(tree):
     assert record["parameters"] == {"n": 2, "word": "b"} and record["preset"] == "" and record["version"]
     assert record["seconds"] > 0 and record["machine"]["system"]
     mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1000 if platform.system() == "Linux" else 1e6)
-    assert 20 < record["peak_memory_MB"] < 1000 + 1.1 * mine  # Linux counts what this process held when it started the other
+    assert (
+        20 < record["peak_memory_MB"] < 1000 + 1.1 * mine
+    )  # Linux counts what this process held when it started the other
     assert platform.node() not in path.read_text() and str(tree) not in path.read_text(), "this machine is named"
     assert [p.name for p in path.parent.iterdir()] == ["small.ipynb"]
 

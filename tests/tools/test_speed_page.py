@@ -44,6 +44,27 @@ def test_many_inputs_are_learned_within_the_memory_stated(sections):
         assert float(speed_page.on_a_device(rule)) < 60
 
 
+def test_where_networks_are_cheaper_than_the_mean_field():
+    ratio = {
+        (part, row["case"], found["error"]): speed_page.cheapest(row, found["error"])
+        for part in ("deep", "shallow")
+        for row in speed_page.result(part)["rows"]
+        for found in row["routes"]
+    }
+    for (part, case, error), (route, times) in ratio.items():
+        rule = case.partition("-")[0]
+        if error in speed_page.COMPARED:
+            assert times > 1, (part, case, error)
+            assert part == "shallow" or route == "narrow networks"
+            assert part == "deep" or route == ("narrow networks" if rule == "gln" else "one wide network")
+        if part == "deep" and error < 0.02:
+            assert times > 1 or error < 0.004, (case, error)
+        if part == "deep" and error == 0.05:
+            assert (times <= 1) == (rule != "hebb"), case
+    gain = {error: ratio["deep", "gd-3", error][1] for error in (0.005, 0.003)}
+    assert gain[0.003] < gain[0.005]
+
+
 # --- Costs at equal error ---------------------------------------------------------------------------------------------
 
 
@@ -63,19 +84,32 @@ def test_the_cheapest_numbers_of_networks_of_two_widths():
     assert scaling.extrapolated(100.0, narrow, wide, 0.0) == 4.0  # one of each
 
 
-def test_routes_of_networks_with_a_bias():
-    table = [dict(width=N, cpu=N / 512, variance=20.0 / N, bias=b) for N, b in ((512, 0.01), (1024, -0.1), (2048, 0.2))]
-    costs, widths, error = scaling.routes(0.015, table, (512, 1024), 7.0)
-    assert costs["narrow"] == pytest.approx(2 * 20 / 1024 / 0.015) and widths["narrow"] == 1024
-    assert costs["widest"] == pytest.approx(4)  # one is enough; its bias is noise, since narrower ones have none
-    assert error[2048] == pytest.approx(20 / 2048) and costs["line"] == 7.0
-    # One wide network, error 1/N: a quarter of it takes 4N; seconds N²: 16 times as many.
-    assert scaling.one_wide(0.025, (512, 1.0, 0.2), (1024, 4.0, 0.1)) == pytest.approx((4096, 64.0))
+def test_routes_to_an_error_by_hand():
+    networks = [
+        dict(width=N, cpu=(N / 512) ** 2, variance=20 / N, bias=b) for N, b in ((512, 0.01), (1024, -0.1), (2048, 0.2))
+    ]
+    ours = [dict(samples=S, cpu=S / 100, variance=1 / S, bias=b) for S, b in ((100, 9.0), (400, 0.005))]
+    lines = [dict(pair=[512, 1024], bias=-1.0), dict(pair=[512, 2048], bias=1.0)]
+    found = scaling.routes(0.015**0.5, ours, networks, lines)
+    assert found["narrow"] == pytest.approx(4 * 20 / 1024 / 0.015) and found["narrow_width"] == 1024
+    assert found["widest"] == pytest.approx(16)  # one is enough; its bias is noise, since narrower ones have none
+    line = scaling.extrapolated(0.015, (512, 1.0, 20 / 512), (1024, 4.0, 20 / 1024), 0.0)
+    assert found["line"] == pytest.approx(line) and found["pair"] == [512, 1024]
+    assert found["samples"] == pytest.approx(100) and found["ours"] == pytest.approx(1.0)  # 1/100 + 0.005
+    assert found["wide_width"] == pytest.approx(20 / 0.015) and found["wide"] == pytest.approx((20 / 0.015 / 512) ** 2)
+    less = scaling.routes(0.004**0.5, ours, networks, [lines[1]])
+    assert less["ours"] is less["samples"] is less["line"] is None and less["narrow_width"] == 1024
+    assert (
+        speed_page.times(less | dict(ours=1.0), "line") == "never"
+        and speed_page.times(found, "widest", " (x)") == "16 (x)"
+    )
+    rows = [dict(routes=[found | dict(error=0.1)])]
+    assert speed_page.cheapest(rows[0], 0.1) == ("narrow networks", pytest.approx(found["narrow"]))
 
 
 def test_variance_and_bias_of_runs_are_unbiased():
     rng, truth = np.random.default_rng(0), np.ones(4)
-    parts = [scaling.split(truth + 0.3 + rng.standard_normal((3, 4)), truth, 0.0)[1:] for _ in range(4000)]
+    parts = [scaling.split(truth + 0.3 + rng.standard_normal((3, 4)), truth, 0.0) for _ in range(4000)]
     np.testing.assert_allclose(np.mean(parts, axis=0), [1.0, 0.09], atol=0.02)
 
 
