@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +24,7 @@ SUBSET = 300  # samples on which those are counted
 FIELDS, HELD_FIELDS = 12, 5  # arrays of fields that a step of a network holds at a time, and one of a sweep
 EXACT = 3  # times the exact kernels of step 0: they, and what they are made of
 COPIES = 5  # of a network's recorded kernels in float64
-HELD = 3  # times the bases: the old ones and the new ones of a step and, while these are made, as much again
+HELD = 2  # times the bases: while one is made larger, the old ones and the new ones
 LEAST_EFFICIENCY = 0.3  # of the speed of a large product of matrices: the sweep reads and writes much beside
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 MAPPINGS, MOST_MAPPINGS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
@@ -87,7 +89,7 @@ def estimate(experiment, samples=4096, tol=1e-3, dtype="float64", record=False, 
     memory = sweeps * (bases + fields + history + recorded * kernels * item)
     # Afterwards averages are made in float64 and, where step 0 is recorded, its exact kernels, which they are compared with.
     first = recorded and (kernels_at is None or kernels_at[0] == 0)
-    averages = 8 * kernels * (recorded + first * (recorded + EXACT))
+    averages = 8 * kernels * (recorded + first * EXACT)
     memory += max(at_once * (HELD_FIELDS * fields + (recorded > 1) * kernels * item), averages)
     return Estimate(float(memory), float(operations), directions, dtype)
 
@@ -188,6 +190,12 @@ def room_for_directions(experiment, width, dtype, record, kernels_at):
             "or record = False, or fewer `kernels_at`."
         )
     return min(K * width, int((has / width - a_neuron) / max(arrays * item, 1)))
+
+
+def give_back_freed_memory():
+    """Let the C library return what was freed: each thread keeps up to hundreds of megabytes, which other threads cannot use."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # not in every C library
+        trim(0)
 
 
 def _forget_old_shapes():

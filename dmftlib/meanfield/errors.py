@@ -6,12 +6,18 @@ import numpy as np
 
 from .. import lazy
 from ..stability import warn
-from ..step import entk
 
 
-def lasting(difference):
-    """β (T,): the share of a difference (T, n) at step 0 that is there still at step t, at least 0 and at most 1."""
-    beta = np.clip(difference @ difference[0] / max(difference[0] @ difference[0], 1e-300), 0.0, 1.0)
+def with_start(sweeps, scale=1.0):
+    """(T,): the difference of the halves at each step, over `scale`, times that at step 0, summed over all entries."""
+    first, second = sweeps[:2]
+    start = np.subtract(first[0], second[0], dtype=float).ravel()
+    return np.array([np.subtract(*pair, dtype=float).ravel() @ start for pair in zip(first, second)]) / scale**2
+
+
+def lasting(overlaps):
+    """β (T,): the share of the difference at step 0 that is there still at step t, at least 0 and at most 1."""
+    beta = np.clip(overlaps / max(overlaps[0], 1e-300), 0.0, 1.0)
     beta[0] = 1.0
     return beta
 
@@ -67,17 +73,10 @@ def without_known_noise(experiment, samples, sweeps):
         )
     names = ("Phi", "G", "G_tilde", "G_tilde_tilde")
 
-    def apart(name):
-        one, other = (np.asarray(sweep, float) for sweep in sweeps[name][:2])
-        return (one - other).reshape(len(one), -1)
-
-    shared = [apart(name) for name in ("Phi", "G")]
-    for name, difference in zip(("Phi", "G"), shared):
-        difference /= np.linalg.norm(known[name]) or 1.0
-    beta = lasting(np.concatenate(shared, axis=1))
+    beta = lasting(sum(with_start(sweeps[name], np.linalg.norm(known[name]) or 1.0) for name in ("Phi", "G")))
     betas = dict.fromkeys(names, beta)
     if sweeps["G_tilde"][0][0].size > 1 and not all(map(np.allclose, sweeps["G_tilde"], sweeps["G"])):
-        betas |= {name: lasting(apart(name)) for name in names[2:]}
+        betas |= {name: lasting(with_start(sweeps[name])) for name in names[2:]}
     found = {name: (beta, known[name]) for name, beta in betas.items()}
     if len(beta) == experiment.steps:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -88,19 +87,16 @@ def without_known_noise(experiment, samples, sweeps):
     return found
 
 
-def corrected(experiment, known_noise, name, sweeps, better):
-    """One record of the sweeps, in float64, without its `known_noise`; K is made of the `better` kernels."""
-    if known_noise and name == "K":
-        how = experiment.branch, experiment.convolution
-        return [entk(experiment.K_x, *kernels, *how) for kernels in zip(better["Phi"], better["G_tilde"])]
-    if name not in known_noise:
-        return sweeps
-    sweeps = [np.array(sweep, float) for sweep in sweeps]
+def take_known_noise_off(name, sweeps, known_noise):
+    """Correct one record of the sweeps in place."""
     for k, sweep in enumerate(sweeps):
+        if any(sweep is other for other in sweeps[:k]):  # of one hidden layer the coarse sweep is the first
+            continue
         if name == "f":
             miss = known_noise["f"][k]
             sweep[:, : miss.shape[1]] -= miss
         else:
             beta, start = known_noise[name]
-            sweep -= beta[:, None, None, None] * (sweep[:1] - start)
-    return sweeps
+            miss = sweep[0] - start
+            for kernel, share in zip(sweep, beta):
+                kernel -= share * miss

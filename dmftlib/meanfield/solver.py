@@ -17,20 +17,23 @@ from threadpoolctl import threadpool_limits
 
 from ..activations import computing
 from ..experiment import check_experiment
-from ..machine import make_room, refuse_what_does_not_fit
+from ..machine import give_back_freed_memory, make_room, refuse_what_does_not_fit
 from ..probe import is_linear
 from ..results import KERNELS, RECORDED, Dynamics, Provenance
 from ..stability import Diverged, warn_if_overshooting, warn_if_rounded, warn_if_unstable
+from ..step import entk
 from ..validate import check_dtype, check_steps, checked_seed, listed, one_experiment, whole
 from .draws import TooFewSamples
-from .errors import corrected, without_known_noise
+from .errors import take_known_noise_off, without_known_noise
 from .responses import responses
 from .span import DIRECTIONS_A_ROUND
 from .sweep import TOL_POWER, HalfSweep, coarser
 
 MOST_TOL = 3e-2
 TOGETHER = 2**20  # entries of recorded kernels that are averaged together
-SIDE_BY_SIDE = 2**16  # entries of a field, of both halves, from which sweeps side by side end sooner: smaller ones share Python
+SIDE_BY_SIDE = (
+    2**16
+)  # entries of a field, of both halves, from which sweeps side by side end sooner: smaller ones share Python
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
@@ -233,6 +236,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             ) from error
 
     jobs = [double] if experiment.substeps > 1 else []
+    alone = linear or devices or len(experiment.inputs) * samples < SIDE_BY_SIDE
 
     if linear:
         coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))]
@@ -241,7 +245,6 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
         # Products of numpy with threads of their own would wait for each other, and small ones for their threads.
         # More sweeps than cores at a time would take their memory, and no less time.
-        alone = devices or len(experiment.inputs) * samples < SIDE_BY_SIDE
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(1 if alone else min(3, os.cpu_count())) as threads:
             halves = [in_dtype(draw)(half) for half in (0, 1)]
             # One hidden layer has no matrix to reveal, so nothing to truncate.
@@ -251,37 +254,41 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
             doubled = [last] if experiment.substeps > 1 else []
     history = _history(halves, experiment.task, experiment.error) if record else None
 
-    # Both halves, and the coarser sweep of the first.
+    ranks = [[(W.features.count, W.sent.count + W.recorded.count) for W in half.weights[1:-1]] for half in halves]
+    rank = tuple(tuple(pair) for pair in np.max(np.array(ranks, int), axis=0).tolist())
+    outside = max(half.recorded("outside").max() for half in halves)
+    if linear:
+        last = _resample({name: halves[0].last[name] for name in ("h", "z")}, samples, seed)
+    else:
+        last = {n: np.concatenate([half.last[n] for half in halves], axis=2).transpose(0, 2, 1) for n in ("h", "z")}
+    edge = float(np.mean([half.last["edge"] for half in halves]))
+    # Both halves, and the coarser sweep of the first; only their records are kept.
     runs = *halves, coarse
-    sweeps, known_noise, better = {name: [run.taken(name) for run in runs] for name in RECORDED}, {}, {}
-    for run in runs:
-        run.records = dict(outside=run.records["outside"])
+    taken = {run: {name: run.taken(name) for name in RECORDED} for run in runs}
+    sweeps, known_noise = {name: [taken[run][name] for run in runs] for name in RECORDED}, {}
+    del halves, coarse, runs, jobs, taken
+    if not alone:
+        give_back_freed_memory()
     if not linear and (kernels_at is None or 0 in kernels_at[:1]):
         known_noise = without_known_noise(experiment, samples, sweeps)
     records, errors, of_steps = {}, dict(monte_carlo={}, tol={}), {}
     for name in ("f", "Phi", "G_tilde", "K", "G", "G_tilde_tilde"):
         for run in doubled:
             of_steps |= _error_of_steps(name, sweeps[name][0], run.taken(name), experiment.task.P)
-        found = corrected(experiment, known_noise, name, sweeps.pop(name), better)
-        if known_noise and name in ("Phi", "G_tilde"):
-            better[name] = found
-        elif name == "K":  # which is made of the two before it
-            better.clear()
-        records[name] = _summarized(name, found, experiment.task.P, tol, errors)
+        if known_noise and name == "K":
+            how = experiment.branch, experiment.convolution
+            sweeps["K"] = [entk(experiment.K_x, *kernels, *how) for kernels in zip(sweeps["Phi"], sweeps["G_tilde"])]
+        elif name in known_noise:
+            take_known_noise_off(name, sweeps[name], known_noise)
+        records[name] = _summarized(name, sweeps[name], experiment.task.P, tol, errors)
+        if name == "K":  # which is made of those before it
+            sweeps = {name: sweeps[name] for name in ("G", "G_tilde_tilde")}
     errors |= dict(steps=of_steps) if of_steps else {}
     if len(records["K"]):
         warn_if_unstable(experiment, records["K"], kernels_at, sum(source["K"] for source in errors.values()))
     else:
-        warn_if_overshooting(experiment, float(np.mean([half.last["edge"] for half in halves])), experiment.steps - 1)
-    ranks = [[(W.features.count, W.sent.count + W.recorded.count) for W in half.weights[1:-1]] for half in halves]
-    rank = tuple(tuple(pair) for pair in np.max(np.array(ranks, int), axis=0).tolist())
-    outside = max(half.recorded("outside").max() for half in halves)
+        warn_if_overshooting(experiment, edge, experiment.steps - 1)
     provenance = Provenance("meanfield", samples, seed, dtype, rank, float(outside), errors, tol)
-    if linear:
-        last = _resample({name: halves[0].last[name] for name in ("h", "z")}, samples, seed)
-    else:
-        parts = {n: [np.asarray(half.last[n]).transpose(0, 2, 1) for half in halves] for n in ("h", "z")}
-        last = {n: np.concatenate(arrays, axis=1) for n, arrays in parts.items()}
     return Solution.from_records(experiment, provenance, records, last, history, kernels_at)
 
 

@@ -229,7 +229,6 @@ class HalfSweep:
         self.make_records(record, kernels_at)
         for name in ("problem", "weights", "frozen", "starts", "records"):
             setattr(self, name, self.shared(getattr(self, name)))
-        self.make_room_when_needed()
 
     def starts_with(self, layer, r):
         """How many unit Gaussians a layer starts with, by name; r of them make the inputs."""
@@ -312,16 +311,11 @@ class HalfSweep:
 
         return jax.tree.map(put, arrays)
 
-    def make_room_when_needed(self):
-        """In numpy, let a basis grow within a step."""
-        if self.in_numpy:
-            for number, W in enumerate(self.weights[1:-1], 1):
-                for name in BASES:
-                    getattr(W, name).more = partial(self.make_room, number, name)
-
     def make_room(self, number, name):
         """Half as much room again in one basis of one matrix, or the last that its layer has."""
-        of_layer = self.draws.room(number if name == "features" else number - 1) // (1 if name == "features" else self.K)
+        of_layer = self.draws.room(number if name == "features" else number - 1) // (
+            1 if name == "features" else self.K
+        )
         more = -(-len(getattr(self.weights[number], name).directions) // 2)
         self.grow(number, name, min(more, of_layer) if of_layer > 2 * MANY_A_ROUND else more)
 
@@ -344,7 +338,6 @@ class HalfSweep:
         """The same draws, not run yet, with a larger tol."""
         other, own = copy(self), np.copy if self.in_numpy else lambda array: array  # numpy's are written in place
         other.weights, other.draws = jax.tree.map(own, self.weights), self.draws.copy()
-        other.make_room_when_needed()
         for W in other.weights[1:-1]:
             W.tol = coarser(W.tol)
         other.records = jax.tree.map(np.zeros_like, self.records) if self.in_numpy else self.records
@@ -355,17 +348,26 @@ class HalfSweep:
         return np.asarray(self.taken(name), np.float64)
 
     def taken(self, name):
-        """A recorded array as it is; outputs have the shape of the targets."""
-        array = np.asarray(self.records[name])
+        """A recorded array as it is, to be written to; outputs have the shape of the targets."""
+        array = np.require(self.records[name], requirements="W")
         return array.reshape(*array.shape[:2], *self.experiment.task.y.shape[1:]) if name == "f" else array
 
     def run(self):
         """Sweep over all steps, and end if they diverge; compiled, an overflow repeats an eighth of them."""
-        T = self.experiment.steps
+        T, bases = self.experiment.steps, self.bases()
         chunk = 1 if self.in_numpy else -(-T // 8)
+        if self.in_numpy:  # a basis grows within a step
+            for (number, name), basis in bases.items():
+                basis.more = partial(self.make_room, number, name)
         for stop in range(chunk, T + chunk, chunk):
             self.advance(min(stop, T))
+        for basis in bases.values():
+            basis.more = None  # which holds this sweep, and so all its arrays
         return self
+
+    def bases(self):
+        """The bases by number of the matrix and name."""
+        return {(l, name): getattr(W, name) for l, W in enumerate(self.weights[1:-1], 1) for name in BASES}
 
     def advance(self, stop):
         """Sweep on to step `stop`; compiled, growing the bases that overflow and repeating from here."""
@@ -385,8 +387,8 @@ class HalfSweep:
                 stop,
             )
             full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
-            for l, name in full:
-                self.make_room(l, name)
+            for number, name in full:
+                self.make_room(number, name)
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)

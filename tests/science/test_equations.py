@@ -951,7 +951,7 @@ def test_kernels_start_from_the_lazy_ones(monkeypatch):
     seen, correct = {}, solver.without_known_noise
 
     def spy(experiment, samples, sweeps):
-        seen.update(sweeps)
+        seen.update({name: [sweep.copy() for sweep in three] for name, three in sweeps.items()})
         return correct(experiment, samples, sweeps)
 
     monkeypatch.setattr(solver, "without_known_noise", spy)

@@ -33,10 +33,10 @@ def largest_step():
 def inputs_that_fit(memory=2**37):
     """P of a quadratic in P, with three sweeps of half of the samples, two layers and two recorded steps in float32."""
     numbers = 2 * 4 + 1  # Φ, G, G̃ and ⟨g̃g̃⟩ of each layer and K, times P²
-    averages = 8 * (2 + 2 + machine.EXACT)  # of both steps, those of both without the noise of step 0, its exact ones
+    averages = 8 * (2 + machine.EXACT)  # of both steps, and the exact ones of step 0
     kernels = numbers * (3 * 2 * 4 + averages)
     fields = 3 * 4 * 2048 * 2 * 2  # of two layers, up and down, times P
-    bases = 3 * 4 * 2048 * 400 * 12  # with images, and what adds directions
+    bases = 3 * 4 * 2048 * 400 * 8  # with images, and larger ones beside them
     return (np.sqrt(fields**2 + 4 * kernels * (memory - bases)) - fields) / (2 * kernels)
 
 
