@@ -31,9 +31,7 @@ from .sweep import TOL_POWER, HalfSweep, coarser
 
 MOST_TOL = 3e-2
 TOGETHER = 2**20  # entries of recorded kernels that are averaged together
-SIDE_BY_SIDE = (
-    2**16
-)  # entries of a field, of both halves, from which sweeps side by side end sooner: smaller ones share Python
+SIDE_BY_SIDE = 2**16  # entries of a field, of both halves, from which sweeps at the same time end sooner than in turn
 LEAST_TOL = {"float64": 1e-16, "float32": 1e-6}  # of sampled fields: what is left below it is rounding
 EXACT = 1e-24  # of linear fields, in float64: directions are kept in the span of what was drawn
 
@@ -242,26 +240,23 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))]
         doubled = [in_dtype(double)() for double in jobs]
     else:
-        # One sweep alone leaves half of two cores idle. Sweeps that share devices wait for each other at every sum.
+        # One sweep alone leaves half of two cores idle. Small sweeps wait for each other's Python, and those that share
+        # devices for each other at every sum.
         # Products of numpy with threads of their own would wait for each other, and small ones for their threads.
         # More sweeps than cores at a time would take their memory, and no less time.
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(1 if alone else min(3, os.cpu_count())) as threads:
             halves = [in_dtype(draw)(half) for half in (0, 1)]
             # One hidden layer has no matrix to reveal, so nothing to truncate.
             coarse = in_dtype(HalfSweep.coarser)(halves[0]) if experiment.hidden_layers > 1 else halves[0]
-            jobs = [partial(HalfSweep.run, half) for half in dict.fromkeys((*halves, coarse))] + jobs
-            *_, last = threads.map(in_dtype(lambda job: job()), jobs)
-            doubled = [last] if experiment.substeps > 1 else []
+            runs = [partial(HalfSweep.run, half) for half in dict.fromkeys((*halves, coarse))]
+            doubled = list(threads.map(in_dtype(lambda job: job()), runs + jobs))[len(runs) :]
     history = _history(halves, experiment.task, experiment.error) if record else None
 
     ranks = [[(W.features.count, W.sent.count + W.recorded.count) for W in half.weights[1:-1]] for half in halves]
     rank = tuple(tuple(pair) for pair in np.max(np.array(ranks, int), axis=0).tolist())
     outside = max(half.recorded("outside").max() for half in halves)
-    if linear:
-        last = _resample({name: halves[0].last[name] for name in ("h", "z")}, samples, seed)
-    else:
-        last = {n: np.concatenate([half.last[n] for half in halves], axis=2).transpose(0, 2, 1) for n in ("h", "z")}
     edge = float(np.mean([half.last["edge"] for half in halves]))
+    lasts = [{name: half.last[name] for name in ("h", "z")} for half in halves]
     # Both halves, and the coarser sweep of the first; only their records are kept.
     runs = *halves, coarse
     taken = {run: {name: run.taken(name) for name in RECORDED} for run in runs}
@@ -269,6 +264,10 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     del halves, coarse, runs, jobs, taken
     if not alone:
         give_back_freed_memory()
+    if linear:
+        last = _resample(lasts[0], samples, seed)
+    else:
+        last = {n: np.concatenate([half.pop(n) for half in lasts], axis=2).transpose(0, 2, 1) for n in ("h", "z")}
     if not linear and (kernels_at is None or 0 in kernels_at[:1]):
         known_noise = without_known_noise(experiment, samples, sweeps)
     records, errors, of_steps = {}, dict(monte_carlo={}, tol={}), {}

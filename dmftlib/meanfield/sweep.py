@@ -142,7 +142,8 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
         if recording:
             if some:
                 recorded = when(slots is None or slots[t] >= 0, write_kernels, recorded)
-            last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z), edge=last["edge"])
+            if not in_numpy or t == T - 1:  # else it would be kept until then
+                last = dict(h=xp.stack(fields.h), z=xp.stack(fields.z), edge=last["edge"])
             if not some:
                 last["edge"] = edge(fields, weights, t)
         return t + 1, weights, write({n: records[n] for n in records if n not in KERNELS}, out, t) | recorded, last
@@ -155,7 +156,7 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
         return largest_of_fields(below, fields.g, fields.g_tilde, problem.y.shape[1], mask)
 
     def going(carry):
-        full = [getattr(W, basis).full for W in carry[1][1:-1] for basis in BASES]
+        full = [basis.full for basis in bases_of(carry[1]).values()]
         return (carry[0] < stop) & ~xp.array(full, bool).any()
 
     L, S, dtype, n = len(frozen), weights[0].weights.shape[1], problem.X.dtype, problem.y.size * weights[-1].positions
@@ -167,6 +168,11 @@ def sweep(rule, activation, loss, problem, weights, frozen, starts, records, slo
 # Large problems are worth the compiler's full effort, and in single precision the choice of directions feels its rounding.
 FULL_EFFORT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 compiled_sweep = jax.jit(sweep, static_argnames=("rule", "activation", "loss"), compiler_options=FULL_EFFORT)
+
+
+def bases_of(weights):
+    """The bases of the matrices, by a matrix's number and the basis's name."""
+    return {(number, name): getattr(W, name) for number, W in enumerate(weights[1:-1], 1) for name in BASES}
 
 
 class HalfSweep:
@@ -313,11 +319,9 @@ class HalfSweep:
 
     def make_room(self, number, name):
         """Half as much room again in one basis of one matrix, or the last that its layer has."""
-        of_layer = self.draws.room(number if name == "features" else number - 1) // (
-            1 if name == "features" else self.K
-        )
-        more = -(-len(getattr(self.weights[number], name).directions) // 2)
-        self.grow(number, name, min(more, of_layer) if of_layer > 2 * MANY_A_ROUND else more)
+        layer, K = (number, 1) if name == "features" else (number - 1, self.K)
+        left, more = self.draws.room(layer) // K, -(-len(getattr(self.weights[number], name).directions) // 2)
+        self.grow(number, name, min(more, left) if left > 2 * MANY_A_ROUND else more)
 
     def grow(self, number, name, more):
         """Room for `more` directions in one basis of one matrix; what was there stays as it is."""
@@ -354,20 +358,16 @@ class HalfSweep:
 
     def run(self):
         """Sweep over all steps, and end if they diverge; compiled, an overflow repeats an eighth of them."""
-        T, bases = self.experiment.steps, self.bases()
+        T, bases = self.experiment.steps, bases_of(self.weights)
         chunk = 1 if self.in_numpy else -(-T // 8)
         if self.in_numpy:  # a basis grows within a step
-            for (number, name), basis in bases.items():
-                basis.more = partial(self.make_room, number, name)
+            for place, basis in bases.items():
+                basis.more = partial(self.make_room, *place)
         for stop in range(chunk, T + chunk, chunk):
             self.advance(min(stop, T))
         for basis in bases.values():
             basis.more = None  # which holds this sweep, and so all its arrays
         return self
-
-    def bases(self):
-        """The bases by number of the matrix and name."""
-        return {(l, name): getattr(W, name) for l, W in enumerate(self.weights[1:-1], 1) for name in BASES}
 
     def advance(self, stop):
         """Sweep on to step `stop`; compiled, growing the bases that overflow and repeating from here."""
@@ -386,9 +386,9 @@ class HalfSweep:
                 self.t,
                 stop,
             )
-            full = [(l, name) for l, W in enumerate(weights[1:-1], 1) for name in BASES if getattr(W, name).full]
-            for number, name in full:
-                self.make_room(number, name)
+            full = [place for place, basis in bases_of(weights).items() if basis.full]
+            for place in full:
+                self.make_room(*place)
             if full:
                 continue
             checked = ("f", "K", "Phi", "G") if self.slots is None else ("f",)

@@ -1,11 +1,14 @@
 """What a solution is said to take before it begins, against arrays that it really holds; what does not fit is refused."""
 
+import gc
+
 import jax
 import numpy as np
 import pytest
 
 import dmftlib as dl
 from dmftlib import machine
+from dmftlib.meanfield import solver
 from dmftlib.meanfield.sweep import BASES, HalfSweep
 
 STEPS, SAMPLES = 10, 2**14
@@ -47,6 +50,24 @@ def test_memory_grows_with_steps_by_the_fields_that_are_recorded():
         more = memory(dtype=dtype, record=True) - memory(dtype=dtype)
         assert more == pytest.approx(3 * share * fields), dtype
     assert memory(experiment(steps=100)) == memory()  # nothing else is kept for every step
+
+
+def test_sweeps_are_let_go_of_before_their_records_are_averaged(monkeypatch):
+    """What they hold is as much as all that comes later, so a reference that stays would double the memory."""
+    known, left = solver.without_known_noise, []
+
+    def spy(*arguments):
+        left.extend(held for held in gc.get_objects() if isinstance(held, HalfSweep))
+        return known(*arguments)
+
+    gc.collect()
+    gc.disable()  # whose turn may come late
+    try:
+        monkeypatch.setattr(solver, "without_known_noise", spy)
+        dl.meanfield.solve(experiment(), SAMPLES)
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_a_run_is_refused_when_what_it_keeps_exceeds_the_memory(monkeypatch):
