@@ -77,9 +77,9 @@ def sizes(rows: list[dict], name: str) -> str:
 
 
 def between(values: Iterable[float], shown: Callable = number) -> str:
-    """From the least to the most."""
+    """From the least to the most, once if they are shown alike."""
     values = list(values)
-    return f"{shown(min(values))} to {shown(max(values))}"
+    return " to ".join(dict.fromkeys(shown(end(values)) for end in (min, max)))
 
 
 def beside_networks(part: str, error: float) -> tuple[str, str]:
