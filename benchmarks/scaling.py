@@ -20,7 +20,16 @@ NETWORKS = {
     1: {64: 640, 128: 512, 256: 256, 512: 256, 1024: 128, 2048: 128, SAMPLES: 64},
 }
 WIDEST = 2048  # networks of this width alone are one of the routes
-ERRORS = (0.05, 0.03, 0.02, 0.013, 0.01, 0.007, 0.005, 0.004, 0.003)  # of K, at which costs are compared
+ERRORS = (
+    0.05,
+    0.03,
+    0.02,
+    0.013,
+    0.01,
+    0.007,
+    0.005,
+    0.004,
+)  # of K, at which costs are compared: below, biases are too uncertain
 
 
 def warm(run, repeats=2):
@@ -171,6 +180,16 @@ def by_power(x, rows, name):
     return float(np.exp(cpu[k] + (cpu[k + 1] - cpu[k]) * (np.log(x) - known[k]) / (known[k + 1] - known[k])))
 
 
+def samples_for(allowed, ours):
+    """The fewest samples of this squared error, inf if none has it: samples × variance and bias² between those measured."""
+    S = np.geomspace(50, 1e8, 10_000)
+    known = np.log([row["samples"] for row in ours])
+    spread = np.interp(np.log(S), known, [row["samples"] * row["variance"] for row in ours])
+    bias = np.interp(np.log(S), known, [max(row["bias"], 0.0) for row in ours])
+    enough = S[spread / S + bias <= allowed]
+    return float(enough[0]) if len(enough) else np.inf
+
+
 def split(values, truth, noise):
     """Variance and bias² of one of the values along the first axis, relative to the truth's norm; bias² is unbiased."""
     J, square, mean = len(values), np.linalg.norm(truth) ** 2, values.mean(axis=0)
@@ -181,7 +200,7 @@ def split(values, truth, noise):
 def routes(error, ours, networks, lines):
     """Seconds of each route to a relative error of K, None where its bias is too large, and the sizes that it takes.
 
-    ours      rows of the mean field: samples, seconds, variance, bias²; the bias is that of the most samples
+    ours      rows of the mean field: samples, seconds, variance, bias²
     networks  rows of networks: width, seconds and variance of one, bias². Chance may leave a bias² below 0, which counts as 0,
               or above that of narrower networks, which then counts: both favour networks
     lines     rows of lines in 1/N: pair of widths, bias²
@@ -197,16 +216,15 @@ def routes(error, ours, networks, lines):
         return extrapolated(allowed, *pair, max(line["bias"], 0.0))
 
     line = min(lines, key=cost)
-    # The error of one network falls as 1/N.
-    wide = WIDEST * (of[WIDEST]["variance"] + bias[WIDEST]) / allowed
-    left = allowed - max(ours[-1]["bias"], 0.0)
-    samples = np.mean([row["samples"] * row["variance"] for row in ours]) / left if left > 0 else np.inf
+    last = widths[-1]  # from which the squared error of one network is to fall as 1/N
+    wide = last * (of[last]["variance"] + bias[last]) / allowed
+    samples = samples_for(allowed, ours)
     seconds = dict(
-        ours=by_power(samples, ours, "samples") if left > 0 else np.inf,
+        ours=by_power(samples, ours, "samples") if samples < np.inf else np.inf,
         widest=ensembles[WIDEST],
         narrow=ensembles[narrow],
         line=cost(line),
-        wide=by_power(wide, [of[WIDEST // 2], of[WIDEST]], "width"),
+        wide=by_power(wide, networks[-2:], "width"),
     )
     sizes = dict(samples=samples, narrow_width=narrow, pair=list(line["pair"]), wide_width=wide)
     finite = {name: None if np.isinf(value) else value for name, value in (seconds | dict(samples=samples)).items()}

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable
-from math import hypot, nan
+from math import hypot, nan, sqrt
+
+import numpy as np
 
 from . import chapters
 from .costs import machine
@@ -80,6 +82,19 @@ def between(values: Iterable[float], shown: Callable = number) -> str:
     """From the least to the most, once if they are shown alike."""
     values = list(values)
     return " to ".join(dict.fromkeys(shown(end(values)) for end in (min, max)))
+
+
+def errors_of_means(part: str) -> Iterable[float]:
+    """The errors of the mean K of the networks of each width and rule, up to which their bias is known."""
+    for row in result(part)["rows"]:
+        yield from (sqrt(of["variance"] / of["networks"]) for of in row["networks"])
+
+
+def without_matrices(error: float) -> str:
+    """The cost of one wide network under GD, without matrices, as a multiple of the mean field's at this error of K."""
+    found, rows = at(result("deep")["rows"][0], error), result("width")["rows"]
+    x, cpu = (np.log([row[name] for row in rows]) for name in ("x", "cpu"))
+    return number(np.exp(np.interp(np.log(found["wide_width"]), x, cpu)) / found["ours"])
 
 
 def beside_networks(part: str, error: float) -> tuple[str, str]:

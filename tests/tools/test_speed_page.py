@@ -52,17 +52,15 @@ def test_where_networks_are_cheaper_than_the_mean_field():
         for found in row["routes"]
     }
     for (part, case, error), (route, times) in ratio.items():
-        rule = case.partition("-")[0]
-        if error in speed_page.COMPARED:
-            assert times > 1, (part, case, error)
-            assert part == "shallow" or route == "narrow networks"
-            assert part == "deep" or route == ("narrow networks" if rule == "gln" else "one wide network")
-        if part == "deep" and error < 0.02:
-            assert times > 1 or error < 0.004, (case, error)
-        if part == "deep" and error == 0.05:
-            assert (times <= 1) == (rule != "hebb"), case
-    gain = {error: ratio["deep", "gd-3", error][1] for error in (0.005, 0.003)}
-    assert gain[0.003] < gain[0.005]
+        gln, hebb = (case.startswith(rule) for rule in ("gln", "hebb"))
+        assert times > 1 or error > (0.03 if part == "deep" else 0.013), (part, case, error)
+        if part == "deep":
+            assert route == "narrow networks" or error not in speed_page.COMPARED
+            assert error < 0.05 or (times > 1) == hebb, case
+        else:
+            assert error < 0.05 or times < 1, case
+            if error in speed_page.COMPARED:
+                assert (route == "narrow networks") == (gln and error == 0.013), (case, error)
 
 
 # --- Costs at equal error ---------------------------------------------------------------------------------------------
@@ -88,14 +86,18 @@ def test_routes_to_an_error_by_hand():
     networks = [
         dict(width=N, cpu=(N / 512) ** 2, variance=20 / N, bias=b) for N, b in ((512, 0.01), (1024, -0.1), (2048, 0.2))
     ]
-    ours = [dict(samples=S, cpu=S / 100, variance=1 / S, bias=b) for S, b in ((100, 9.0), (400, 0.005))]
+    ours = [dict(samples=S, cpu=S / 100, variance=1 / S, bias=0.005) for S in (100, 400)]
     lines = [dict(pair=[512, 1024], bias=-1.0), dict(pair=[512, 2048], bias=1.0)]
     found = scaling.routes(0.015**0.5, ours, networks, lines)
     assert found["narrow"] == pytest.approx(4 * 20 / 1024 / 0.015) and found["narrow_width"] == 1024
     assert found["widest"] == pytest.approx(16)  # one is enough; its bias is noise, since narrower ones have none
     line = scaling.extrapolated(0.015, (512, 1.0, 20 / 512), (1024, 4.0, 20 / 1024), 0.0)
     assert found["line"] == pytest.approx(line) and found["pair"] == [512, 1024]
-    assert found["samples"] == pytest.approx(100) and found["ours"] == pytest.approx(1.0)  # 1/100 + 0.005
+    assert found["samples"] == pytest.approx(100, rel=2e-3)  # 1/100 + 0.005
+    assert found["ours"] == pytest.approx(1.0, rel=2e-3)
+    assert scaling.samples_for(0.006, ours) == pytest.approx(1000, rel=2e-3)
+    S = scaling.samples_for(0.006, [ours[0], ours[1] | dict(bias=-1.0)])  # which counts as 0
+    assert 1 / S + 0.005 * (1 - np.log(S / 100) / np.log(4)) == pytest.approx(0.006, rel=2e-3)
     assert found["wide_width"] == pytest.approx(20 / 0.015) and found["wide"] == pytest.approx((20 / 0.015 / 512) ** 2)
     less = scaling.routes(0.004**0.5, ours, networks, [lines[1]])
     assert less["ours"] is less["samples"] is less["line"] is None and less["narrow_width"] == 1024
