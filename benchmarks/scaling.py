@@ -181,8 +181,11 @@ def by_power(x, rows, name):
 
 
 def samples_for(allowed, ours):
-    """The fewest samples of this squared error, inf if none has it: samples × variance and bias² between those measured."""
-    S = np.geomspace(50, 1e8, 10_000)
+    """The fewest samples of this squared error, of those measured or more, inf if none has it.
+
+    Samples × variance and bias² lie between those measured, and stay as they are for more samples.
+    """
+    S = np.geomspace(ours[0]["samples"], 1e8, 10_000)  # fewer may not hold all directions
     known = np.log([row["samples"] for row in ours])
     spread = np.interp(np.log(S), known, [row["samples"] * row["variance"] for row in ours])
     bias = np.interp(np.log(S), known, [max(row["bias"], 0.0) for row in ours])

@@ -9,6 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from numbers import Real
 
 import jax
@@ -169,7 +170,7 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
               memory and time for many samples μ: see machine.estimate
     devices   JAX devices that share the samples, such as jax.devices(); the default device alone by default
 
-    Kernels at step 0 are the lazy ones, exactly; what the samples missed there is taken off later ones as well, as far
+    Kernels at step 0 are the lazy ones, to rounding; what the samples missed there is taken off later ones as well, as far
     as it lasts, and what came of it off the outputs f, if kernels of all steps are recorded. Test points change nothing of the training result.
     With weight decay, noise of f grows as 1/γ₀ towards the lazy limit, unless φ(c·h) = c·φ(h), as of "relu".
 
@@ -237,7 +238,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     alone = linear or devices or len(experiment.inputs) * samples < SIDE_BY_SIDE
 
     if linear:
-        coarse, _ = halves = 2 * [in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))]
+        coarse = in_dtype(lambda key: _solve_linear(experiment, key, record, kernels_at))((seed, 0))
+        halves = [coarse, coarse]
         doubled = [in_dtype(double)() for double in jobs]
     else:
         # One sweep alone leaves half of two cores idle. Small sweeps wait for each other's Python, and those that share
@@ -261,7 +263,12 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
     runs = *halves, coarse
     taken = {run: {name: run.taken(name) for name in RECORDED} for run in runs}
     sweeps, known_noise = {name: [taken[run][name] for run in runs] for name in RECORDED}, {}
-    del halves, coarse, runs, jobs, taken
+    of_steps = {
+        part: error
+        for run, name in product(doubled, RECORDED)
+        for part, error in _error_of_steps(name, sweeps[name][0], run.taken(name), experiment.task.P).items()
+    }
+    del halves, coarse, runs, jobs, doubled, taken
     if not alone:
         give_back_freed_memory()
     if linear:
@@ -270,10 +277,8 @@ def solve(experiment, samples=4096, seed=0, tol=1e-3, dtype="float64", record=Fa
         last = {n: np.concatenate([half.pop(n) for half in lasts], axis=2).transpose(0, 2, 1) for n in ("h", "z")}
     if not linear and (kernels_at is None or 0 in kernels_at[:1]):
         known_noise = without_known_noise(experiment, samples, sweeps)
-    records, errors, of_steps = {}, dict(monte_carlo={}, tol={}), {}
+    records, errors = {}, dict(monte_carlo={}, tol={})
     for name in ("f", "Phi", "G_tilde", "K", "G", "G_tilde_tilde"):
-        for run in doubled:
-            of_steps |= _error_of_steps(name, sweeps[name][0], run.taken(name), experiment.task.P)
         if known_noise and name == "K":
             how = experiment.branch, experiment.convolution
             sweeps["K"] = [entk(experiment.K_x, *kernels, *how) for kernels in zip(sweeps["Phi"], sweeps["G_tilde"])]

@@ -363,10 +363,12 @@ class HalfSweep:
         if self.in_numpy:  # a basis grows within a step
             for place, basis in bases.items():
                 basis.more = partial(self.make_room, *place)
-        for stop in range(chunk, T + chunk, chunk):
-            self.advance(min(stop, T))
-        for basis in bases.values():
-            basis.more = None  # which holds this sweep, and so all its arrays
+        try:
+            for stop in range(chunk, T + chunk, chunk):
+                self.advance(min(stop, T))
+        finally:
+            for basis in bases.values():
+                basis.more = None  # which holds this sweep, and so all its arrays
         return self
 
     def advance(self, stop):
