@@ -145,9 +145,12 @@ def growth_of_cost():
     return panels[0, 0].figure
 
 
-def fill(folder: Path) -> None:
-    """Write every figure to `folder` under its name, as SVG without a ground."""
+def fill(book: Path) -> None:
+    """Write every figure that a page in `book` shows to `_static/theory/` under its name, as SVG without a ground."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in book.glob("*.md"))
+    folder = book / "_static" / "theory"
     folder.mkdir(parents=True, exist_ok=True)
     with rc_context(drawing.STYLE):
         for make in (network, richness, entk, meanfield, cost_of_an_error, growth_of_cost):
-            make().savefig(folder / f"{make.__name__}.svg", transparent=True, metadata=drawing.UNDATED["svg"])
+            if f"theory/{make.__name__}.svg" in pages:
+                make().savefig(folder / f"{make.__name__}.svg", transparent=True, metadata=drawing.UNDATED["svg"])

@@ -146,7 +146,7 @@ def fill(book: Path, notebooks: dict, known: dict[str, dict]) -> None:
     for page in book.glob("*.md"):
         page.write_text(TEMPLATES.from_string(page.read_text(encoding="utf-8")).render(values), encoding="utf-8")
     api.fill(book / "api.md")
-    diagrams.fill(book / "_static" / "theory")
+    diagrams.fill(book)
 
 
 def build(html: Path, executed: dict[str, Path], strict: bool = True, with_pdf: bool = False) -> None:
