@@ -20,16 +20,8 @@ NETWORKS = {
     1: {64: 640, 128: 512, 256: 256, 512: 256, 1024: 128, 2048: 128, SAMPLES: 64},
 }
 WIDEST = 2048  # networks of this width alone are one of the routes
-ERRORS = (
-    0.05,
-    0.03,
-    0.02,
-    0.013,
-    0.01,
-    0.007,
-    0.005,
-    0.004,
-)  # of K, at which costs are compared: below, biases are too uncertain
+# Of K, at which costs are compared: below these, biases are too uncertain.
+ERRORS = (0.05, 0.03, 0.02, 0.013, 0.01, 0.007, 0.005, 0.004)
 
 
 def warm(run, repeats=2):
@@ -267,7 +259,8 @@ def equal_error(case):
 
 
 def with_routes(row):
-    return row | dict(routes=[show(routes(error, row["ours"], row["networks"], row["lines"])) for error in ERRORS])
+    """A row of `equal_error` with what follows from it: the cost of each route to each error."""
+    return row | dict(routes=[routes(error, row["ours"], row["networks"], row["lines"]) for error in ERRORS])
 
 
 def rules(layers):

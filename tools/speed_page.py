@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from math import hypot, nan, sqrt
+from math import hypot, sqrt
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def cheapest(row: dict, error: float) -> tuple[str, float]:
     found = at(row, error)
     cost = {name: found[name] for name in ROUTES if found[name] is not None}
     best = min(cost, key=cost.get)
-    return ROUTES[best], nan if found["ours"] is None else cost[best] / found["ours"]
+    return ROUTES[best], cost[best] / found["ours"]
 
 
 def sizes(rows: list[dict], name: str) -> str:

@@ -44,6 +44,15 @@ def test_many_inputs_are_learned_within_the_memory_stated(sections):
         assert float(speed_page.on_a_device(rule)) < 60
 
 
+@pytest.mark.parametrize("part", ["deep", "shallow"])
+def test_costs_at_equal_error_follow_from_what_was_measured(part):
+    for row in speed_page.result(part)["rows"]:
+        assert [found["error"] for found in row["routes"]] == list(scaling.ERRORS)
+        for found, again in zip(row["routes"], scaling.with_routes(row)["routes"], strict=True):
+            for name, value in found.items():
+                assert again[name] is value is None or again[name] == pytest.approx(value), (row["case"], name)
+
+
 def test_where_networks_are_cheaper_than_the_mean_field():
     ratio = {
         (part, row["case"], found["error"]): speed_page.cheapest(row, found["error"])
